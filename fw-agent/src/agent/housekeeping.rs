@@ -1,0 +1,141 @@
+//! What has to be done every few seconds: ended and denied flows go to the flow log, idle flows out of the table.
+//!
+//! A thread of its own, because walking a large table blocks; the data plane ages flows without it, too.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::dataplane::DataplaneError;
+use crate::facts::Shared;
+use crate::flow_log::record;
+use crate::flow_log::writer::Writer;
+
+/// How often ended flows are taken over.
+const ROUND: Duration = Duration::from_secs(1);
+/// How many rounds lie between two sweeps, and between two looks at the denied flows.
+const ROUNDS_PER_SWEEP: u32 = 5;
+
+/// The thread; dropping this ends it after a last round.
+#[derive(Debug)]
+pub(super) struct Housekeeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Housekeeper {
+    pub(super) fn start(shared: Arc<Shared>, log: Writer) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new()
+            .name("housekeeping".to_owned())
+            .spawn(move || Rounds { shared, log, failing: false }.serve(&stopped))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+struct Rounds {
+    shared: Arc<Shared>,
+    log: Writer,
+    failing: bool,
+}
+
+impl Rounds {
+    fn serve(&mut self, stopped: &Receiver<()>) {
+        for number in (0..ROUNDS_PER_SWEEP).cycle() {
+            let last = stopped.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout);
+            let result = self.round(number == 0 || last);
+            self.report(result);
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn round(&self, sweep: bool) -> Result<(), DataplaneError> {
+        if sweep {
+            self.log_denied()?;
+            let swept = self.shared.dataplane.sweep()?;
+            tracing::trace!(swept, "swept idle flows");
+        }
+        self.log_ended()
+    }
+
+    fn log_ended(&self) -> Result<(), DataplaneError> {
+        let facts = self.shared.facts.load();
+        let clock = Clock::read();
+        let mut lines = Vec::new();
+        self.shared.dataplane.poll_ended(&mut |event| {
+            lines.extend(record::ended(event, &facts.names, &clock).and_then(|record| record.to_line()));
+        })?;
+        self.log.send(lines);
+        Ok(())
+    }
+
+    fn log_denied(&self) -> Result<(), DataplaneError> {
+        let facts = self.shared.facts.load();
+        let clock = Clock::read();
+        let denied = self.shared.dataplane.take_denied()?;
+        let records = denied.iter().filter_map(|(key, denied)| record::denied(key, denied, &facts.names, &clock));
+        self.log.send(records.filter_map(|record| record.to_line()).collect());
+        Ok(())
+    }
+
+    /// A failure that lasts is reported once.
+    fn report(&mut self, result: Result<(), DataplaneError>) {
+        match result {
+            Err(error) if !self.failing => {
+                tracing::error!(%error, "the data plane's flows cannot be read; trying again each second");
+                self.failing = true;
+            }
+            Ok(()) if self.failing => {
+                tracing::info!("the data plane's flows can be read again");
+                self.failing = false;
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::fake::FakeDataplane;
+    use crate::facts::Facts;
+    use crate::flow_log::file::RotatingFile;
+    use arc_swap::ArcSwap;
+    use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+    use fw_common::abi::flow::{Flow, flow_flags};
+
+    #[test]
+    fn what_has_ended_or_was_denied_is_in_the_log_when_the_agent_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flows.jsonl");
+        let writer = Writer::start(RotatingFile::new(path.clone(), 1 << 20, 0)).unwrap();
+        let dataplane = FakeDataplane::default();
+        let flow = Flow { flags: flow_flags::LOG, ..Flow::default() };
+        dataplane.state().ended.push(FlowEnd { flow, family: 4, ..FlowEnd::default() });
+        dataplane.state().denied.push((DeniedKey { family: 4, ..DeniedKey::default() }, Denied::default()));
+        let shared = Arc::new(Shared {
+            dataplane: Arc::new(dataplane),
+            facts: ArcSwap::from_pointee(Facts::default()),
+            flow_log: writer.counts(),
+            flow_log_file: path.clone(),
+            started_at: time::OffsetDateTime::UNIX_EPOCH,
+        });
+        drop(Housekeeper::start(shared, writer).unwrap());
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("\"verdict\":\"allow\"") && text.contains("\"verdict\":\"drop\""), "{text}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Keeps the program on every interface of the configuration, and the data plane's picture of them true.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::supervisor::Supervisor;
+use crate::config::{AgentConfig, DeviceKey};
+use crate::dataplane::AttachedInterface;
+use crate::facts::{DeviceFacts, InterfaceFacts};
+use crate::host::handover;
+use crate::netlink::state::{Link, Observed};
+
+/// An interface of the configuration, forwarding or management, and the device that it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) slot: u32,
+    pub(super) key: DeviceKey,
+    pub(super) zones: Vec<String>,
+    pub(super) mtu: Option<u16>,
+    pub(super) hairpin: bool,
+    pub(super) management: bool,
+    pub(super) link: Option<Link>,
+}
+
+/// Finds the devices of the configuration's interfaces, by slot.
+pub(super) fn place(config: &AgentConfig, observed: &Observed) -> Vec<Placed> {
+    let find = |key: &DeviceKey| observed.links.values().find(|link| !is_own(link) && key.matches(link)).cloned();
+    let forwarding = (0u32..).zip(&config.interfaces).map(|(slot, interface)| Placed {
+        slot,
+        key: interface.key.clone(),
+        zones: interface.zones.clone(),
+        mtu: interface.mtu,
+        hairpin: interface.hairpin,
+        management: false,
+        link: find(&interface.key),
+    });
+    let management = config.management.iter().map(|management| Placed {
+        slot: config.management_slot(),
+        key: management.key.clone(),
+        zones: Vec::new(),
+        mtu: None,
+        hairpin: false,
+        management: true,
+        link: find(&management.key),
+    });
+    forwarding.chain(management).collect()
+}
+
+fn is_own(link: &Link) -> bool {
+    link.loopback || link.name == handover::OUTER || link.name == handover::INNER
+}
+
+impl Placed {
+    /// What the data plane is told; `None` while there is no device.
+    pub(super) fn attachment(&self, observed: &Observed) -> Option<AttachedInterface> {
+        let link = self.link.as_ref()?;
+        let usable = observed.addresses_of(link.index).filter(|address| !address.avoid);
+        // The sort is stable: among global addresses the primary one stays first.
+        let mut usable: Vec<_> = usable.map(|address| (address.is_link_local(), address.addr)).collect();
+        usable.sort_by_key(|(is_link_local, _)| *is_link_local);
+        let ipv4 = usable.iter().find_map(|(_, addr)| if let IpAddr::V4(addr) = addr { Some(*addr) } else { None });
+        let ipv6 = usable.iter().find_map(|(_, addr)| if let IpAddr::V6(addr) = addr { Some(*addr) } else { None });
+        Some(AttachedInterface {
+            slot: self.slot,
+            ifindex: link.index,
+            name: link.name.clone(),
+            mac: link.mac.0,
+            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            ipv4,
+            ipv6,
+            hairpin: self.hairpin,
+            management: self.management,
+        })
+    }
+
+    fn facts(&self, observed: &Observed, problem: Option<String>) -> InterfaceFacts {
+        let device = self.link.as_ref().map(|link| DeviceFacts {
+            name: link.name.clone(),
+            ifindex: link.index,
+            mac: link.mac.to_string(),
+            mtu: link.mtu,
+            up: link.up,
+            addresses: observed.addresses_of(link.index).map(|address| address.addr).collect(),
+        });
+        InterfaceFacts {
+            slot: self.slot,
+            key: self.key.to_string(),
+            zones: self.zones.clone(),
+            management: self.management,
+            device,
+            problem,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Tells the data plane of the host's addresses, then attaches what has appeared and forgets what has vanished.
+    pub(super) async fn refresh_interfaces(&mut self) {
+        let (own, broadcasts) = self.observed.local_addresses();
+        if let Err(error) = self.dataplane.set_local_addresses(&own, &broadcasts) {
+            tracing::error!(%error, "the data plane was not told of the host's addresses");
+        }
+        let mut facts = Vec::new();
+        for mut placed in place(&self.config, &self.observed) {
+            self.set_mtu(&mut placed).await;
+            let problem = self.refresh_interface(&placed);
+            facts.push(placed.facts(&self.observed, problem));
+        }
+        self.facts.interfaces = facts;
+    }
+
+    /// Why the program is not on the interface, if it is not.
+    fn refresh_interface(&mut self, placed: &Placed) -> Option<String> {
+        let attached = self.attached.get(&placed.slot);
+        let wanted = placed.attachment(&self.observed);
+        if attached == wanted.as_ref() {
+            return None;
+        }
+        let device = |interface: Option<&AttachedInterface>| interface.map(|interface| interface.ifindex);
+        if device(attached) != device(wanted.as_ref()) {
+            self.forget(placed);
+        }
+        let interface = wanted?;
+        if let Err(error) = self.dataplane.attach(&interface) {
+            tracing::error!(interface = %placed.key, %error, "the program is not on the interface: nothing crosses it");
+            return Some(error.to_string());
+        }
+        tracing::info!(
+            interface = %placed.key, device = %interface.name, ifindex = interface.ifindex, slot = interface.slot,
+            mtu = interface.mtu, "the program is on the interface"
+        );
+        self.attached.insert(placed.slot, interface);
+        None
+    }
+
+    fn forget(&mut self, placed: &Placed) {
+        let Some(gone) = self.attached.remove(&placed.slot) else { return };
+        tracing::warn!(interface = %placed.key, device = %gone.name, ifindex = gone.ifindex, "the device has vanished");
+        if let Err(error) = self.dataplane.forget(placed.slot) {
+            tracing::error!(interface = %placed.key, %error, "the data plane could not forget the interface");
+        }
+    }
+
+    async fn set_mtu(&self, placed: &mut Placed) {
+        let (Some(link), Some(mtu)) = (&mut placed.link, placed.mtu.map(u32::from)) else { return };
+        if link.mtu == mtu {
+            return;
+        }
+        match self.kernel.set_mtu(link, mtu).await {
+            Ok(()) => {
+                tracing::info!(device = %link.name, from = link.mtu, to = mtu, "set the MTU that agent.toml asks for");
+                link.mtu = mtu;
+            }
+            Err(error) => tracing::error!(device = %link.name, mtu, %error, "the MTU could not be set"),
+        }
+    }
+
+    /// Devices that are neither forwarding interfaces nor ours.
+    pub(super) fn bystanders(&self) -> impl Iterator<Item = &Link> {
+        let forwarding = self.attached.values().filter(|interface| !interface.management);
+        let forwarding: BTreeSet<u32> = forwarding.map(|interface| interface.ifindex).collect();
+        self.observed.links.values().filter(move |link| !is_own(link) && !forwarding.contains(&link.index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::state::{Address, Mac};
+
+    fn config() -> AgentConfig {
+        let text = "[[interface]]\nmac = \"02:00:00:00:00:02\"\nzones = [\"ot\"]\nhairpin = true\n[management]\ninterface = \"ens5\"\n";
+        AgentConfig::parse("agent.toml", text).unwrap()
+    }
+
+    fn link(index: u32, name: &str) -> (u32, Link) {
+        let mac = Mac([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]);
+        (index, Link { index, name: name.to_owned(), mac, mtu: 1500, up: true, loopback: false })
+    }
+
+    fn address(addr: &str, avoid: bool) -> Address {
+        Address { ifindex: 2, addr: addr.parse().unwrap(), prefix_len: 64, avoid }
+    }
+
+    #[test]
+    fn devices_are_found_by_hardware_address_and_by_name() {
+        let observed = Observed { links: [link(1, "ens5"), link(2, "ens6")].into(), ..Observed::default() };
+        let placed = place(&config(), &observed);
+        assert_eq!(placed.iter().map(|placed| (placed.slot, placed.management)).collect::<Vec<_>>(), [(0, false), (1, true)]);
+        assert_eq!(placed[0].link.as_ref().map(|link| link.name.as_str()), Some("ens6"));
+        assert_eq!(placed[1].link.as_ref().map(|link| link.index), Some(1));
+    }
+
+    #[test]
+    fn errors_are_sent_from_a_global_address_that_is_not_deprecated() {
+        let addresses = vec![address("fe80::2", false), address("fd00::1", true), address("fd00::2", false)];
+        let observed = Observed { links: [link(2, "ens6")].into(), addresses, ..Observed::default() };
+        let attachment = place(&config(), &observed)[0].attachment(&observed).unwrap();
+        assert_eq!(attachment.ipv6, Some("fd00::2".parse().unwrap()));
+        assert_eq!(attachment.ipv4, None);
+        assert!(attachment.hairpin);
+    }
+
+    #[test]
+    fn a_link_local_address_is_better_than_none() {
+        let observed = Observed { links: [link(2, "ens6")].into(), addresses: vec![address("fe80::2", false)], ..Observed::default() };
+        let attachment = place(&config(), &observed)[0].attachment(&observed).unwrap();
+        assert_eq!(attachment.ipv6, Some("fe80::2".parse().unwrap()));
+    }
+}

@@ -1,0 +1,101 @@
+//! The daemon: it brings the data plane and the kernel to what `agent.toml` and the policy say, and keeps them there.
+//!
+//! [`run`] is the whole life of an agent. What it sets up outlives it: the data plane goes on forwarding with the last
+//! policy, and the forward chain goes on dropping everything else.
+
+mod follow;
+mod housekeeping;
+mod interfaces;
+mod options;
+mod orders;
+mod policy;
+mod rescue;
+mod routes;
+mod start;
+mod supervisor;
+mod watch;
+
+use crate::config::{AgentConfig, ConfigError};
+use crate::dataplane::DataplaneError;
+use crate::host::forward_chain::ForwardChainError;
+use crate::host::handover::HandoverError;
+use crate::host::lock::{Lock, LockError};
+use crate::netlink::NetlinkError;
+use crate::policy_set::PolicyError;
+
+pub use options::RunOptions;
+
+/// Why the agent could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another agent runs, or the runtime directory cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// `agent.toml` is invalid, and there is no data plane to go on with.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The policy is invalid, and there is no data plane to go on with.
+    #[error("{0}")]
+    Policy(#[from] PolicyError),
+    /// The forward chain could not be loaded.
+    #[error(transparent)]
+    ForwardChain(#[from] ForwardChainError),
+    /// The hand-over devices could not be set up.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// The kernel could not be asked or refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The data plane failed.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// A file, socket or setting could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What for.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A step that was done aside was cut off.
+    #[error("{0} was interrupted")]
+    Interrupted(&'static str),
+}
+
+impl RunError {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        |source| Self::Io { what: what.into(), source }
+    }
+
+    /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Policy(PolicyError::Invalid(_)) => 3,
+            Self::Policy(PolicyError::TestsFailed(_)) => 4,
+            Self::Lock(_)
+            | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::InFlux(_))
+            | Self::ForwardChain(_)
+            | Self::Handover(_)
+            | Self::Netlink(_)
+            | Self::Dataplane(_)
+            | Self::Io { .. }
+            | Self::Interrupted(_) => 1,
+        }
+    }
+}
+
+/// Runs until it is told to stop, and leaves the data plane forwarding.
+pub async fn run(options: RunOptions) -> Result<(), RunError> {
+    let _lock = Lock::take(&options.runtime_dir)?;
+    let mut orders = orders::Orders::listen().map_err(RunError::io("signals"))?;
+    let config = match AgentConfig::load(&options.config) {
+        Ok(config) => config,
+        Err(error) => match rescue::until_valid(&options, error, &mut orders).await? {
+            Some(config) => config,
+            None => return Ok(()),
+        },
+    };
+    let supervisor = start::start(options, config).await?;
+    supervisor.supervise(orders).await
+}

@@ -1,0 +1,113 @@
+//! `agent.toml` is invalid at the start, but a data plane is at work: it goes on, aged and logged as before, until the
+//! file is valid again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::RunError;
+use super::housekeeping::Housekeeper;
+use super::options::RunOptions;
+use super::orders::{Order, Orders};
+use super::start::adopted_facts;
+use super::supervisor::notify;
+use crate::api;
+use crate::api::answers::Reload;
+use crate::api::server::{ReloadRequest, Server};
+use crate::config::{AgentConfig, ConfigError};
+use crate::dataplane::Dataplane;
+use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
+use crate::facts::{Facts, Outcome, Shared};
+use crate::flow_log::file::RotatingFile;
+use crate::flow_log::writer::Writer;
+
+/// How often the file is looked at.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Keeps the data plane going until the configuration is valid, and returns it; `None` if told to stop before.
+///
+/// Without a data plane at work there is nothing to keep, and the error is the answer.
+pub(super) async fn until_valid(
+    options: &RunOptions,
+    error: ConfigError,
+    orders: &mut Orders,
+) -> Result<Option<AgentConfig>, RunError> {
+    if !options.has_pins() {
+        return Err(error.into());
+    }
+    let pinned = KernelOptions { pin_dir: options.pin_dir.clone(), max_flows: None };
+    let dataplane: Arc<dyn Dataplane> = Arc::new(KernelDataplane::open(pinned)?);
+    if dataplane.adopted().is_none() {
+        return Err(error.into());
+    }
+    tracing::error!(problem = %error, "agent.toml is invalid; the data plane goes on with what it has");
+    let mut facts = adopted_facts(&dataplane)?;
+    facts.config_problem = Some(error.to_string());
+    notify(&[NotifyState::Ready, NotifyState::Status("not ready: agent.toml is invalid")]);
+    keep_going(options, dataplane, facts, orders).await
+}
+
+async fn keep_going(
+    options: &RunOptions,
+    dataplane: Arc<dyn Dataplane>,
+    facts: Facts,
+    orders: &mut Orders,
+) -> Result<Option<AgentConfig>, RunError> {
+    let file = options.state_dir.join("flows.jsonl");
+    let log = Writer::start(RotatingFile::new(file.clone(), 64 << 20, 4)).map_err(RunError::io("flow log"))?;
+    let shared = Arc::new(Shared {
+        dataplane,
+        facts: ArcSwap::from_pointee(facts),
+        flow_log: log.counts(),
+        flow_log_file: file,
+        started_at: OffsetDateTime::now_utc(),
+    });
+    let _housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
+    let path = options.runtime_dir.join(api::SOCKET);
+    let server = Server::bind(&path).map_err(RunError::io(path.display().to_string()))?;
+    let (ask, mut reloads) = mpsc::channel(8);
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(server.serve(Arc::clone(&shared), ask));
+    let config = wait(options, &shared, &mut reloads, orders).await;
+    servers.shutdown().await;
+    Ok(config)
+}
+
+async fn wait(
+    options: &RunOptions,
+    shared: &Arc<Shared>,
+    reloads: &mut mpsc::Receiver<ReloadRequest>,
+    orders: &mut Orders,
+) -> Option<AgentConfig> {
+    let mut rounds = interval(ROUND);
+    loop {
+        let reply = tokio::select! {
+            order = orders.next() => match order {
+                Order::Stop => return None,
+                Order::Reload => None,
+            },
+            reply = reloads.recv() => reply,
+            _ = rounds.tick() => None,
+        };
+        let problem = match AgentConfig::load(&options.config) {
+            Ok(config) => {
+                tracing::info!("agent.toml is valid now");
+                return Some(config);
+            }
+            Err(error) => error.to_string(),
+        };
+        let mut facts = shared.facts.load().as_ref().clone();
+        facts.config_problem = Some(problem.clone());
+        let epoch = facts.policy.epoch;
+        shared.facts.store(Arc::new(facts));
+        if let Some(reply) = reply {
+            let result = Outcome::Refused.name().to_owned();
+            let _client_is_gone = reply.send(Reload { result, epoch, problem: Some(problem), waiting_for_restart: vec![] });
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The order of a start, in which there is no moment at which a packet crosses uninspected: the forward chain stands
+//! before anything else, the policy is loaded before the program is on an interface, and forwarding is turned on last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::RunError;
+use super::housekeeping::Housekeeper;
+use super::options::RunOptions;
+use super::policy::{self, Attempt};
+use super::supervisor::{Supervisor, notify};
+use super::watch::Watch;
+use crate::api;
+use crate::api::server::Server;
+use crate::config::AgentConfig;
+use crate::dataplane::Dataplane;
+use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
+use crate::facts::{Facts, Shared};
+use crate::flow_log::file::RotatingFile;
+use crate::flow_log::writer::Writer;
+use crate::host::{forward_chain, handover};
+use crate::http;
+use crate::names::Names;
+use crate::netlink::events::Events;
+use crate::netlink::kernel::Kernel;
+use crate::netlink::neighbours::KnownMacs;
+use crate::netlink::state::Observed;
+use crate::policy_set::{CheckedPolicy, PolicyError};
+
+/// ICMP errors and resets that each CPU may send per second.
+const ANSWERS_PER_SECOND: u32 = 1_000;
+
+/// Brings everything up and returns the agent that keeps it so.
+pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
+    let Attempt { files, result } = policy::attempt(&config).await?;
+    let checked = go_on_only_with_a_policy(result, options.has_pins())?;
+    forward_chain::load().await?;
+    let events = Events::subscribe()?;
+    let kernel = Kernel::connect()?;
+    let pair = handover::ensure(&kernel).await?;
+    let dataplane = open(&options, &config).await?;
+    dataplane.set_limits(&config.conntrack.timeouts, ANSWERS_PER_SECOND)?;
+    dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
+    let facts = take_policy_over(&dataplane, checked).await?;
+
+    let mut supervisor = assemble(options, config, dataplane, kernel, events, facts)?;
+    supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
+    supervisor.files = files;
+    supervisor.forget_unused_slots();
+    supervisor.reconcile(true).await;
+    supervisor.refuse_a_cold_start_without_program()?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!(ready = supervisor.facts.is_ready(), "started");
+    Ok(supervisor)
+}
+
+/// An invalid policy ends a start unless a data plane is pinned that can go on with its own.
+fn go_on_only_with_a_policy(
+    checked: Result<CheckedPolicy, PolicyError>,
+    can_go_on: bool,
+) -> Result<Result<CheckedPolicy, PolicyError>, RunError> {
+    match checked {
+        Err(error) if !can_go_on => Err(error.into()),
+        checked => Ok(checked),
+    }
+}
+
+async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<dyn Dataplane>, RunError> {
+    let options = KernelOptions { pin_dir: options.pin_dir.clone(), max_flows: config.conntrack.max_flows };
+    let opened = tokio::task::spawn_blocking(move || KernelDataplane::open(options)).await;
+    let dataplane = opened.map_err(|_| RunError::Interrupted("loading the data plane"))??;
+    Ok(Arc::new(dataplane))
+}
+
+/// The policy on disk judges packets from here on; or, if it is invalid, the one that was found running.
+async fn take_policy_over(
+    dataplane: &Arc<dyn Dataplane>,
+    checked: Result<CheckedPolicy, PolicyError>,
+) -> Result<Facts, RunError> {
+    let mut facts = adopted_facts(dataplane)?;
+    facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
+    match checked {
+        Ok(checked) => policy::apply(dataplane, checked, "start", &mut facts).await?,
+        Err(error) if facts.policy.digest.is_none() => return Err(error.into()),
+        Err(error) => {
+            tracing::error!(problem = %error, "the policy on disk is invalid; the one that was found running goes on judging packets");
+            policy::refuse(&mut facts, &error.into());
+        }
+    }
+    Ok(facts)
+}
+
+/// What the data plane was found doing.
+pub(super) fn adopted_facts(dataplane: &Arc<dyn Dataplane>) -> Result<Facts, RunError> {
+    let mut facts = Facts::default();
+    if let Some(adopted) = dataplane.adopted() {
+        tracing::info!(epoch = adopted.epoch, "found a data plane at work and took it over");
+        facts.policy.epoch = adopted.epoch;
+        facts.policy.digest = Some(adopted.digest);
+    }
+    facts.names = Arc::new(Names::new(dataplane.rule_names()?, None));
+    Ok(facts)
+}
+
+/// Puts the running agent together, with its servers.
+fn assemble(
+    options: RunOptions,
+    config: AgentConfig,
+    dataplane: Arc<dyn Dataplane>,
+    kernel: Kernel,
+    events: Events,
+    facts: Facts,
+) -> Result<Supervisor, RunError> {
+    let file = config.flow_log.file.clone().unwrap_or_else(|| options.state_dir.join("flows.jsonl"));
+    let log = RotatingFile::new(file.clone(), config.flow_log.max_bytes, config.flow_log.keep);
+    let log = Writer::start(log).map_err(RunError::io("flow log"))?;
+    let shared = Arc::new(Shared {
+        dataplane: Arc::clone(&dataplane),
+        facts: ArcSwap::from_pointee(facts.clone()),
+        flow_log: log.counts(),
+        flow_log_file: file,
+        started_at: OffsetDateTime::now_utc(),
+    });
+    let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
+    let (servers, reloads) = serve(&options, &config, &shared)?;
+    let watch = Watch::start(config.policy.watch.then(|| config.policy.directory.clone()));
+    Ok(Supervisor {
+        options,
+        config,
+        dataplane,
+        kernel,
+        events,
+        watch,
+        reloads,
+        shared,
+        facts,
+        files: None,
+        applied: None,
+        observed: Observed::default(),
+        attached: BTreeMap::new(),
+        next_hops: BTreeSet::new(),
+        macs: KnownMacs::default(),
+        reported: BTreeSet::new(),
+        housekeeper,
+        servers,
+    })
+}
+
+type Servers = (JoinSet<()>, mpsc::Receiver<api::server::ReloadRequest>);
+
+fn serve(options: &RunOptions, config: &AgentConfig, shared: &Arc<Shared>) -> Result<Servers, RunError> {
+    let path = options.runtime_dir.join(api::SOCKET);
+    let server = Server::bind(&path).map_err(RunError::io(path.display().to_string()))?;
+    let (ask, reloads) = mpsc::channel(8);
+    let mut servers = JoinSet::new();
+    servers.spawn(server.serve(Arc::clone(shared), ask));
+    servers.spawn(http::serve(config.metrics.listen, Arc::clone(shared)));
+    Ok((servers, reloads))
+}
+
+impl Supervisor {
+    /// Sets the time-outs of the configuration.
+    pub(super) fn set_limits(&self) {
+        if let Err(error) = self.dataplane.set_limits(&self.config.conntrack.timeouts, ANSWERS_PER_SECOND) {
+            tracing::error!(%error, "the data plane did not take the time-outs");
+        }
+    }
+
+    /// Interfaces that a longer `agent.toml` had before the restart are no longer the data plane's business.
+    fn forget_unused_slots(&self) {
+        let used = self.config.management_slot() + u32::from(self.config.management.is_some());
+        let all = u32::try_from(fw_common::abi::interface::MAX_INTERFACES).unwrap_or(u32::MAX);
+        for slot in used..all {
+            if let Err(error) = self.dataplane.forget(slot) {
+                tracing::warn!(slot, %error, "an interface that is no longer configured could not be forgotten");
+            }
+        }
+    }
+
+    /// A machine on which the program cannot be attached has to say so at once; a restarted agent has more to lose.
+    fn refuse_a_cold_start_without_program(&self) -> Result<(), RunError> {
+        let problem = self.facts.interfaces.iter().find_map(|interface| interface.problem.clone());
+        match problem {
+            Some(problem) if self.dataplane.adopted().is_none() => {
+                Err(RunError::Io { what: "cannot start".to_owned(), source: std::io::Error::other(problem) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}

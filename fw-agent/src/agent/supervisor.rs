@@ -1,0 +1,167 @@
+//! The one task that changes things: it waits for whatever happens next, and follows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fw_policy::SourceFile;
+use sd_notify::NotifyState;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+
+use super::RunError;
+use super::housekeeping::Housekeeper;
+use super::options::RunOptions;
+use super::orders::{Order, Orders};
+use super::watch::Watch;
+use crate::api::answers::Reload;
+use crate::api::server::ReloadRequest;
+use crate::config::AgentConfig;
+use crate::dataplane::{AttachedInterface, Dataplane};
+use crate::facts::{Facts, Shared};
+use crate::netlink::events::Events;
+use crate::netlink::kernel::Kernel;
+use crate::netlink::neighbours::KnownMacs;
+use crate::netlink::state::Observed;
+
+/// How often everything is compared anew, whether or not something has happened.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// The longest wait for a rule's start or expiry, so that a stepped wall clock is noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A running agent.
+pub(super) struct Supervisor {
+    pub(super) options: RunOptions,
+    pub(super) config: AgentConfig,
+    pub(super) dataplane: Arc<dyn Dataplane>,
+    pub(super) kernel: Kernel,
+    pub(super) events: Events,
+    pub(super) watch: Watch,
+    pub(super) reloads: mpsc::Receiver<ReloadRequest>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) facts: Facts,
+    /// The policy files as they were last read whole.
+    pub(super) files: Option<Vec<SourceFile>>,
+    /// The policy files that judge packets; a rule of theirs expires also while the files on disk are invalid.
+    pub(super) applied: Option<Vec<SourceFile>>,
+    /// What the kernel had at the last look.
+    pub(super) observed: Observed,
+    /// Interfaces that carry the program, by slot.
+    pub(super) attached: BTreeMap<u32, AttachedInterface>,
+    /// Next hops of our routes, by interface.
+    pub(super) next_hops: BTreeSet<(u32, IpAddr)>,
+    pub(super) macs: KnownMacs,
+    /// Routes whose refusal by the kernel has been reported.
+    pub(super) reported: BTreeSet<String>,
+    pub(super) housekeeper: Housekeeper,
+    /// Tasks that serve the socket and HTTP; they end with the agent.
+    pub(super) servers: tokio::task::JoinSet<()>,
+}
+
+impl Supervisor {
+    /// Follows whatever happens until it is told to stop.
+    pub(super) async fn supervise(mut self, mut orders: Orders) -> Result<(), RunError> {
+        let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next_change = self.until_next_change();
+            tokio::select! {
+                order = orders.next() => match order {
+                    Order::Stop => break,
+                    Order::Reload => self.reload("SIGHUP").await,
+                },
+                batch = self.events.next() => match batch {
+                    Some(batch) => self.follow(batch).await,
+                    None => self.resubscribe()?,
+                },
+                () = self.watch.settled() => self.reload_policy("the files have changed").await,
+                Some(reply) = self.reloads.recv() => {
+                    self.reload("fwctl reload").await;
+                    let _client_is_gone = reply.send(self.reload_result());
+                }
+                () = sleep(next_change) => self.follow_schedule().await,
+                _ = rounds.tick() => self.round().await,
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Compares everything anew.
+    async fn round(&mut self) {
+        self.reconcile(true).await;
+        if self.config.policy.watch {
+            self.reload_policy_if_changed().await;
+        }
+    }
+
+    /// Takes over changed files, `agent.toml` first.
+    async fn reload(&mut self, reason: &str) {
+        match AgentConfig::load(&self.options.config) {
+            Ok(new) => {
+                let (config, waiting) = self.config.reloaded(new);
+                tracing::info!(reason, waiting_for_restart = ?waiting, "read agent.toml");
+                self.config = config;
+                self.facts.config_problem = None;
+                self.facts.waiting_for_restart = waiting;
+                self.set_limits();
+            }
+            Err(error) => {
+                tracing::error!(reason, problem = %error, "agent.toml is invalid: going on with what it said before");
+                self.facts.config_problem = Some(error.to_string());
+            }
+        }
+        self.reload_policy(reason).await;
+        self.reconcile(false).await;
+    }
+
+    fn reload_result(&self) -> Reload {
+        let policy = &self.facts.policy;
+        Reload {
+            result: policy.outcome.name().to_owned(),
+            epoch: policy.epoch,
+            problem: policy.problem.clone().or_else(|| self.facts.config_problem.clone()),
+            waiting_for_restart: self.facts.waiting_for_restart.clone(),
+        }
+    }
+
+    /// The kernel closed the socket of its notifications.
+    fn resubscribe(&mut self) -> Result<(), RunError> {
+        tracing::warn!("the kernel's notifications broke off; subscribing again");
+        self.events = Events::subscribe()?;
+        Ok(())
+    }
+
+    fn until_next_change(&self) -> Duration {
+        let wait = self.facts.policy.next_change.map(|at| at - OffsetDateTime::now_utc());
+        let wait = wait.map_or(LONGEST_WAIT, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
+        wait.min(LONGEST_WAIT)
+    }
+
+    /// Makes the facts known to the API, the metrics and the service manager.
+    pub(super) fn publish(&self) {
+        self.shared.facts.store(Arc::new(self.facts.clone()));
+        let checks = self.facts.checks();
+        let reasons: Vec<_> = checks.iter().filter_map(|check| check.reason.as_deref()).collect();
+        let status = if reasons.is_empty() { "ready".to_owned() } else { format!("not ready: {}", reasons.join("; ")) };
+        notify(&[NotifyState::Status(&status)]);
+    }
+
+    /// Ends the servers, and writes out what the flow log waits for. The data plane is left as it is.
+    async fn stop(mut self) {
+        tracing::info!("stopping; the data plane goes on forwarding");
+        notify(&[NotifyState::Stopping]);
+        self.servers.shutdown().await;
+        let _joined = tokio::task::spawn_blocking(move || drop(self.housekeeper)).await;
+    }
+}
+
+/// Tells the service manager, if there is one.
+pub(super) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager could not be told");
+    }
+}

@@ -1,0 +1,330 @@
+//! What is answered. The agent writes these, `fwctl` and scripts read them; each names its schema.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Check;
+use crate::parties::Parties;
+
+/// An answer with the name of its schema.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// `fwctl.<thing>/1`.
+    pub schema: String,
+    /// The content.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T> Answer<T> {
+    /// Wraps the content of `fwctl.<thing>/1`.
+    pub fn new(thing: &str, body: T) -> Self {
+        Self { schema: format!("fwctl.{thing}/1"), body }
+    }
+}
+
+/// `fwctl.error/1`: the request was refused or failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// Why.
+    pub error: String,
+}
+
+/// `fwctl.status/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's process.
+    pub pid: u32,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// All of [`Self::checks`] hold.
+    pub ready: bool,
+    /// The conditions for being ready.
+    pub checks: Vec<Check>,
+    /// The policy.
+    pub policy: PolicyStatus,
+    /// The interfaces, management last.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Routes.
+    pub routes: RouteStatus,
+    /// Flows.
+    pub flows: FlowTableStatus,
+    /// The flow log.
+    pub flow_log: FlowLogStatus,
+    /// Why `agent.toml` could not be taken over.
+    pub config_problem: Option<String>,
+    /// Changed keys that a restart takes over.
+    pub waiting_for_restart: Vec<String>,
+}
+
+/// The policy that judges packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Counts the applied policies; 0: none.
+    pub epoch: u32,
+    /// Digest in hexadecimal.
+    pub digest: Option<String>,
+    /// Number of rules, generated ones included; `None` while the files are not what runs.
+    pub rules: Option<usize>,
+    /// What the last attempt to apply a policy came to.
+    pub last_result: String,
+    /// When that was.
+    pub last_attempt_at: Option<String>,
+    /// When the running policy was applied; `None` if it was found running.
+    pub applied_at: Option<String>,
+    /// When a rule starts or expires next.
+    pub next_change_at: Option<String>,
+    /// All diagnostics, if the files are not what runs.
+    pub problem: Option<String>,
+    /// What its author should look at.
+    pub warnings: Vec<String>,
+    /// Number of the policy's own tests that passed.
+    pub tests_passed: usize,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its slot.
+    pub slot: u32,
+    /// How `agent.toml` names it.
+    pub interface: String,
+    /// The kernel's name of the device, while there is one.
+    pub device: Option<String>,
+    /// The kernel's index of the device.
+    pub ifindex: Option<u32>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Zones behind it.
+    pub zones: Vec<String>,
+    /// It is the management interface.
+    pub management: bool,
+    /// The program is on it.
+    pub attached: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// Packets that the program received.
+    pub received: Count,
+    /// Packets that it sent on to this interface.
+    pub forwarded: Count,
+    /// Packets received here that it dropped.
+    pub dropped: Count,
+    /// Packets received here that it gave to the host.
+    pub passed: Count,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Number of packets.
+    pub packets: u64,
+    /// Number of bytes, IP headers included.
+    pub bytes: u64,
+}
+
+impl From<fw_common::abi::counters::Counter> for Count {
+    fn from(counter: fw_common::abi::counters::Counter) -> Self {
+        Self { packets: counter.packets, bytes: counter.bytes }
+    }
+}
+
+/// Our routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Number of routes in place.
+    pub installed: usize,
+    /// Routes that cannot be had.
+    pub unresolved: Vec<UnresolvedRoute>,
+    /// What the kernel refused.
+    pub problems: Vec<String>,
+    /// The kernel forwards, in both families.
+    pub forwarding: bool,
+}
+
+/// A route that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnresolvedRoute {
+    /// Where it should lead.
+    pub destination: String,
+    /// By which interface.
+    pub interface: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// The flow tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTableStatus {
+    /// Live IPv4 flows.
+    pub ipv4: u64,
+    /// Live IPv6 flows.
+    pub ipv6: u64,
+    /// Flows that each table holds.
+    pub limit: u32,
+    /// Flows opened since the data plane was loaded.
+    pub opened: u64,
+    /// Flows not opened because the table was full.
+    pub table_full: u64,
+    /// Packets given to the kernel because their next hop was not resolved.
+    pub handed_over: u64,
+    /// Flow-end events lost.
+    pub events_lost: u64,
+}
+
+/// The flow log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLogStatus {
+    /// Its file.
+    pub file: String,
+    /// Records written.
+    pub written: u64,
+    /// Records given up.
+    pub lost: u64,
+    /// Failed attempts to write.
+    pub failures: u64,
+}
+
+/// `fwctl.flows/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Number of flows that match, also those beyond the limit.
+    pub matching: u64,
+    /// Number of live flows.
+    pub total: u64,
+    /// The flows, those with the most bytes first.
+    pub flows: Vec<FlowRow>,
+}
+
+/// A live flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRow {
+    /// "ipv4" or "ipv6".
+    pub family: String,
+    /// Name of the protocol, or its number.
+    pub protocol: String,
+    /// Addresses and ports as the originator sent.
+    #[serde(flatten)]
+    pub parties: Parties,
+    /// The originator's zone.
+    pub from_zone: Option<String>,
+    /// The responder's zone.
+    pub to_zone: Option<String>,
+    /// State.
+    pub state: String,
+    /// The rule that allows it.
+    pub rule: Option<String>,
+    /// Packets and bytes from the originator.
+    pub out: Count,
+    /// Packets and bytes from the responder.
+    pub back: Count,
+    /// Seconds since it was opened.
+    pub age_seconds: u64,
+    /// Seconds since its last packet.
+    pub idle_seconds: u64,
+    /// Seconds without a packet after which it ends.
+    pub timeout_seconds: u32,
+    /// The policy that last judged it.
+    pub epoch: u32,
+}
+
+/// `fwctl.drops/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Every reason, in the order of its number.
+    pub drops: Vec<DropRow>,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// The reason's name.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// What the reason means.
+    pub explanation: String,
+}
+
+/// `fwctl.rules/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Epoch of the policy.
+    pub epoch: u32,
+    /// The rules in the order in which they are matched, then those of older policies that still have flows.
+    pub rules: Vec<RuleRow>,
+}
+
+/// A rule and what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// Its id.
+    pub id: String,
+    /// It is part of the running policy.
+    pub current: bool,
+    /// It matches now; else it has not started yet or has expired.
+    pub active: bool,
+    /// Position in the policy, from 0.
+    pub ordinal: Option<u32>,
+    /// "allow", "drop" or "reject".
+    pub action: Option<String>,
+    /// Source zones, as written.
+    pub from: Option<String>,
+    /// Destination zones, as written.
+    pub to: Option<String>,
+    /// What its author says of it.
+    pub description: Option<String>,
+    /// File and line.
+    pub place: Option<String>,
+    /// What it decides is logged.
+    pub log: Option<bool>,
+    /// Packets that it decided.
+    pub packets: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Flows that it allowed.
+    pub flows: u64,
+    /// When it last decided a packet, RFC 3339.
+    pub last_hit_at: Option<String>,
+}
+
+/// `fwctl.zones/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zones {
+    /// The zones by id, those that are not of the policy last.
+    pub zones: Vec<ZoneRow>,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneRow {
+    /// Its number in the data plane.
+    pub id: u8,
+    /// Its name.
+    pub name: String,
+    /// Interfaces that it lies behind, as `agent.toml` names them.
+    pub interfaces: Vec<String>,
+    /// Live flows from it.
+    pub flows_from: u64,
+    /// Live flows to it.
+    pub flows_to: u64,
+}
+
+/// `fwctl.reload/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// What it came to: "applied", "unchanged", "refused" or "failed".
+    pub result: String,
+    /// Epoch of the policy that judges packets now.
+    pub epoch: u32,
+    /// Why the files are not what runs.
+    pub problem: Option<String>,
+    /// Changed keys of `agent.toml` that a restart takes over.
+    pub waiting_for_restart: Vec<String>,
+}

@@ -1,0 +1,67 @@
+//! The asking side of the socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answers::{Answer, ErrorAnswer};
+use super::request::Request;
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 256 << 20;
+
+/// How long the agent may take: a reload compiles the policy and runs its tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The agent cannot be reached.
+    #[error("{path}: {source}; is fw-agent running?")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the agent did not answer: {0}")]
+    Io(#[from] io::Error),
+    /// The answer is not what this version understands.
+    #[error("the agent's answer is not understood: {0}")]
+    Answer(String),
+    /// The agent refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks, and returns the answer as it came.
+pub fn ask(socket: &Path, request: &Request) -> Result<Value, ClientError> {
+    let connect = |source| ClientError::Connect { path: socket.to_owned(), source };
+    let mut stream = UnixStream::connect(socket).map_err(connect)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request).map_err(|error| ClientError::Answer(error.to_string()))?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(ClientError::Io(io::ErrorKind::UnexpectedEof.into()));
+    }
+    let answer: Value = serde_json::from_str(&answer).map_err(|error| ClientError::Answer(error.to_string()))?;
+    if answer.get("schema").and_then(Value::as_str) == Some("fwctl.error/1") {
+        let refusal: Answer<ErrorAnswer> = typed(answer)?;
+        return Err(ClientError::Refused(refusal.body.error));
+    }
+    Ok(answer)
+}
+
+/// Reads an answer as the type that belongs to its schema.
+pub fn typed<T: DeserializeOwned>(answer: Value) -> Result<Answer<T>, ClientError> {
+    serde_json::from_value(answer).map_err(|error| ClientError::Answer(error.to_string()))
+}

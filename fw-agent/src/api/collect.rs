@@ -1,0 +1,274 @@
+//! Collects answers from the data plane's counters and the agent's facts.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use fw_common::DropReason;
+use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
+use fw_common::abi::policy::zone;
+use fw_common::conntrack::State;
+
+use super::answers::{
+    Count, DropRow, Drops, FlowLogStatus, FlowRow, FlowTableStatus, Flows, InterfaceStatus, PolicyStatus, RouteStatus,
+    RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
+};
+use super::request::FlowFilter;
+use crate::clock::{Clock, rfc3339};
+use crate::dataplane::{DataplaneError, FlowRecord};
+use crate::facts::{Facts, InterfaceFacts, Shared};
+use crate::flow_census::Census;
+use crate::metrics::hex;
+use crate::names::{Names, protocol};
+use crate::parties::Parties;
+
+/// How the firewall is.
+pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
+    let facts = shared.facts.load();
+    let counters = shared.dataplane.interfaces()?;
+    let census = Census::take(shared.dataplane.as_ref())?;
+    let seen = shared.dataplane.happenings()?;
+    let checks = facts.checks();
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: rfc3339(shared.started_at),
+        ready: checks.iter().all(|check| check.ok),
+        checks,
+        policy: policy(&facts),
+        interfaces: facts.interfaces.iter().map(|interface| interface_status(interface, &counters)).collect(),
+        routes: routes(&facts),
+        flows: FlowTableStatus {
+            ipv4: census.ipv4,
+            ipv6: census.ipv6,
+            limit: shared.dataplane.max_flows(),
+            opened: seen.opened,
+            table_full: seen.table_full,
+            handed_over: seen.handed_over,
+            events_lost: seen.events_lost,
+        },
+        flow_log: FlowLogStatus {
+            file: shared.flow_log_file.display().to_string(),
+            written: shared.flow_log.written(),
+            lost: shared.flow_log.lost(),
+            failures: shared.flow_log.failures(),
+        },
+        config_problem: facts.config_problem.clone(),
+        waiting_for_restart: facts.waiting_for_restart.clone(),
+    })
+}
+
+fn policy(facts: &Facts) -> PolicyStatus {
+    let policy = &facts.policy;
+    PolicyStatus {
+        epoch: policy.epoch,
+        digest: policy.digest.map(|digest| hex(&digest)),
+        rules: policy.compiled.as_ref().map(|compiled| compiled.rules.len()),
+        last_result: policy.outcome.name().to_owned(),
+        last_attempt_at: policy.attempted_at.map(rfc3339),
+        applied_at: policy.applied_at.map(rfc3339),
+        next_change_at: policy.next_change.map(rfc3339),
+        problem: policy.problem.clone(),
+        warnings: policy.warnings.clone(),
+        tests_passed: policy.tests,
+    }
+}
+
+fn interface_status(facts: &InterfaceFacts, counters: &[InterfaceCounter]) -> InterfaceStatus {
+    let counter = counters.get(facts.slot as usize).copied().unwrap_or_default();
+    let device = facts.device.as_ref();
+    InterfaceStatus {
+        slot: facts.slot,
+        interface: facts.key.clone(),
+        device: device.map(|device| device.name.clone()),
+        ifindex: device.map(|device| device.ifindex),
+        mac: device.map(|device| device.mac.clone()),
+        mtu: device.map(|device| device.mtu),
+        addresses: device.iter().flat_map(|device| &device.addresses).map(ToString::to_string).collect(),
+        zones: facts.zones.clone(),
+        management: facts.management,
+        attached: device.is_some() && facts.problem.is_none(),
+        problem: facts.problem.clone(),
+        received: counter.received.into(),
+        forwarded: counter.forwarded.into(),
+        dropped: counter.dropped.into(),
+        passed: counter.passed.into(),
+    }
+}
+
+fn routes(facts: &Facts) -> RouteStatus {
+    let unresolved = facts.routes.unresolved.iter().map(|route| UnresolvedRoute {
+        destination: route.destination.to_string(),
+        interface: route.interface.clone(),
+        reason: route.reason.clone(),
+    });
+    RouteStatus {
+        installed: facts.routes.installed,
+        unresolved: unresolved.collect(),
+        problems: facts.routes.problems.clone(),
+        forwarding: facts.forwarding,
+    }
+}
+
+/// Dropped packets by reason.
+pub(super) fn drops(shared: &Shared) -> Result<Drops, DataplaneError> {
+    let counters = shared.dataplane.drops()?;
+    let rows = DropReason::ALL.iter().zip(counters).map(|(reason, counter)| DropRow {
+        reason: reason.name().to_owned(),
+        packets: counter.packets,
+        bytes: counter.bytes,
+        explanation: reason.explanation().to_owned(),
+    });
+    Ok(Drops { drops: rows.collect() })
+}
+
+/// The rules and what they did.
+pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
+    let facts = shared.facts.load();
+    let clock = Clock::read();
+    let names: BTreeMap<u32, String> = shared.dataplane.rule_names()?.into_iter().collect();
+    let counters = shared.dataplane.rules()?;
+    let mut by_id: BTreeMap<&str, RuleCounter> = BTreeMap::new();
+    for (handle, counter) in &counters {
+        if let Some(id) = names.get(handle) {
+            by_id.insert(id, *counter);
+        }
+    }
+    let mut rows = Vec::new();
+    for rule in facts.policy.compiled.iter().flat_map(|compiled| &compiled.rules) {
+        let counter = by_id.remove(rule.id.as_str()).unwrap_or_default();
+        rows.push(RuleRow {
+            current: true,
+            ordinal: Some(rule.ordinal),
+            action: Some(rule.action.name().to_owned()),
+            active: rule.active,
+            from: Some(rule.from.clone()),
+            to: Some(rule.to.clone()),
+            description: Some(rule.description.clone()).filter(|text| !text.is_empty()),
+            place: (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line)),
+            log: Some(rule.log),
+            ..counted_rule(&rule.id, counter, &clock)
+        });
+    }
+    rows.extend(by_id.into_iter().map(|(id, counter)| counted_rule(id, counter, &clock)));
+    Ok(Rules { epoch: facts.policy.epoch, rules: rows })
+}
+
+/// A rule of which only the id is known.
+fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
+    let last_hit = counter.last_hit.checked_mul(1_000_000_000).filter(|at| *at > 0);
+    RuleRow {
+        id: id.to_owned(),
+        current: false,
+        ordinal: None,
+        action: None,
+        active: false,
+        from: None,
+        to: None,
+        description: None,
+        place: None,
+        log: None,
+        packets: counter.packets,
+        bytes: counter.bytes,
+        flows: counter.flows,
+        last_hit_at: last_hit.map(|at| rfc3339(clock.wall(at))),
+    }
+}
+
+/// The zones and where they lie.
+pub(super) fn zones(shared: &Shared) -> Result<Zones, DataplaneError> {
+    let facts = shared.facts.load();
+    let mut from = [0u64; zone::COUNT];
+    let mut to = [0u64; zone::COUNT];
+    shared.dataplane.visit_flows(&mut |record| {
+        from[usize::from(record.flow.from_zone) % zone::COUNT] += 1;
+        to[usize::from(record.flow.to_zone) % zone::COUNT] += 1;
+        true
+    })?;
+    let row = |id: u8, name: String, slots: &[u32]| ZoneRow {
+        id,
+        name,
+        interfaces: interfaces_at(slots, &facts.interfaces),
+        flows_from: from[usize::from(id) % zone::COUNT],
+        flows_to: to[usize::from(id) % zone::COUNT],
+    };
+    let of_policy = facts.policy.compiled.iter().flat_map(|compiled| &compiled.zones);
+    let of_policy = of_policy.filter(|zone| zone.id <= zone::MAX_USER);
+    let mut rows: Vec<_> = of_policy.map(|zone| row(zone.id, zone.name.clone(), &zone.slots)).collect();
+    let management = facts.interfaces.iter().filter(|interface| interface.management).map(|interface| interface.slot);
+    let management: Vec<u32> = management.collect();
+    for (id, slots) in [(zone::MANAGEMENT, management.as_slice()), (zone::LOCAL, &[])] {
+        rows.extend(facts.names.zone(id).map(|name| row(id, name.into_owned(), slots)));
+    }
+    Ok(Zones { zones: rows })
+}
+
+fn interfaces_at(slots: &[u32], interfaces: &[InterfaceFacts]) -> Vec<String> {
+    let there = interfaces.iter().filter(|interface| slots.contains(&interface.slot));
+    there.map(|interface| interface.key.clone()).collect()
+}
+
+/// The live flows that match, the largest first.
+pub(super) fn flows(filter: &FlowFilter, shared: &Shared) -> Result<Flows, DataplaneError> {
+    let facts = shared.facts.load();
+    let clock = Clock::read();
+    let limit = filter.effective_limit();
+    let (mut total, mut matching) = (0, 0);
+    let mut largest: Vec<FlowRecord> = Vec::new();
+    shared.dataplane.visit_flows(&mut |record| {
+        total += 1;
+        if matches(filter, &record, &facts.names) {
+            matching += 1;
+            largest.push(record);
+        }
+        // Kept short by turns, so that a full table needs no memory to speak of.
+        if largest.len() >= 2 * limit + 1_024 {
+            keep_largest(&mut largest, limit);
+        }
+        true
+    })?;
+    keep_largest(&mut largest, limit);
+    Ok(Flows { matching, total, flows: largest.iter().map(|record| flow_row(record, &facts.names, &clock)).collect() })
+}
+
+fn keep_largest(flows: &mut Vec<FlowRecord>, limit: usize) {
+    let bytes = |record: &FlowRecord| record.flow.directions.iter().map(|direction| direction.bytes).sum::<u64>();
+    flows.sort_by_key(|record| (Reverse(bytes(record)), record.flow.opened_at, record.flow.clock_slot));
+    flows.truncate(limit);
+}
+
+fn matches(filter: &FlowFilter, record: &FlowRecord, names: &Names) -> bool {
+    let flow = &record.flow;
+    let parties = Parties::of_flow(&record.key, record.family, flow);
+    let in_zone = |zone: &String| [flow.from_zone, flow.to_zone].iter().any(|id| names.zone(*id).as_deref() == Some(zone));
+    let of_protocol = |wanted: &String| {
+        wanted.eq_ignore_ascii_case(&protocol(record.key.protocol)) || *wanted == record.key.protocol.to_string()
+    };
+    filter.zone.as_ref().is_none_or(in_zone)
+        && filter.addr.is_none_or(|addr| parties.involves_address(addr))
+        && filter.port.is_none_or(|port| parties.involves_port(port))
+        && filter.protocol.as_ref().is_none_or(of_protocol)
+        && filter.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(State::from_number(flow.state).name()))
+}
+
+fn flow_row(record: &FlowRecord, names: &Names, clock: &Clock) -> FlowRow {
+    let flow = &record.flow;
+    let count = |direction: usize| Count {
+        packets: flow.directions[direction].packets,
+        bytes: flow.directions[direction].bytes,
+    };
+    FlowRow {
+        family: if record.family == 6 { "ipv6" } else { "ipv4" }.to_owned(),
+        protocol: protocol(record.key.protocol).into_owned(),
+        parties: Parties::of_flow(&record.key, record.family, flow),
+        from_zone: names.zone(flow.from_zone).map(Into::into),
+        to_zone: names.zone(flow.to_zone).map(Into::into),
+        state: State::from_number(flow.state).name().to_owned(),
+        rule: names.rule(flow.rule).map(Into::into),
+        out: count(0),
+        back: count(1),
+        age_seconds: clock.seconds_since(flow.opened_at / 1_000_000_000),
+        idle_seconds: clock.seconds_since(u64::from(flow.last_seen)),
+        timeout_seconds: flow.timeout,
+        epoch: flow.epoch,
+    }
+}

@@ -1,0 +1,152 @@
+//! The daemon.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fw_agent::agent::{self, RunOptions};
+use fw_agent::cli::style;
+use fw_agent::config::AgentConfig;
+use fw_agent::dataplane::kernel;
+use fw_agent::host::lock::Lock;
+use tracing_subscriber::EnvFilter;
+
+/// Stateful zone firewall: the agent.
+#[derive(Debug, Parser)]
+#[command(name = "fw-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+    /// What is logged: a level, or levels by module.
+    #[arg(long, default_value = "info", global = true)]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the firewall up and keep it as agent.toml and the policy say.
+    Run(Run),
+    /// Take the data plane off the interfaces; the forward chain stays, and drops.
+    Detach(Detach),
+    /// Check agent.toml.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The configuration.
+    #[arg(long, default_value = "/etc/outpost-fw/agent.toml")]
+    config: PathBuf,
+    /// Where the data plane is pinned.
+    #[arg(long, default_value = "/sys/fs/bpf/outpost-fw")]
+    pin_dir: PathBuf,
+    /// The lock and the socket.
+    #[arg(long, default_value = "/run/outpost-fw")]
+    runtime_dir: PathBuf,
+    /// The flow log.
+    #[arg(long, default_value = "/var/lib/outpost-fw")]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Detach {
+    /// Where the data plane is pinned.
+    #[arg(long, default_value = "/sys/fs/bpf/outpost-fw")]
+    pin_dir: PathBuf,
+    /// The lock of a running agent, which would attach everything again.
+    #[arg(long, default_value = "/run/outpost-fw")]
+    runtime_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The configuration.
+    #[arg(long, default_value = "/etc/outpost-fw/agent.toml")]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = log_to_stderr(cli.log_format, &cli.log_level) {
+        eprintln!("error: --log-level: {error}");
+        return ExitCode::from(2);
+    }
+    match cli.command {
+        Command::Run(arguments) => run(arguments),
+        Command::Detach(arguments) => report(detach(&arguments)),
+        Command::Check(arguments) => check(&arguments),
+    }
+}
+
+fn run(arguments: Run) -> ExitCode {
+    let Run { config, pin_dir, runtime_dir, state_dir } = arguments;
+    let options = RunOptions { config, pin_dir, runtime_dir, state_dir };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(error.into())),
+    };
+    match runtime.block_on(agent::run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = match &error {
+                agent::RunError::Config(config) => config.render(style::colors_on_stderr()),
+                other => other.to_string(),
+            };
+            eprintln!("{text}");
+            tracing::error!("the agent did not start");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn detach(arguments: &Detach) -> anyhow::Result<()> {
+    let _no_agent_runs = Lock::take(&arguments.runtime_dir)?;
+    kernel::detach_all(&arguments.pin_dir)?;
+    println!("the data plane is off all interfaces; the forward chain stays and drops");
+    Ok(())
+}
+
+fn check(arguments: &Check) -> ExitCode {
+    match AgentConfig::load(&arguments.config) {
+        Ok(config) => {
+            println!("{}: ok, {} interfaces, {} routes", arguments.config.display(), config.interfaces.len(), config.routes.len());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", error.render(style::colors_on_stderr()));
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(level)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal() && style::colors_wanted()).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `fwctl`: one file a command. What is asked for goes to standard output, what went wrong to standard error.
+
+mod drops;
+mod flows;
+mod output;
+mod policy;
+mod reload;
+mod rules;
+mod status;
+pub mod style;
+mod zones;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::api::client;
+use crate::api::request::Request;
+
+use output::Format;
+
+/// Exit codes, as scripts know them.
+mod exit {
+    pub(super) const POLICY_INVALID: u8 = 3;
+    pub(super) const TESTS_FAILED: u8 = 4;
+}
+
+/// Stateful zone firewall: look at it, and check its policy.
+#[derive(Debug, Parser)]
+#[command(name = "fwctl", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+struct Common {
+    /// How the answer looks.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
+    output: Format,
+    /// The agent's socket.
+    #[arg(long, default_value = "/run/outpost-fw/agent.sock", global = true)]
+    socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How the firewall is.
+    Status,
+    /// Live flows, those with the most bytes first.
+    Flows(flows::Arguments),
+    /// Dropped packets by reason.
+    Drops(drops::Arguments),
+    /// The rules and what they did.
+    Rules,
+    /// The zones and the interfaces that they lie behind.
+    Zones,
+    /// Make the agent take over changed files.
+    Reload,
+    /// Check policy files, without the agent.
+    #[command(subcommand)]
+    Policy(policy::Command),
+}
+
+/// Reads the arguments, does what they say, and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let Common { output, socket } = &cli.common;
+    match &cli.command {
+        Command::Status => status::run(socket, *output),
+        Command::Flows(arguments) => flows::run(arguments, socket, *output),
+        Command::Drops(arguments) => drops::run(arguments, socket, *output),
+        Command::Rules => rules::run(socket, *output),
+        Command::Zones => zones::run(socket, *output),
+        Command::Reload => reload::run(socket, *output),
+        Command::Policy(command) => policy::run(command, *output),
+    }
+}
+
+/// Asks the agent; the answer is printed as it came, or shown as its type.
+fn ask<T: serde::de::DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+    output: Format,
+    rows: &str,
+    show: impl FnOnce(T) -> io::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let answer = client::ask(socket, request)?;
+    if !output.json(&answer, rows)? {
+        show(client::typed(answer)?.body)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,37 @@
+//! `fwctl rules`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::ask;
+use super::output::{Format, Grid, or_dash, print};
+use crate::api::answers::Rules;
+use crate::api::request::Request;
+
+pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
+    ask(socket, &Request::Rules {}, output, "rules", |rules: Rules| show(&rules))
+}
+
+fn show(rules: &Rules) -> std::io::Result<()> {
+    let mut grid = Grid::new(&["RULE", "ACTION", "FROM", "TO", "PACKETS#", "BYTES#", "FLOWS#", "LAST HIT", "PLACE"]);
+    for rule in &rules.rules {
+        let action = match (rule.current, rule.active) {
+            (true, true) => or_dash(rule.action.as_ref()),
+            (true, false) => format!("({}, not now)", or_dash(rule.action.as_ref())),
+            (false, _) => "(of an older policy)".to_owned(),
+        };
+        grid.row([
+            rule.id.clone(),
+            action,
+            or_dash(rule.from.as_ref()),
+            or_dash(rule.to.as_ref()),
+            rule.packets.to_string(),
+            rule.bytes.to_string(),
+            rule.flows.to_string(),
+            or_dash(rule.last_hit_at.as_ref()),
+            or_dash(rule.place.as_ref()),
+        ]);
+    }
+    grid.print()?;
+    print(&format!("policy epoch {}", rules.epoch))
+}

@@ -1,0 +1,136 @@
+//! The devices that `agent.toml` names: `[[interface]]` and `[management]`.
+
+use fw_common::abi::interface::MAX_INTERFACES;
+use fw_policy::Code;
+
+use super::report::Report;
+use super::section::{At, Section};
+use super::{DeviceKey, InterfaceConfig, ManagementConfig};
+
+/// Linux limits the names of devices (IFNAMSIZ, with the terminating zero).
+const MAX_DEVICE_NAME: usize = 15;
+
+/// The interfaces that could be read.
+pub(super) struct Interfaces {
+    pub(super) list: Vec<InterfaceConfig>,
+    /// None was left out for a mistake, so that a name that is not in the list is a mistake, too.
+    pub(super) complete: bool,
+}
+
+pub(super) fn interfaces(sections: Vec<Section<'_>>, report: &mut Report<'_>) -> Interfaces {
+    let mut interfaces = Interfaces { list: Vec::new(), complete: true };
+    for mut section in sections {
+        // One slot is the management interface's.
+        if interfaces.list.len() + 1 >= MAX_INTERFACES {
+            report.add(Code::InvalidValue, section.span(), format!("more than {} interfaces", MAX_INTERFACES - 1));
+            break;
+        }
+        match interface(&mut section, report) {
+            Some(interface) => {
+                if interfaces.list.iter().any(|other| other.key == interface.key) {
+                    let message = format!("interface {} is listed twice", interface.key);
+                    report.add(Code::Duplicate, section.span(), message);
+                }
+                interfaces.list.push(interface);
+            }
+            None => interfaces.complete = false,
+        }
+        section.finish(report);
+    }
+    interfaces
+}
+
+fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<InterfaceConfig> {
+    let key = device_key(section, report);
+    let device_index = section.integer("device_index", 0..=63, report);
+    let zones = section.strings("zones", report);
+    if !section.holds("zones") || zones.as_ref().is_some_and(Vec::is_empty) {
+        section.missing("zones", "the zones behind the interface: zones = [\"…\"]", report);
+    }
+    let mtu = section.integer("mtu", 1280..=9216, report);
+    let hairpin = section.boolean("hairpin", report);
+    let key = key?;
+    let zones = zones.unwrap_or_default().into_iter().map(|zone| zone.value.to_owned()).collect();
+    Some(InterfaceConfig {
+        key,
+        device_index: device_index.and_then(|index| u32::try_from(index.value).ok()),
+        zones,
+        mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
+        hairpin: hairpin.is_some_and(|hairpin| hairpin.value),
+    })
+}
+
+/// Reads the one of `name`, `mac` and `eni` that says which device is meant.
+fn device_key(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<DeviceKey> {
+    let name = section.string("name", report);
+    let mac = section.string("mac", report);
+    if let Some(eni) = section.string("eni", report) {
+        report
+            .add(Code::Unsupported, eni.span, "`eni` needs the cloud part, which this version does not have")
+            .expected("cannot be resolved to a device")
+            .help("name the device by `mac` or `name`; the ENI's hardware address is in the EC2 console and in the instance metadata");
+        return None;
+    }
+    match (name, mac) {
+        (Some(name), None) => device_name(&name, report),
+        (None, Some(mac)) => hardware_address(&mac, report),
+        (Some(_), Some(mac)) => {
+            report
+                .add(Code::Contradiction, mac.span, "`name` and `mac` both say which device this is")
+                .expected("leave one of them out");
+            None
+        }
+        (None, None) => {
+            section.missing("name", "one of `name`, `mac` and `eni`", report);
+            None
+        }
+    }
+}
+
+fn device_name(name: &At<&str>, report: &mut Report<'_>) -> Option<DeviceKey> {
+    let fits = (1..=MAX_DEVICE_NAME).contains(&name.value.len())
+        && !name.value.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control())
+        && !matches!(name.value, "." | "..");
+    if !fits {
+        report
+            .add(Code::InvalidName, name.span.clone(), "this is not the name of a network device")
+            .expected(format!("expected 1 to {MAX_DEVICE_NAME} bytes without `/` and spaces"));
+    }
+    fits.then(|| DeviceKey::Name(name.value.to_owned()))
+}
+
+fn hardware_address(mac: &At<&str>, report: &mut Report<'_>) -> Option<DeviceKey> {
+    let parsed = mac.value.parse().ok();
+    if parsed.is_none() {
+        report
+            .add(Code::InvalidValue, mac.span.clone(), "this is not a hardware address")
+            .expected("expected six octets, such as \"02:00:00:00:00:01\"");
+    }
+    parsed.map(DeviceKey::Mac)
+}
+
+pub(super) fn management(
+    mut section: Section<'_>,
+    interfaces: &Interfaces,
+    report: &mut Report<'_>,
+) -> Option<ManagementConfig> {
+    let interface = section.string("interface", report);
+    let allow = section.strings("allow", report).unwrap_or_default();
+    if interface.is_none() {
+        section.missing("interface", "the name or hardware address of the primary interface", report);
+    }
+    section.finish(report);
+    let interface = interface?;
+    let key = match interface.value.parse() {
+        Ok(mac) => DeviceKey::Mac(mac),
+        Err(()) => device_name(&interface, report)?,
+    };
+    if interfaces.list.iter().any(|other| other.key == key) {
+        report
+            .add(Code::Contradiction, interface.span, "the management interface forwards nothing, so it is no `[[interface]]`")
+            .expected("also an `[[interface]]`");
+        return None;
+    }
+    Some(ManagementConfig { key, allow: allow.into_iter().map(|entry| entry.value.to_owned()).collect() })
+}
+

@@ -1,0 +1,152 @@
+//! `agent.toml`: which interfaces there are, which zones lie behind them, and where packets go.
+//!
+//! Text comes in, an [`AgentConfig`] or all mistakes at once ([`ConfigError`]) come out. Nothing here looks at the machine.
+
+mod binding;
+mod duration;
+mod interfaces;
+mod read;
+mod reload;
+mod report;
+mod routes;
+mod section;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fw_common::conntrack::Timeouts;
+
+use crate::netlink::plan::WantedRoute;
+use crate::netlink::state::{Link, Mac};
+
+pub use report::{ConfigError, Finding};
+
+/// A valid `agent.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The forwarding interfaces; the position is the slot.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// Routes besides those to the connected subnets.
+    pub routes: Vec<WantedRoute>,
+    /// The management interface; its slot follows those of [`Self::interfaces`].
+    pub management: Option<ManagementConfig>,
+    /// Where the policy comes from.
+    pub policy: PolicyConfig,
+    /// Sizes and times of the flow table.
+    pub conntrack: ConntrackConfig,
+    /// Where metrics and health are served.
+    pub metrics: MetricsConfig,
+    /// Where ended and denied flows are written.
+    pub flow_log: FlowLogConfig,
+}
+
+/// One `[[interface]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// Which device it is.
+    pub key: DeviceKey,
+    /// Where the cloud part attaches it.
+    pub device_index: Option<u32>,
+    /// Zones behind it.
+    pub zones: Vec<String>,
+    /// MTU in bytes to set; the device keeps its own without.
+    pub mtu: Option<u16>,
+    /// Traffic may leave by the interface that it came in by.
+    pub hairpin: bool,
+}
+
+/// How a device is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceKey {
+    /// By its name.
+    Name(String),
+    /// By its hardware address.
+    Mac(Mac),
+}
+
+impl DeviceKey {
+    /// The device is the one that is meant.
+    #[must_use]
+    pub fn matches(&self, link: &Link) -> bool {
+        match self {
+            Self::Name(name) => link.name == *name,
+            Self::Mac(mac) => link.mac == *mac,
+        }
+    }
+}
+
+impl fmt::Display for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Mac(mac) => mac.fmt(f),
+        }
+    }
+}
+
+/// `[management]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagementConfig {
+    /// Which device it is.
+    pub key: DeviceKey,
+    /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
+    pub allow: Vec<String>,
+}
+
+/// `[policy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Directory of the policy files.
+    pub directory: PathBuf,
+    /// A change of the files is applied by itself.
+    pub watch: bool,
+    /// Ids of generated `system-*` rules that are turned off.
+    pub disabled_system_rules: BTreeSet<String>,
+}
+
+/// `[conntrack]`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ConntrackConfig {
+    /// Number of flows of each address family; sized from memory without.
+    pub max_flows: Option<u32>,
+    /// Idle time-outs by state.
+    pub timeouts: Timeouts,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Address and port of the HTTP server.
+    pub listen: SocketAddr,
+}
+
+/// `[flow_log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowLogConfig {
+    /// The file; `flows.jsonl` in the state directory without.
+    pub file: Option<PathBuf>,
+    /// The file is rotated before it grows beyond this size in bytes.
+    pub max_bytes: u64,
+    /// Number of rotated files that are kept.
+    pub keep: u32,
+}
+
+impl AgentConfig {
+    /// Reads `text`; `name` is the file's name in messages.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        read::config(name, text)
+    }
+
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
+        Self::parse(&name, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

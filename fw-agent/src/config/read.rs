@@ -1,0 +1,140 @@
+//! From TOML to an [`AgentConfig`], table by table.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use fw_common::conntrack::{State, Timeouts};
+use fw_policy::Code;
+use toml::de::DeTable;
+
+use super::interfaces::{interfaces, management};
+use super::report::Report;
+use super::routes::routes;
+use super::section::Section;
+use super::{AgentConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration};
+
+pub(super) fn config(file: &str, text: &str) -> Result<AgentConfig, ConfigError> {
+    let mut report = Report::new(text);
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    for error in syntax_errors {
+        report.add_syntax_error(error.span().unwrap_or(0..0), error.message());
+    }
+    if report.has_syntax_errors() {
+        return Err(report.into_error(file));
+    }
+    let mut root = Section::new("agent.toml", document.get_ref(), 0..0);
+    let config = read(&mut root, &mut report);
+    root.finish(&mut report);
+    if report.has_errors() { Err(report.into_error(file)) } else { Ok(config) }
+}
+
+fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
+    let sections = root.tables("interface", report);
+    if sections.is_empty() && !report.has_errors() {
+        root.missing("interface", "at least one `[[interface]]`", report);
+    }
+    let interfaces = interfaces(sections, report);
+    let routes = routes(root.tables("route", report), &interfaces, report);
+    let management_section = root.table("management", "[management]", report);
+    let management = management_section.and_then(|section| management(section, &interfaces, report));
+    let policy = policy(root.table("policy", "[policy]", report), report);
+    let conntrack = conntrack(root.table("conntrack", "[conntrack]", report), report);
+    let metrics = metrics(root.table("metrics", "[metrics]", report), report);
+    let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
+    AgentConfig { interfaces: interfaces.list, routes, management, policy, conntrack, metrics, flow_log }
+}
+
+fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig {
+    let mut config = PolicyConfig {
+        directory: PathBuf::from("/etc/outpost-fw/policies"),
+        watch: true,
+        disabled_system_rules: Default::default(),
+    };
+    let Some(mut section) = section else { return config };
+    one_of("source", &["directory"], &["s3"], &mut section, report);
+    one_of("confirm", &["none"], &["manual", "probes"], &mut section, report);
+    if let Some(directory) = section.string("directory", report) {
+        config.directory = PathBuf::from(directory.value);
+    }
+    if let Some(watch) = section.boolean("watch", report) {
+        config.watch = watch.value;
+    }
+    let disabled = section.strings("disabled_system_rules", report).unwrap_or_default();
+    config.disabled_system_rules = disabled.into_iter().map(|id| id.value.to_owned()).collect();
+    section.finish(report);
+    config
+}
+
+/// A key that takes one of a few words, of which some belong to a later version.
+fn one_of(key: &'static str, known: &[&str], later: &[&str], section: &mut Section<'_>, report: &mut Report<'_>) {
+    let Some(word) = section.string(key, report) else { return };
+    let expected = format!("expected \"{}\"", known.join("\" or \""));
+    if later.contains(&word.value) {
+        let message = format!("`{key} = \"{}\"` is not in this version", word.value);
+        report.add(Code::Unsupported, word.span, message).expected(expected);
+    } else if !known.contains(&word.value) {
+        report.add(Code::InvalidValue, word.span, format!("`{key}` does not take this value")).expected(expected);
+    }
+}
+
+fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> ConntrackConfig {
+    let mut config = ConntrackConfig::default();
+    let Some(mut section) = section else { return config };
+    let max_flows = section.integer("max_flows", 1_024..=16_777_216, report);
+    config.max_flows = max_flows.and_then(|number| u32::try_from(number.value).ok());
+    if let Some(timeouts_section) = section.table("timeouts", "[conntrack.timeouts]", report) {
+        config.timeouts = timeouts(timeouts_section, report);
+    }
+    section.finish(report);
+    config
+}
+
+fn timeouts(mut section: Section<'_>, report: &mut Report<'_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for state in State::ALL {
+        let Some(text) = section.string(state.name(), report) else { continue };
+        match duration::seconds(text.value) {
+            Some(seconds) => timeouts.seconds[state as usize] = seconds,
+            None => {
+                report
+                    .add(Code::InvalidDuration, text.span, "this is not a duration")
+                    .expected("expected a number and one of s, m, h and d, such as \"24h\"");
+            }
+        }
+    }
+    section.finish(report);
+    timeouts
+}
+
+fn metrics(section: Option<Section<'_>>, report: &mut Report<'_>) -> MetricsConfig {
+    let mut config = MetricsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 9477)) };
+    let Some(mut section) = section else { return config };
+    if let Some(listen) = section.string("listen", report) {
+        match listen.value.parse() {
+            Ok(address) => config.listen = address,
+            Err(_) => {
+                report
+                    .add(Code::InvalidAddress, listen.span, "this is not an address with a port")
+                    .expected("expected such as \"127.0.0.1:9477\" or \"[::1]:9477\"");
+            }
+        }
+    }
+    section.finish(report);
+    config
+}
+
+fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogConfig {
+    let mut config = FlowLogConfig { file: None, max_bytes: 64 << 20, keep: 4 };
+    let Some(mut section) = section else { return config };
+    if let Some(file) = section.string("file", report) {
+        config.file = Some(PathBuf::from(file.value));
+    }
+    if let Some(max_bytes) = section.integer("max_bytes", 65_536..=1 << 40, report) {
+        config.max_bytes = max_bytes.value;
+    }
+    if let Some(keep) = section.integer("keep", 0..=1_000, report) {
+        config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
+    }
+    section.finish(report);
+    config
+}

@@ -1,0 +1,72 @@
+//! Which changes of `agent.toml` a running agent takes over, and which wait for a restart.
+
+use super::{AgentConfig, DeviceKey};
+
+impl AgentConfig {
+    /// The configuration after a reload: `new` where a running agent can follow, `self` where it cannot, and the names of
+    /// the latter's keys.
+    ///
+    /// The list of interfaces stays, because slots are positions in it and the flows in the table name them.
+    #[must_use]
+    pub fn reloaded(&self, new: Self) -> (Self, Vec<String>) {
+        let mut waiting = Vec::new();
+        let mut merged = Self { policy: self.policy.clone(), metrics: self.metrics.clone(), ..new.clone() };
+        if self.keys() != new.keys() {
+            waiting.push("interface".to_owned());
+            merged.interfaces.clone_from(&self.interfaces);
+            merged.routes.clone_from(&self.routes);
+        }
+        if self.management.as_ref().map(|management| &management.key) != new.management.as_ref().map(|new| &new.key) {
+            waiting.push("management.interface".to_owned());
+            merged.management.clone_from(&self.management);
+        }
+        merged.policy.disabled_system_rules = new.policy.disabled_system_rules.clone();
+        if merged.policy != new.policy {
+            waiting.push("policy".to_owned());
+        }
+        if self.conntrack.max_flows != new.conntrack.max_flows {
+            waiting.push("conntrack.max_flows".to_owned());
+            merged.conntrack.max_flows = self.conntrack.max_flows;
+        }
+        if self.metrics != new.metrics {
+            waiting.push("metrics".to_owned());
+        }
+        if self.flow_log != new.flow_log {
+            waiting.push("flow_log".to_owned());
+            merged.flow_log.clone_from(&self.flow_log);
+        }
+        (merged, waiting)
+    }
+
+    fn keys(&self) -> Vec<&DeviceKey> {
+        self.interfaces.iter().map(|interface| &interface.key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[[interface]]\nname = \"b\"\nzones = [\"y\"]\n";
+
+    fn parse(text: &str) -> AgentConfig {
+        AgentConfig::parse("agent.toml", text).unwrap()
+    }
+
+    #[test]
+    fn zones_routes_and_time_outs_are_taken_over() {
+        let new = parse(&format!(
+            "{}hairpin = true\n[[route]]\ndestination = \"10.0.0.0/8\"\ninterface = \"a\"\nvia = \"gateway\"\n[conntrack.timeouts]\nicmp = \"5s\"\n",
+            BASE.replace("\"y\"", "\"y\", \"z\"")
+        ));
+        assert_eq!(parse(BASE).reloaded(new.clone()), (new, vec![]));
+    }
+
+    #[test]
+    fn what_names_slots_or_sizes_waits_for_a_restart() {
+        let new = parse("[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\n[metrics]\nlisten = \"127.0.0.1:1\"\n");
+        let (merged, waiting) = parse(BASE).reloaded(new);
+        assert_eq!(waiting, ["interface", "conntrack.max_flows", "metrics"]);
+        assert_eq!(merged, parse(BASE));
+    }
+}

@@ -1,0 +1,155 @@
+use super::*;
+use crate::netlink::plan::Via;
+
+/// The reference topology, as in the documentation.
+const REFERENCE: &str = r#"
+[[interface]]
+name = "exposed"
+device_index = 1
+zones = ["onprem", "exposed"]
+mtu = 1500
+[[interface]]
+mac = "02:00:00:00:01:0A"
+zones = ["ot"]
+hairpin = true
+[[route]]
+destination = "192.168.0.0/16"
+interface = "exposed"
+via = "gateway"
+[[route]]
+destination = "fd00:0:0:102::/64"
+interface = "02:00:00:00:01:0a"
+via = "fe80::1"
+[management]
+interface = "ens5"
+allow = ["tcp/9477 from 10.3.0.0/16"]
+[policy]
+source = "directory"
+directory = "/etc/outpost-fw/policies"
+watch = false
+confirm = "none"
+[conntrack]
+max_flows = 1_000_000
+timeouts = { established = "5d", udp-new = "10s" }
+[metrics]
+listen = "[::1]:9477"
+[flow_log]
+file = "/var/log/flows.jsonl"
+max_bytes = 1_048_576
+keep = 2
+"#;
+
+fn mistakes(text: &str) -> String {
+    AgentConfig::parse("agent.toml", text).unwrap_err().render(false)
+}
+
+#[test]
+fn the_reference_configuration_is_read() {
+    let config = AgentConfig::parse("agent.toml", REFERENCE).unwrap();
+    assert_eq!(config.interfaces[0].key, DeviceKey::Name("exposed".to_owned()));
+    assert_eq!(config.interfaces[0].mtu, Some(1500));
+    assert_eq!(config.interfaces[1].key, DeviceKey::Mac(Mac([2, 0, 0, 0, 1, 10])));
+    assert!(config.interfaces[1].hairpin);
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!((config.routes[0].slot, config.routes[0].via), (0, Via::Gateway));
+    assert_eq!((config.routes[1].slot, config.routes[1].via), (1, Via::Address("fe80::1".parse().unwrap())));
+    assert_eq!(config.management.as_ref().unwrap().allow, ["tcp/9477 from 10.3.0.0/16"]);
+    assert_eq!(config.management_slot(), 2);
+    assert!(!config.policy.watch);
+    assert_eq!(config.conntrack.max_flows, Some(1_000_000));
+    let established = fw_common::conntrack::State::Established as usize;
+    assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);
+    assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());
+    assert_eq!(config.flow_log, FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 });
+}
+
+#[test]
+fn the_binding_gives_management_the_slot_behind_the_interfaces() {
+    let binding = AgentConfig::parse("agent.toml", REFERENCE).unwrap().binding();
+    assert_eq!(binding.interfaces.len(), 2);
+    assert_eq!(binding.interfaces[0].zones, ["onprem", "exposed"]);
+    assert_eq!(binding.management.unwrap().slot, 2);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "exposed"
+zone = ["onprem"]
+mtu = 100
+[[interface]]
+eni = "eni-0a2e4f68f323022c3"
+zones = ["ot"]
+[[interface]]
+mac = "02:00:00"
+zones = "it"
+[[route]]
+destination = "192.168.1.0/16"
+interface = "exposd"
+via = "gatway"
+[policy]
+source = "s3"
+confirm = "manual"
+[conntrack]
+timeouts = { established = "1 day", closing = "3s" }
+"#
+    ));
+}
+
+#[test]
+fn an_interface_that_is_not_listed_is_named_with_its_nearest() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "exposed"
+zones = ["onprem"]
+[[route]]
+destination = "192.168.0.0/16"
+interface = "exposd"
+via = "10.0.1.1"
+[[route]]
+destination = "fd00::/8"
+interface = "exposed"
+via = "10.0.1.1"
+[[route]]
+destination = "fd00::/8"
+interface = "exposed"
+[management]
+interface = "exposed"
+alow = []
+"#
+    ));
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_reported_with_every_broken_line() {
+    insta::assert_snapshot!(mistakes("[[interface]]\nname = exposed\nzones = [\"onprem\"\n[metrics]\nlisten = \"x\n"));
+}
+
+#[test]
+fn an_empty_file_lacks_an_interface() {
+    insta::assert_snapshot!(mistakes(""));
+}
+
+#[test]
+fn a_missing_file_is_reported_by_name() {
+    let error = AgentConfig::load(Path::new("/nowhere/agent.toml")).unwrap_err();
+    assert!(error.render(false).starts_with("error: /nowhere/agent.toml: No such file"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic(text in "\\PC{0,200}") {
+        let _ = AgentConfig::parse("agent.toml", &text).map_err(|error| error.render(false));
+    }
+
+    #[test]
+    fn a_broken_reference_file_is_read_or_refused(at in 0..REFERENCE.len(), with in "[\\x00-\\x7f]{0,3}") {
+        let text = format!("{}{with}{}", &REFERENCE[..at], &REFERENCE[at + 1..]);
+        if let Err(error) = AgentConfig::parse("agent.toml", &text) {
+            proptest::prop_assert!(!error.findings.is_empty());
+        }
+    }
+}

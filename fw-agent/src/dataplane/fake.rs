@@ -1,0 +1,172 @@
+//! The data plane in memory, for tests of what is built on the trait: it keeps what it was told, counts nothing by itself,
+//! and fails when a test says so.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fw_common::DropReason;
+use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
+use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::interface::MAX_INTERFACES;
+use fw_common::conntrack::Timeouts;
+use fw_policy::Compiled;
+
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
+
+/// What the fake was told, and what it answers; a test may change all of it.
+#[derive(Debug, Default)]
+pub struct FakeState {
+    /// The policy that is found running.
+    pub adopted: Option<Adopted>,
+    /// Attached interfaces by slot.
+    pub attached: BTreeMap<u32, AttachedInterface>,
+    /// Own addresses.
+    pub own: Vec<IpAddr>,
+    /// Directed broadcasts.
+    pub broadcasts: Vec<Ipv4Addr>,
+    /// The hand-over pair.
+    pub handover: Option<(u32, [u8; 6])>,
+    /// Time-outs and rate of answers.
+    pub limits: Option<(Timeouts, u32)>,
+    /// How often next hops were invalidated.
+    pub invalidations: u32,
+    /// Rules by handle.
+    pub rule_names: BTreeMap<u32, String>,
+    /// Epoch of the running policy.
+    pub epoch: u32,
+    /// Digest of the running policy.
+    pub digest: Option<[u8; 32]>,
+    /// Dropped packets by reason.
+    pub drops: BTreeMap<u8, Counter>,
+    /// Counters of rules by handle.
+    pub rules: BTreeMap<u32, RuleCounter>,
+    /// Rare happenings.
+    pub happenings: Happenings,
+    /// The flow table.
+    pub flows: Vec<FlowRecord>,
+    /// Denied flows that wait to be taken.
+    pub denied: Vec<(DeniedKey, Denied)>,
+    /// Ended flows that wait to be taken.
+    pub ended: Vec<FlowEnd>,
+    /// Every call that changes something fails while this is set.
+    pub failing: bool,
+}
+
+/// A data plane in memory.
+#[derive(Debug, Default)]
+pub struct FakeDataplane {
+    state: Mutex<FakeState>,
+}
+
+impl FakeDataplane {
+    /// The state, for a test to look at and to change.
+    pub fn state(&self) -> MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> Result<MutexGuard<'_, FakeState>, DataplaneError> {
+        let state = self.state();
+        if state.failing {
+            return Err(DataplaneError::Map { map: "FAKE", reason: "told to fail".to_owned() });
+        }
+        Ok(state)
+    }
+}
+
+impl Dataplane for FakeDataplane {
+    fn adopted(&self) -> Option<Adopted> {
+        self.state().adopted.clone()
+    }
+
+    fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+        self.change()?.attached.insert(interface.slot, interface.clone());
+        Ok(())
+    }
+
+    fn forget(&self, slot: u32) -> Result<(), DataplaneError> {
+        self.change()?.attached.remove(&slot);
+        Ok(())
+    }
+
+    fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
+        let mut state = self.change()?;
+        state.own = own.to_vec();
+        state.broadcasts = broadcasts.to_vec();
+        Ok(())
+    }
+
+    fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {
+        self.change()?.handover = Some((outer_ifindex, inner_mac));
+        Ok(())
+    }
+
+    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError> {
+        self.change()?.limits = Some((*timeouts, answers_per_second));
+        Ok(())
+    }
+
+    fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
+        self.change()?.invalidations += 1;
+        Ok(())
+    }
+
+    fn apply_policy(&self, policy: &Compiled) -> Result<u32, DataplaneError> {
+        let mut state = self.change()?;
+        state.epoch += 1;
+        state.digest = Some(policy.digest);
+        state.rule_names = (1u32..).zip(policy.rules.iter().map(|rule| rule.id.clone())).collect();
+        Ok(state.epoch)
+    }
+
+    fn rule_names(&self) -> Result<Vec<(u32, String)>, DataplaneError> {
+        Ok(self.state().rule_names.iter().map(|(handle, id)| (*handle, id.clone())).collect())
+    }
+
+    fn drops(&self) -> Result<Vec<Counter>, DataplaneError> {
+        let state = self.state();
+        Ok(DropReason::ALL.iter().map(|reason| state.drops.get(&(*reason as u8)).copied().unwrap_or_default()).collect())
+    }
+
+    fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError> {
+        let state = self.state();
+        Ok(state.rule_names.keys().map(|handle| (*handle, state.rules.get(handle).copied().unwrap_or_default())).collect())
+    }
+
+    fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError> {
+        Ok(vec![InterfaceCounter::default(); MAX_INTERFACES])
+    }
+
+    fn happenings(&self) -> Result<Happenings, DataplaneError> {
+        Ok(self.state().happenings)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
+        let flows = self.state().flows.clone();
+        let _stopped_at = flows.into_iter().find(|flow| !visit(*flow));
+        Ok(())
+    }
+
+    fn max_flows(&self) -> u32 {
+        1 << 20
+    }
+
+    fn take_denied(&self) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
+        Ok(std::mem::take(&mut self.change()?.denied))
+    }
+
+    fn sweep(&self) -> Result<u32, DataplaneError> {
+        Ok(0)
+    }
+
+    fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {
+        let ended = std::mem::take(&mut self.change()?.ended);
+        ended.iter().for_each(visit);
+        Ok(())
+    }
+
+    fn detach(&self) -> Result<(), DataplaneError> {
+        self.change()?.attached.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! Programs on interfaces: attached by links that are pinned, so that they stay without the agent, and replaced in place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapError, xdp::DevMapHash};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, XdpMode};
+use aya::sys::SyscallError;
+use aya::util::KernelVersion;
+use fw_common::abi::interface::{Interface, interface_flags};
+
+use super::object::{Object, chain, map_error};
+use crate::dataplane::{AttachedInterface, DataplaneError};
+
+/// Priority of the classifier on kernels before 6.6, where programs have no links that can be pinned.
+const TC_PRIORITY: u16 = 9477;
+/// Its handle: fixed, so that a restarted agent replaces the program and adds no second one.
+const TC_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// Where the links are pinned: `xdp-IFINDEX` and `tc-IFINDEX`.
+pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
+    pin_dir.join("links")
+}
+
+/// Puts both programs on an interface, or replaces those that are there.
+///
+/// The maps come first: a program that runs finds its interface, and other interfaces may send to it only once it can
+/// transmit.
+pub(super) fn attach(
+    object: &mut Object,
+    pin_dir: &Path,
+    interface: &AttachedInterface,
+) -> Result<(), DataplaneError> {
+    write_interface(object, interface)?;
+    let links = links_dir(pin_dir);
+    attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
+    attach_ingress(object, &links.join(format!("xdp-{}", interface.ifindex)), interface)?;
+    allow_egress(object, interface.ifindex)
+}
+
+/// Tells the program about the interface.
+fn write_interface(object: &mut Object, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+    let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+    let entry = Interface {
+        slot: interface.slot,
+        flags: flag(interface.hairpin, interface_flags::HAIRPIN) | flag(interface.management, interface_flags::MANAGEMENT),
+        mac: interface.mac,
+        mtu: interface.mtu,
+        ipv4: interface.ipv4.map(|addr| addr.octets()).unwrap_or_default(),
+        ipv6: interface.ipv6.map(|addr| addr.octets()).unwrap_or_default(),
+    };
+    forget_others(object, interface)?;
+    object
+        .hash_mut::<u32, Interface>("INTERFACES")?
+        .insert(interface.ifindex, entry, 0)
+        .map_err(|error| map_error("INTERFACES", &error))
+}
+
+/// Removes entries of the same slot under another kernel index: the device was plugged in again.
+fn forget_others(object: &mut Object, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+    for ifindex in ifindexes_of(object, interface.slot)? {
+        if ifindex != interface.ifindex {
+            remove_interface(object, ifindex)?;
+        }
+    }
+    Ok(())
+}
+
+/// Kernel indexes that are stored for a slot.
+fn ifindexes_of(object: &Object, slot: u32) -> Result<Vec<u32>, DataplaneError> {
+    let map = object.hash::<u32, Interface>("INTERFACES")?;
+    let entries = map.iter().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
+    Ok(entries.into_iter().filter(|(_, entry)| entry.slot == slot).map(|(ifindex, _)| ifindex).collect())
+}
+
+/// Lets packets be redirected to an interface.
+pub(super) fn allow_egress(object: &mut Object, ifindex: u32) -> Result<(), DataplaneError> {
+    let map = object.map_mut("EGRESS")?;
+    let mut map = DevMapHash::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
+    map.insert(ifindex, ifindex, None, 0).map_err(|error| map_error("EGRESS", &error))
+}
+
+/// Forgets a kernel index. The kernel takes a vanished device out of `EGRESS` by itself.
+fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneError> {
+    let removed = object.hash_mut::<u32, Interface>("INTERFACES")?.remove(&ifindex);
+    match removed {
+        Ok(()) | Err(MapError::KeyNotFound) => {}
+        Err(error) => return Err(map_error("INTERFACES", &error)),
+    }
+    let map = object.map_mut("EGRESS")?;
+    let mut map = DevMapHash::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
+    match map.remove(ifindex) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(map_error("EGRESS", &error)),
+    }
+}
+
+/// Puts the XDP program on an interface, in the driver: never in generic mode, which would be slow without saying so.
+fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    let program = object.ingress()?;
+    let adopted = match adopt(pin)? {
+        Some(link) => {
+            let link = link.try_into().map_err(|error| refused(chain(&error)))?;
+            program.attach_to_link(link).ok()
+        }
+        None => None,
+    };
+    let id = match adopted {
+        Some(id) => id,
+        // No link, or one whose device is gone.
+        None => {
+            unpin(pin)?;
+            program
+                .attach_to_if_index(interface.ifindex, XdpMode::Driver)
+                .map_err(|error| refused(chain(&error)))?
+        }
+    };
+    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
+    pin_link(link.try_into().map_err(|error: LinkError| refused(chain(&error)))?, pin)
+}
+
+/// Puts the classifier behind the host's own stack.
+fn attach_egress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    let program = object.egress()?;
+    // TCX links came with kernel 6.6.
+    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+        return attach_egress_by_netlink(program, interface);
+    }
+    let adopted = match adopt(pin)? {
+        Some(link) => {
+            let link = link.try_into().map_err(|error| refused(chain(&error)))?;
+            program.attach_to_link(link).ok()
+        }
+        None => None,
+    };
+    let id = match adopted {
+        Some(id) => id,
+        None => {
+            unpin(pin)?;
+            program
+                .attach_with_options(
+                    &interface.name,
+                    TcAttachType::Egress,
+                    TcAttachOptions::TcxOrder(LinkOrder::default()),
+                )
+                .map_err(|error| refused(chain(&error)))?
+        }
+    };
+    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
+    pin_link(link.try_into().map_err(|error: LinkError| refused(chain(&error)))?, pin)
+}
+
+/// The same on kernels without TCX: the filter stays on the device without any link, under a priority and a handle of
+/// ours.
+fn attach_egress_by_netlink(
+    program: &mut SchedClassifier,
+    interface: &AttachedInterface,
+) -> Result<(), DataplaneError> {
+    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    // An error here means that the qdisc is there already; if it is not, the next step says so.
+    let _ = qdisc_add_clsact(&interface.name);
+    let options = || NlOptions { priority: TC_PRIORITY, handle: TC_HANDLE, classid: None };
+    let existing = aya::programs::tc::SchedClassifierLink::attached(
+        &interface.name,
+        TcAttachType::Egress,
+        TC_PRIORITY,
+        TC_HANDLE,
+        None,
+    );
+    let replaced = existing.ok().and_then(|link| program.attach_to_link(link).ok());
+    let id = match replaced {
+        Some(id) => id,
+        None => program
+            .attach_with_options(&interface.name, TcAttachType::Egress, TcAttachOptions::Netlink(options()))
+            .map_err(|error| refused(chain(&error)))?,
+    };
+    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
+    // Dropping a link of this kind would take the filter off.
+    std::mem::forget(link);
+    Ok(())
+}
+
+/// The link that is pinned at a path.
+fn adopt(pin: &Path) -> Result<Option<FdLink>, DataplaneError> {
+    match PinnedLink::from_pin(pin) {
+        Ok(link) => Ok(Some(FdLink::from(link))),
+        Err(LinkError::SyscallError(SyscallError { io_error, .. })) if io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(pin_error(pin, &error)),
+    }
+}
+
+/// Pins a link, unless it is the one that is pinned there already.
+fn pin_link(link: FdLink, pin: &Path) -> Result<(), DataplaneError> {
+    if pin.exists() {
+        return Ok(());
+    }
+    link.pin(pin).map(drop).map_err(|error| pin_error(pin, &error))
+}
+
+/// Removes a pin, if there is one.
+fn unpin(pin: &Path) -> Result<(), DataplaneError> {
+    match std::fs::remove_file(pin) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(pin_error(pin, &error)),
+    }
+}
+
+fn pin_error(pin: &Path, error: &dyn std::error::Error) -> DataplaneError {
+    DataplaneError::Pin { path: pin.display().to_string(), reason: chain(error) }
+}
+
+/// Forgets the interface of a slot, whose device has vanished.
+pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(), DataplaneError> {
+    let links = links_dir(pin_dir);
+    for ifindex in ifindexes_of(object, slot)? {
+        remove_interface(object, ifindex)?;
+        unpin(&links.join(format!("xdp-{ifindex}")))?;
+        unpin(&links.join(format!("tc-{ifindex}")))?;
+    }
+    Ok(())
+}
+
+/// Takes every program off: the last reference to a link is its pin.
+pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
+    let links = links_dir(pin_dir);
+    let entries = match std::fs::read_dir(&links) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(pin_error(&links, &error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| pin_error(&links, &error))?;
+        unpin(&entry.path())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The flow tables, the denied flows, and the sweep.
+
+use aya::maps::MapError;
+use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::flow::{DYING, Flow, FlowKey4, FlowKey6};
+
+use super::object::{Object, map_error};
+use crate::dataplane::{DataplaneError, FlowRecord};
+
+/// Slots that one run of the sweep program looks at, in each table (`BATCH` of `fw-ebpf/src/stage/sweep.rs`).
+const SWEEP_BATCH: u32 = 8192;
+/// Bytes of memory that one flow takes in all tables, with the kernel's own overhead.
+const FLOW_MEMORY: u64 = 512;
+/// The part of the machine's memory that flows may take by default.
+const MEMORY_SHARE: u64 = 16;
+
+/// A sixteenth of the machine's memory, between 64 Ki and 2 Mi flows of each family.
+pub(super) fn default_max_flows() -> u32 {
+    let info = rustix::system::sysinfo();
+    let memory = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit));
+    let flows = (memory / MEMORY_SHARE / (2 * FLOW_MEMORY)).clamp(1 << 16, 1 << 21);
+    u32::try_from(flows).unwrap_or(1 << 16)
+}
+
+/// Visits every flow. Flows that come and go meanwhile may be missed, none is visited twice unless its table is rehashed.
+pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
+    for entry in object.hash::<FlowKey4, Flow>("FLOWS4")?.iter() {
+        let (key, flow) = entry.map_err(|error| map_error("FLOWS4", &error))?;
+        if flow.last_seen != DYING && !visit(FlowRecord { key: FlowKey6::from(key), family: 4, flow }) {
+            return Ok(());
+        }
+    }
+    for entry in object.hash::<FlowKey6, Flow>("FLOWS6")?.iter() {
+        let (key, flow) = entry.map_err(|error| map_error("FLOWS6", &error))?;
+        if flow.last_seen != DYING && !visit(FlowRecord { key, family: 6, flow }) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the denied flows out. A packet that is counted between the reading and the removal of its entry is counted by
+/// reason and by rule, but in no record.
+pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
+    let mut map = object.hash_mut::<DeniedKey, Denied>("DENIED")?;
+    let keys: Vec<DeniedKey> = map.keys().filter_map(Result::ok).collect();
+    let mut taken = Vec::with_capacity(keys.len());
+    for key in keys {
+        match map.get(&key, 0) {
+            Ok(denied) => taken.push((key, denied)),
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(map_error("DENIED", &error)),
+        }
+        match map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(map_error("DENIED", &error)),
+        }
+    }
+    Ok(taken)
+}
+
+/// Lets the sweep look at every slot once; how many flows it removed.
+pub(super) fn sweep(object: &mut Object) -> Result<u32, DataplaneError> {
+    let before = super::counters::happenings(object)?.swept;
+    object.run_sweep(object.max_flows()?.div_ceil(SWEEP_BATCH))?;
+    let after = super::counters::happenings(object)?.swept;
+    Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,213 @@
+//! The data plane in the kernel: programs, pinned maps and pinned links.
+//!
+//! Below the pin directory lie `abi-N/NAME` for each map of layout version N, and `links/` for what holds the programs on
+//! the interfaces. Both outlive the agent, and the next one takes them over.
+
+mod attach;
+mod counters;
+mod flows;
+mod handles;
+mod layout;
+mod object;
+mod policy;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fw_common::ABI_VERSION;
+use fw_common::abi::config::Active;
+use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
+use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::interface::{LocalAddress, local_kind};
+use fw_common::conntrack::Timeouts;
+use fw_policy::Compiled;
+
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
+pub use layout::{MAPS, MapDescription};
+use object::Object;
+
+/// How the data plane is opened.
+#[derive(Clone, Debug)]
+pub struct KernelOptions {
+    /// Directory in a BPF file system, made if it is missing.
+    pub pin_dir: PathBuf,
+    /// Flows that each table can hold; `None`: by the machine's memory. An adopted table keeps its size.
+    pub max_flows: Option<u32>,
+}
+
+/// The kernel's data plane.
+pub struct KernelDataplane {
+    pin_dir: PathBuf,
+    adopted: Option<Adopted>,
+    max_flows: u32,
+    object: Mutex<Object>,
+}
+
+impl KernelDataplane {
+    /// Loads the programs, and takes pinned maps over or makes them.
+    ///
+    /// # Errors
+    /// If the pin directory is not in a BPF file system, or the kernel refuses a program or a map.
+    pub fn open(options: KernelOptions) -> Result<Self, DataplaneError> {
+        let maps_dir = maps_dir(&options.pin_dir);
+        make_dir(&maps_dir)?;
+        make_dir(&attach::links_dir(&options.pin_dir))?;
+        let max_flows = options.max_flows.unwrap_or_else(flows::default_max_flows);
+        let mut object = Object::load(&maps_dir, max_flows)?;
+        let max_flows = object.max_flows()?;
+        object.update_config(|config| {
+            config.max_flows = max_flows;
+            if config.answers_per_second == 0 {
+                config.answers_per_second = DEFAULT_ANSWERS_PER_SECOND;
+                config.timeouts = Timeouts::default();
+            }
+        })?;
+        let adopted = match Active::from_word(object.config()?.active) {
+            Some(active) => Some(Adopted { epoch: active.epoch, digest: object.digest(active.slot)? }),
+            None => None,
+        };
+        Ok(Self { pin_dir: options.pin_dir, adopted, max_flows, object: Mutex::new(object) })
+    }
+
+    /// Runs a program on a packet as if it had come in by an interface, for tests: the action and the packet after it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn run(&self, packet: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
+        self.object().run_ingress(packet, ifindex)
+    }
+
+    /// The object, whatever happened to a thread that held it: its state is in the kernel.
+    fn object(&self) -> MutexGuard<'_, Object> {
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// ICMP errors and resets that each processor may send per second, unless configured.
+pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
+
+/// Takes the programs off all interfaces and removes every pin below `pin_dir`. Missing ones are no error.
+///
+/// # Errors
+/// If a pin cannot be removed.
+pub fn detach_all(pin_dir: &Path) -> Result<(), DataplaneError> {
+    attach::remove_links(pin_dir)?;
+    match std::fs::remove_dir_all(pin_dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(DataplaneError::Pin { path: pin_dir.display().to_string(), reason: error.to_string() }),
+    }
+}
+
+/// Where the maps of this layout version are pinned.
+fn maps_dir(pin_dir: &Path) -> PathBuf {
+    pin_dir.join(format!("abi-{ABI_VERSION}"))
+}
+
+fn make_dir(dir: &Path) -> Result<(), DataplaneError> {
+    std::fs::create_dir_all(dir).map_err(|error| DataplaneError::Pin {
+        path: dir.display().to_string(),
+        reason: format!("{error}; is a BPF file system mounted there (mount -t bpf bpf /sys/fs/bpf)?"),
+    })
+}
+
+impl Dataplane for KernelDataplane {
+    fn adopted(&self) -> Option<Adopted> {
+        self.adopted.clone()
+    }
+
+    fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+        attach::attach(&mut self.object(), &self.pin_dir, interface)
+    }
+
+    fn forget(&self, slot: u32) -> Result<(), DataplaneError> {
+        attach::forget(&mut self.object(), &self.pin_dir, slot)
+    }
+
+    fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
+        let mut wanted4: Vec<([u8; 4], LocalAddress)> = Vec::new();
+        let mut wanted6: Vec<([u8; 16], LocalAddress)> = Vec::new();
+        for addr in broadcasts {
+            wanted4.push((addr.octets(), LocalAddress { kind: local_kind::BROADCAST }));
+        }
+        for addr in own {
+            match addr {
+                IpAddr::V4(addr) => wanted4.push((addr.octets(), LocalAddress { kind: local_kind::OWN })),
+                IpAddr::V6(addr) => wanted6.push((addr.octets(), LocalAddress { kind: local_kind::OWN })),
+            }
+        }
+        let mut object = self.object();
+        object.replace_hash("LOCAL4", &wanted4)?;
+        object.replace_hash("LOCAL6", &wanted6)
+    }
+
+    fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {
+        let mut object = self.object();
+        attach::allow_egress(&mut object, outer_ifindex)?;
+        object.update_config(|config| {
+            config.handover_ifindex = outer_ifindex;
+            config.handover_mac = inner_mac;
+        })
+    }
+
+    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError> {
+        self.object().update_config(|config| {
+            config.timeouts = *timeouts;
+            config.answers_per_second = answers_per_second;
+        })
+    }
+
+    fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
+        self.object().update_config(|config| config.fib_generation = config.fib_generation.wrapping_add(1))
+    }
+
+    fn apply_policy(&self, policy: &Compiled) -> Result<u32, DataplaneError> {
+        policy::apply(&mut self.object(), policy)
+    }
+
+    fn rule_names(&self) -> Result<Vec<(u32, String)>, DataplaneError> {
+        handles::names(&self.object())
+    }
+
+    fn drops(&self) -> Result<Vec<Counter>, DataplaneError> {
+        counters::drops(&self.object())
+    }
+
+    fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError> {
+        counters::rules(&self.object())
+    }
+
+    fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError> {
+        counters::interfaces(&self.object())
+    }
+
+    fn happenings(&self) -> Result<Happenings, DataplaneError> {
+        counters::happenings(&self.object())
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
+        flows::visit(&self.object(), visit)
+    }
+
+    fn max_flows(&self) -> u32 {
+        self.max_flows
+    }
+
+    fn take_denied(&self) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
+        flows::take_denied(&mut self.object())
+    }
+
+    fn sweep(&self) -> Result<u32, DataplaneError> {
+        flows::sweep(&mut self.object())
+    }
+
+    fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {
+        self.object().poll_events(visit);
+        Ok(())
+    }
+
+    fn detach(&self) -> Result<(), DataplaneError> {
+        detach_all(&self.pin_dir)
+    }
+}

@@ -1,0 +1,233 @@
+//! The loaded eBPF object: its programs and its maps, by name and type.
+
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use fw_common::abi::config::{Active, Config};
+use fw_common::abi::event::FlowEnd;
+
+use super::layout::MAPS;
+use crate::dataplane::DataplaneError;
+
+/// The object that the build embeds.
+static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
+
+/// Maps whose size follows the flow tables.
+const SIZED_BY_FLOWS: [&str; 6] = ["FLOWS4", "FLOWS6", "CLOCK4", "CLOCK6", "FREE4", "FREE6"];
+
+/// A loaded object.
+pub(super) struct Object {
+    ebpf: Ebpf,
+    events: RingBuf<MapData>,
+}
+
+impl Object {
+    /// Loads every program; maps are taken from `maps_dir` where they are pinned, else made and pinned there.
+    pub(super) fn load(maps_dir: &Path, max_flows: u32) -> Result<Self, DataplaneError> {
+        let mut loader = EbpfLoader::new();
+        for map in MAPS.iter().filter(|map| map.pinned) {
+            loader.map_pin_path(map.name, maps_dir.join(map.name));
+        }
+        for name in SIZED_BY_FLOWS {
+            loader.map_max_entries(name, max_flows);
+        }
+        let mut ebpf = loader.load(BYTES).map_err(|error| DataplaneError::Load(chain(&error)))?;
+        for (_, program) in ebpf.programs_mut() {
+            let loaded = match program {
+                aya::programs::Program::Xdp(program) => program.load(),
+                aya::programs::Program::SchedClassifier(program) => program.load(),
+                #[expect(clippy::wildcard_enum_match_arm, reason = "the object has programs of these two types only")]
+                _ => continue,
+            };
+            loaded.map_err(|error| DataplaneError::Load(chain(&error)))?;
+        }
+        let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
+        let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
+        Ok(Self { ebpf, events })
+    }
+
+    /// The program for frames from the wire.
+    pub(super) fn ingress(&mut self) -> Result<&mut Xdp, DataplaneError> {
+        self.xdp("fw_ingress")
+    }
+
+    /// The program for frames of the host.
+    pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
+        let program = self.ebpf.program_mut("fw_egress").ok_or_else(|| missing("fw_egress"))?;
+        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
+    fn xdp(&mut self, name: &'static str) -> Result<&mut Xdp, DataplaneError> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
+    /// Runs an XDP program on a packet, `repeat` times; the last action and the packet after it.
+    fn run(
+        &mut self,
+        name: &'static str,
+        packet: &[u8],
+        context: Option<&[u8]>,
+        repeat: u32,
+    ) -> Result<(u32, Vec<u8>), DataplaneError> {
+        let mut after = vec![0u8; packet.len() + 256];
+        let result = {
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(packet);
+            options.data_out = Some(&mut after);
+            options.ctx_in = context;
+            options.repeat = repeat;
+            self.xdp(name)?.test_run(options).map_err(|error| DataplaneError::Load(chain(&error)))?
+        };
+        after.truncate(result.data_size_out as usize);
+        Ok((result.return_value, after))
+    }
+
+    /// Runs the ingress program as if the packet had come in by an interface of this network name space.
+    pub(super) fn run_ingress(&mut self, packet: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
+        // struct xdp_md of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
+        // egress_ifindex.
+        let fields = [0, u32::try_from(packet.len()).unwrap_or(u32::MAX), 0, ifindex, 0, 0];
+        let context: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
+        self.run("fw_ingress", packet, Some(&context), 1)
+    }
+
+    /// Looks once at a batch of slots of both flow tables.
+    pub(super) fn run_sweep(&mut self, batches: u32) -> Result<(), DataplaneError> {
+        self.run("fw_sweep", &[0; 64], None, batches).map(drop)
+    }
+
+    /// Switches to a policy.
+    pub(super) fn activate(&mut self, active: Active) -> Result<(), DataplaneError> {
+        let mut packet = [0u8; 64];
+        packet[..8].copy_from_slice(&active.to_word().to_ne_bytes());
+        self.run("fw_activate", &packet, None, 1).map(drop)
+    }
+
+    /// The configuration entry.
+    pub(super) fn config(&self) -> Result<Config, DataplaneError> {
+        self.array::<Config>("CONFIG")?.get(&0, 0).map_err(|error| map_error("CONFIG", &error))
+    }
+
+    /// Changes the configuration entry. Its word `active` must be left to [`Object::activate`].
+    pub(super) fn update_config(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), DataplaneError> {
+        let before = self.config()?;
+        let mut config = before;
+        change(&mut config);
+        if config == before {
+            return Ok(());
+        }
+        self.array_mut::<Config>("CONFIG")?.set(0, config, 0).map_err(|error| map_error("CONFIG", &error))
+    }
+
+    /// Digest of the policy in a slot.
+    pub(super) fn digest(&self, slot: u32) -> Result<[u8; 32], DataplaneError> {
+        self.array::<[u8; 32]>("DIGESTS")?.get(&slot, 0).map_err(|error| map_error("DIGESTS", &error))
+    }
+
+    /// Flows that each table can hold, as the kernel says.
+    pub(super) fn max_flows(&self) -> Result<u32, DataplaneError> {
+        let data = match self.map("FLOWS4")? {
+            Map::HashMap(data) => data,
+            #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is as wrong as the next")]
+            _ => return Err(DataplaneError::Map { map: "FLOWS4", reason: "is not a hash".to_owned() }),
+        };
+        Ok(data.info().map_err(|error| map_error("FLOWS4", &error))?.max_entries())
+    }
+
+    /// Makes a hash hold exactly `wanted`: adds first, then removes, so that what stays is never missing.
+    pub(super) fn replace_hash<K: Pod + PartialEq, V: Pod>(
+        &mut self,
+        name: &'static str,
+        wanted: &[(K, V)],
+    ) -> Result<(), DataplaneError> {
+        let mut map = self.hash_mut::<K, V>(name)?;
+        for (key, value) in wanted {
+            map.insert(key, value, 0).map_err(|error| map_error(name, &error))?;
+        }
+        let held: Vec<K> = map.keys().collect::<Result<_, _>>().map_err(|error| map_error(name, &error))?;
+        for key in held.iter().filter(|key| !wanted.iter().any(|(wanted, _)| wanted == *key)) {
+            match map.remove(key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_error(name, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the records of ended flows.
+    pub(super) fn poll_events(&mut self, visit: &mut dyn FnMut(&FlowEnd)) {
+        while let Some(record) = self.events.next() {
+            if record.len() >= size_of::<FlowEnd>() {
+                // SAFETY: long enough, and every bit pattern is a value; the record need not be aligned.
+                let end = unsafe { record.as_ptr().cast::<FlowEnd>().read_unaligned() };
+                visit(&end);
+            }
+        }
+    }
+
+    pub(super) fn map(&self, name: &'static str) -> Result<&Map, DataplaneError> {
+        self.ebpf.map(name).ok_or_else(|| missing_map(name))
+    }
+
+    pub(super) fn map_mut(&mut self, name: &'static str) -> Result<&mut Map, DataplaneError> {
+        self.ebpf.map_mut(name).ok_or_else(|| missing_map(name))
+    }
+
+    pub(super) fn hash<K: Pod, V: Pod>(&self, name: &'static str) -> Result<HashMap<&MapData, K, V>, DataplaneError> {
+        HashMap::try_from(self.map(name)?).map_err(|error| map_error(name, &error))
+    }
+
+    pub(super) fn hash_mut<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<&mut MapData, K, V>, DataplaneError> {
+        HashMap::try_from(self.map_mut(name)?).map_err(|error| map_error(name, &error))
+    }
+
+    pub(super) fn array<V: Pod>(&self, name: &'static str) -> Result<Array<&MapData, V>, DataplaneError> {
+        Array::try_from(self.map(name)?).map_err(|error| map_error(name, &error))
+    }
+
+    pub(super) fn array_mut<V: Pod>(&mut self, name: &'static str) -> Result<Array<&mut MapData, V>, DataplaneError> {
+        Array::try_from(self.map_mut(name)?).map_err(|error| map_error(name, &error))
+    }
+
+    pub(super) fn per_cpu<V: Pod>(&self, name: &'static str) -> Result<PerCpuArray<&MapData, V>, DataplaneError> {
+        PerCpuArray::try_from(self.map(name)?).map_err(|error| map_error(name, &error))
+    }
+
+    pub(super) fn per_cpu_mut<V: Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<PerCpuArray<&mut MapData, V>, DataplaneError> {
+        PerCpuArray::try_from(self.map_mut(name)?).map_err(|error| map_error(name, &error))
+    }
+}
+
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// What went wrong with a map.
+pub(super) fn map_error(map: &'static str, error: &dyn std::error::Error) -> DataplaneError {
+    DataplaneError::Map { map, reason: chain(error) }
+}
+
+fn missing(program: &str) -> DataplaneError {
+    DataplaneError::Load(format!("the object has no program {program}"))
+}
+
+fn missing_map(map: &'static str) -> DataplaneError {
+    DataplaneError::Map { map, reason: "the object has no such map".to_owned() }
+}

@@ -1,0 +1,139 @@
+//! The data plane as the agent sees it: one trait, implemented over the kernel's maps and programs by [`kernel`] and in
+//! memory, for tests of the reconcilers and the API, by [`fake`].
+
+pub mod fake;
+pub mod kernel;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
+use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::flow::{Flow, FlowKey6};
+use fw_common::conntrack::Timeouts;
+use fw_policy::Compiled;
+
+/// An interface that carries the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedInterface {
+    /// Position in `agent.toml`.
+    pub slot: u32,
+    /// The kernel's interface index.
+    pub ifindex: u32,
+    /// The kernel's name of the interface.
+    pub name: String,
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// The address from which ICMPv4 errors are sent.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The address from which ICMPv6 errors are sent.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Traffic may leave by the interface that it came in by.
+    pub hairpin: bool,
+    /// The management interface: no transit.
+    pub management: bool,
+}
+
+/// What a restarted agent found in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Epoch of the policy that judges packets now.
+    pub epoch: u32,
+    /// Digest of that policy ([`Compiled::digest`]).
+    pub digest: [u8; 32],
+}
+
+/// One flow of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowRecord {
+    /// Its key; IPv4 keys are widened.
+    pub key: FlowKey6,
+    /// 4 or 6.
+    pub family: u8,
+    /// Its state and counters.
+    pub flow: Flow,
+}
+
+/// What can go wrong between the agent and the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// The eBPF object could not be loaded.
+    #[error("the eBPF program could not be loaded: {0}; is this kernel at least 6.1 with BTF, and is this process root?")]
+    Load(String),
+    /// A map could not be read or written.
+    #[error("eBPF map {map}: {reason}")]
+    Map {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A program could not be attached.
+    #[error("the program could not be attached to {interface} in native mode: {reason}")]
+    Attach {
+        /// The interface's name.
+        interface: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The pinned maps or links could not be read, made or removed.
+    #[error("{path}: {reason}")]
+    Pin {
+        /// The path below the pin directory.
+        path: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// There are more rules than the data plane can count.
+    #[error("the policy has more rules than there are counters ({limit}); rules of older policies still hold {held}")]
+    TooManyRules {
+        /// The most handles.
+        limit: u32,
+        /// Handles of rules that are no longer in the policy but whose flows live.
+        held: u32,
+    },
+}
+
+/// The data plane. All calls are short and do not wait for packets.
+pub trait Dataplane: Send + Sync {
+    /// The policy that was found running, if any.
+    fn adopted(&self) -> Option<Adopted>;
+    /// Puts the program on an interface and lets packets leave by it. Idempotent; an attached program is replaced in
+    /// place, without a moment in which the interface has none.
+    fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError>;
+    /// Forgets an interface whose device has vanished.
+    fn forget(&self, slot: u32) -> Result<(), DataplaneError>;
+    /// Replaces the set of the host's own addresses and of the directed broadcasts.
+    fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError>;
+    /// Names the pair of devices through which packets without a resolved next hop go to the kernel.
+    fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
+    /// Sets the default time-outs and the rate of ICMP errors and resets per CPU and second.
+    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError>;
+    /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.
+    fn invalidate_next_hops(&self) -> Result<(), DataplaneError>;
+    /// Loads the tables into the idle slot and switches to them. Returns the new epoch.
+    fn apply_policy(&self, policy: &Compiled) -> Result<u32, DataplaneError>;
+    /// Rule ids by handle.
+    fn rule_names(&self) -> Result<Vec<(u32, String)>, DataplaneError>;
+    /// Dropped packets, indexed by reason.
+    fn drops(&self) -> Result<Vec<Counter>, DataplaneError>;
+    /// What the rules did, for each handle in use.
+    fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError>;
+    /// What crossed the interfaces, indexed by slot.
+    fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError>;
+    /// Rare happenings.
+    fn happenings(&self) -> Result<Happenings, DataplaneError>;
+    /// Calls `visit` with each live flow, until it returns false.
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError>;
+    /// Number of flows that each table can hold.
+    fn max_flows(&self) -> u32;
+    /// Takes the aggregated denied flows out of the table.
+    fn take_denied(&self) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError>;
+    /// Removes flows that idled past their time-out by more than the grace period; the records come by [`Self::poll_ended`].
+    fn sweep(&self) -> Result<u32, DataplaneError>;
+    /// Calls `visit` with each flow that has ended since the last call.
+    fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError>;
+    /// Takes programs off all interfaces and removes every pin.
+    fn detach(&self) -> Result<(), DataplaneError>;
+}

@@ -1,0 +1,257 @@
+//! What the agent knows about itself, for the API, the metrics and the health checks.
+//!
+//! The supervisor alone changes the [`Facts`] and publishes each change whole; readers take the latest.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fw_policy::Compiled;
+use time::OffsetDateTime;
+
+use crate::dataplane::Dataplane;
+use crate::flow_log::writer::Counts;
+use crate::names::Names;
+use crate::netlink::plan::Unresolved;
+
+/// What the readers share.
+pub struct Shared {
+    /// The data plane.
+    pub dataplane: Arc<dyn Dataplane>,
+    /// The latest facts.
+    pub facts: ArcSwap<Facts>,
+    /// What became of the flow log's records.
+    pub flow_log: Arc<Counts>,
+    /// Where the flow log is.
+    pub flow_log_file: PathBuf,
+    /// When the agent started.
+    pub started_at: OffsetDateTime,
+}
+
+/// The facts of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Why `agent.toml` could not be taken over, if it could not.
+    pub config_problem: Option<String>,
+    /// Keys of `agent.toml` that have changed and wait for a restart.
+    pub waiting_for_restart: Vec<String>,
+    /// The policy.
+    pub policy: PolicyFacts,
+    /// The interfaces of the configuration by slot, management last.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// Our routes.
+    pub routes: RouteFacts,
+    /// The kernel forwards, in both families.
+    pub forwarding: bool,
+    /// Names of rules and zones.
+    pub names: Arc<Names>,
+}
+
+/// The policy that judges packets, and how it came to that.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyFacts {
+    /// Counts the applied policies; 0: none.
+    pub epoch: u32,
+    /// Digest of the policy.
+    pub digest: Option<[u8; 32]>,
+    /// The policy, unless it was found running and its files are no longer valid.
+    pub compiled: Option<Arc<Compiled>>,
+    /// What the last attempt to apply one came to.
+    pub outcome: Outcome,
+    /// When that was.
+    pub attempted_at: Option<OffsetDateTime>,
+    /// When the running policy was applied by this agent.
+    pub applied_at: Option<OffsetDateTime>,
+    /// Why the files on disk are not what runs: all diagnostics.
+    pub problem: Option<String>,
+    /// What its author should look at.
+    pub warnings: Vec<String>,
+    /// Number of the policy's own tests that passed.
+    pub tests: usize,
+    /// When a rule starts or expires next.
+    pub next_change: Option<OffsetDateTime>,
+}
+
+/// What an attempt to apply a policy came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// There was none yet.
+    #[default]
+    None,
+    /// It judges packets now.
+    Applied,
+    /// It was running already.
+    Unchanged,
+    /// It is invalid, or its tests fail.
+    Refused,
+    /// The data plane could not take it.
+    Failed,
+}
+
+impl Outcome {
+    /// All outcomes of an attempt.
+    pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Failed];
+
+    /// The name in answers and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An interface of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    /// Its slot.
+    pub slot: u32,
+    /// How the configuration names it.
+    pub key: String,
+    /// Zones behind it.
+    pub zones: Vec<String>,
+    /// It is the management interface.
+    pub management: bool,
+    /// The device, while there is one.
+    pub device: Option<DeviceFacts>,
+    /// Why the program is not on it.
+    pub problem: Option<String>,
+}
+
+/// A device that an interface is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The kernel's name.
+    pub name: String,
+    /// The kernel's interface index.
+    pub ifindex: u32,
+    /// Hardware address.
+    pub mac: String,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Our routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteFacts {
+    /// Number of routes that are in place.
+    pub installed: usize,
+    /// Routes that cannot be had.
+    pub unresolved: Vec<Unresolved>,
+    /// What the kernel refused in the last round.
+    pub problems: Vec<String>,
+}
+
+/// One of the conditions for being ready.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Check {
+    /// "policy", "interfaces", "routes", "forwarding" or "config".
+    pub name: String,
+    /// It holds.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Facts {
+    /// The conditions for being ready; the firewall is ready when all hold.
+    #[must_use]
+    pub fn checks(&self) -> Vec<Check> {
+        vec![
+            check("config", self.config_problem.iter().cloned()),
+            check("policy", self.policy.reasons()),
+            check("interfaces", self.interfaces.iter().filter_map(InterfaceFacts::reason)),
+            check("routes", self.routes.reasons()),
+            check("forwarding", (!self.forwarding).then(|| "the kernel does not forward yet".to_owned()).into_iter()),
+        ]
+    }
+
+    /// All conditions hold.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.checks().iter().all(|check| check.ok)
+    }
+}
+
+fn check(name: &str, reasons: impl Iterator<Item = String>) -> Check {
+    let reasons: Vec<_> = reasons.collect();
+    Check { name: name.to_owned(), ok: reasons.is_empty(), reason: (!reasons.is_empty()).then(|| reasons.join("; ")) }
+}
+
+impl PolicyFacts {
+    fn reasons(&self) -> impl Iterator<Item = String> {
+        let none = self.digest.is_none().then(|| "no policy has been loaded".to_owned());
+        let broken = self.problem.as_ref().map(|problem| {
+            let first = problem.lines().next().unwrap_or_default();
+            format!("the files of the policy are not what runs: {first}")
+        });
+        none.into_iter().chain(broken)
+    }
+}
+
+impl InterfaceFacts {
+    fn reason(&self) -> Option<String> {
+        match (&self.device, &self.problem) {
+            (None, _) => Some(format!("{} has no device", self.key)),
+            (Some(_), Some(problem)) => Some(problem.clone()),
+            (Some(device), None) if !device.up => Some(format!("{} is down", self.key)),
+            (Some(_), None) => None,
+        }
+    }
+}
+
+impl RouteFacts {
+    fn reasons(&self) -> impl Iterator<Item = String> {
+        let unresolved = self.unresolved.iter().map(|route| format!("{}: {}", route.destination, route.reason));
+        unresolved.chain(self.problems.iter().cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> Facts {
+        let device = DeviceFacts { name: "ens6".to_owned(), up: true, ..DeviceFacts::default() };
+        let interface = InterfaceFacts { key: "ens6".to_owned(), device: Some(device), ..InterfaceFacts::default() };
+        let policy = PolicyFacts { digest: Some([1; 32]), ..PolicyFacts::default() };
+        Facts { policy, interfaces: vec![interface], forwarding: true, ..Facts::default() }
+    }
+
+    fn failing(facts: &Facts) -> Vec<String> {
+        facts.checks().into_iter().filter(|check| !check.ok).map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn the_firewall_is_ready_when_nothing_is_missing() {
+        assert!(ready().is_ready());
+        assert_eq!(failing(&Facts::default()), ["policy", "forwarding"]);
+    }
+
+    #[test]
+    fn each_condition_alone_makes_it_not_ready() {
+        let breaks: [(&str, fn(&mut Facts)); 6] = [
+            ("config", |facts| facts.config_problem = Some("x".to_owned())),
+            ("policy", |facts| facts.policy.problem = Some("x".to_owned())),
+            ("interfaces", |facts| facts.interfaces[0].device = None),
+            ("interfaces", |facts| facts.interfaces[0].problem = Some("x".to_owned())),
+            ("routes", |facts| facts.routes.problems.push("x".to_owned())),
+            ("forwarding", |facts| facts.forwarding = false),
+        ];
+        for (name, break_it) in breaks {
+            let mut facts = ready();
+            break_it(&mut facts);
+            assert_eq!(failing(&facts), [name]);
+        }
+    }
+}

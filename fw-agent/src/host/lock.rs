@@ -1,0 +1,78 @@
+//! One agent at a time: a lock that the kernel lets go of when the process ends, however it ends.
+
+use std::fs::{File, OpenOptions, create_dir_all};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why the lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another agent runs.
+    #[error("another fw-agent (process {pid}) holds {path}: stop it first")]
+    Held {
+        /// Its process id, or "unknown".
+        pid: String,
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file could not be opened or locked.
+    #[error("{path}: {source}")]
+    Io {
+        /// The lock file or its directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The lock; it is held until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock in the runtime directory, which is made if it is missing, or says who holds it.
+    pub fn take(runtime_dir: &Path) -> Result<Self, LockError> {
+        let path = runtime_dir.join("agent.lock");
+        let io_error = |source| LockError::Io { path: path.clone(), source };
+        create_dir_all(runtime_dir).map_err(io_error)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { pid: holder(&mut file), path }),
+            Err(error) => return Err(io_error(error.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(io_error)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.take(32).read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(_) | Err(_) => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::take(dir.path()).unwrap();
+        let refusal = Lock::take(dir.path()).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
+        drop(first);
+        Lock::take(dir.path()).unwrap();
+    }
+}

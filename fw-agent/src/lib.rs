@@ -1,0 +1,21 @@
+//! The agent of the firewall, and the command line that talks to it.
+//!
+//! `fw-agent` keeps the data plane and the kernel as `agent.toml` and the policy say ([`agent`]); `fwctl` shows what
+//! it does and checks policies offline ([`cli`]).
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dataplane;
+pub mod facts;
+pub mod flow_census;
+pub mod flow_log;
+pub mod host;
+pub mod http;
+pub mod metrics;
+pub mod names;
+pub mod netlink;
+pub mod parties;
+pub mod policy_set;

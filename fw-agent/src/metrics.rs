@@ -1,0 +1,225 @@
+//! `/metrics`: what the data plane and the agent count, in the OpenMetrics text format, read at each scrape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fw_common::DropReason;
+use fw_common::abi::counters::{Counter, InterfaceCounter};
+use fw_common::conntrack::State;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::dataplane::DataplaneError;
+use crate::facts::{Outcome, Shared};
+use crate::flow_census::Census;
+use crate::names::protocol;
+
+/// Reads everything and encodes it.
+pub fn render(shared: &Arc<Shared>) -> Result<String, RenderError> {
+    let snapshot = Snapshot::read(shared)?;
+    let mut registry = Registry::with_prefix("outpost_fw");
+    registry.register_collector(Box::new(snapshot));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The data plane could not be read.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// The text could not be written.
+    #[error("metrics: {0}")]
+    Format(#[from] fmt::Error),
+}
+
+/// Labels and value of one sample.
+type Sample = (Vec<(&'static str, String)>, u64);
+
+/// All families of one scrape.
+#[derive(Debug)]
+struct Snapshot {
+    families: Vec<Family>,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    samples: Vec<Sample>,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in &self.families {
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            for (labels, value) in &family.samples {
+                encode_value(family.kind, *value, metric.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_value(
+    kind: MetricType,
+    value: u64,
+    encoder: prometheus_client::encoding::MetricEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    match kind {
+        MetricType::Counter => ConstCounter::new(value).encode(encoder),
+        _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+    }
+}
+
+impl Snapshot {
+    fn read(shared: &Arc<Shared>) -> Result<Self, DataplaneError> {
+        let mut snapshot = Self { families: Vec::new() };
+        snapshot.drops(shared)?;
+        snapshot.interfaces(shared)?;
+        snapshot.rules(shared)?;
+        snapshot.flows(shared)?;
+        snapshot.happenings(shared)?;
+        snapshot.policy(shared);
+        snapshot.agent(shared);
+        Ok(snapshot)
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, samples: Vec<Sample>) {
+        self.families.push(Family { name, help, kind: MetricType::Counter, samples });
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, samples: Vec<Sample>) {
+        self.families.push(Family { name, help, kind: MetricType::Gauge, samples });
+    }
+
+    fn drops(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
+        let drops = shared.dataplane.drops()?;
+        let samples = |field: fn(&Counter) -> u64| {
+            let named = DropReason::ALL.iter().zip(&drops);
+            named.map(|(reason, counter)| (vec![("reason", reason.name().to_owned())], field(counter))).collect()
+        };
+        self.counter("dropped_packets", "Packets dropped, by reason", samples(|counter| counter.packets));
+        self.counter("dropped_bytes", "Bytes of the packets dropped, by reason", samples(|counter| counter.bytes));
+        Ok(())
+    }
+
+    fn interfaces(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
+        let counters = shared.dataplane.interfaces()?;
+        let facts = shared.facts.load();
+        let directions: [(&str, fn(&InterfaceCounter) -> Counter); 4] = [
+            ("received", |counter| counter.received),
+            ("forwarded", |counter| counter.forwarded),
+            ("dropped", |counter| counter.dropped),
+            ("passed", |counter| counter.passed),
+        ];
+        let samples = |field: fn(Counter) -> u64| {
+            let mut samples = Vec::new();
+            for interface in &facts.interfaces {
+                let Some(counter) = counters.get(interface.slot as usize) else { continue };
+                for (direction, read) in directions {
+                    let labels = vec![("interface", interface.key.clone()), ("direction", direction.to_owned())];
+                    samples.push((labels, field(read(counter))));
+                }
+            }
+            samples
+        };
+        self.counter("interface_packets", "Packets at an interface, by what was done with them", samples(|counter| counter.packets));
+        self.counter("interface_bytes", "Bytes at an interface, by what was done with them", samples(|counter| counter.bytes));
+        let attached = facts.interfaces.iter().map(|interface| {
+            let ok = interface.device.is_some() && interface.problem.is_none();
+            (vec![("interface", interface.key.clone())], u64::from(ok))
+        });
+        self.gauge("interface_attached", "The program is on the interface", attached.collect());
+        Ok(())
+    }
+
+    fn rules(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
+        let counters = shared.dataplane.rules()?;
+        let facts = shared.facts.load();
+        let samples = |field: fn(&fw_common::abi::counters::RuleCounter) -> u64| {
+            let named = counters.iter().filter_map(|(handle, counter)| Some((facts.names.rule(*handle)?, counter)));
+            named.map(|(rule, counter)| (vec![("rule", rule.into_owned())], field(counter))).collect()
+        };
+        self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
+        self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
+        self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
+        Ok(())
+    }
+
+    fn flows(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
+        let census = Census::take(shared.dataplane.as_ref())?;
+        let by_state = State::ALL.iter().zip(census.by_state);
+        let by_state = by_state.map(|(state, count)| (vec![("state", state.name().to_owned())], count)).collect();
+        self.gauge("flows", "Live flows, by state", by_state);
+        let by_protocol = census.by_protocol.iter();
+        let by_protocol = by_protocol.map(|(number, count)| (vec![("protocol", protocol(*number).into_owned())], *count));
+        self.gauge("protocol_flows", "Live flows, by protocol", by_protocol.collect());
+        let by_family = [("ipv4", census.ipv4), ("ipv6", census.ipv6)];
+        let by_family = by_family.map(|(family, count)| (vec![("family", family.to_owned())], count)).to_vec();
+        self.gauge("flow_table_entries", "Live flows, by address family", by_family);
+        let limit = u64::from(shared.dataplane.max_flows());
+        self.gauge("flow_table_limit", "Flows that the table of each address family holds", vec![(vec![], limit)]);
+        Ok(())
+    }
+
+    fn happenings(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
+        let seen = shared.dataplane.happenings()?;
+        let mut counter = |name, help, value| self.counter(name, help, vec![(vec![], value)]);
+        counter("flows_opened", "Flows opened", seen.opened);
+        counter("flows_swept", "Flows removed by the data plane's own sweep", seen.swept);
+        counter("flow_table_full", "Flows not opened because the table was full", seen.table_full);
+        counter("flows_rejudged", "Flows judged again because the policy had changed", seen.rejudged);
+        counter("packets_handed_over", "Packets given to the kernel because their next hop was not resolved", seen.handed_over);
+        counter("flow_events_lost", "Flow-end events lost because the ring buffer was full", seen.events_lost);
+        counter("answers", "ICMP errors and resets sent", seen.answers);
+        counter("answers_limited", "ICMP errors and resets held back by the rate limit", seen.answers_limited);
+        Ok(())
+    }
+
+    fn policy(&mut self, shared: &Shared) {
+        let facts = shared.facts.load();
+        let policy = &facts.policy;
+        self.gauge("policy_epoch", "Number of the policy that judges packets", vec![(vec![], u64::from(policy.epoch))]);
+        let digest = policy.digest.map(|digest| (vec![("digest", hex(&digest))], 1));
+        self.gauge("policy_info", "The policy that judges packets", digest.into_iter().collect());
+        let outcomes = Outcome::ALL.iter().map(|outcome| {
+            (vec![("result", outcome.name().to_owned())], u64::from(policy.outcome == *outcome))
+        });
+        self.gauge("policy_last_apply", "What the last attempt to apply a policy came to", outcomes.collect());
+        let attempted = policy.attempted_at.and_then(|at| u64::try_from(at.unix_timestamp()).ok());
+        let attempted = attempted.map(|at| (vec![], at)).into_iter().collect();
+        self.gauge("policy_last_apply_timestamp_seconds", "When a policy was last applied or refused", attempted);
+    }
+
+    fn agent(&mut self, shared: &Shared) {
+        let facts = shared.facts.load();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        self.gauge("build_info", "The agent", vec![(version, 1)]);
+        self.gauge("ready", "The firewall is ready", vec![(vec![], u64::from(facts.is_ready()))]);
+        self.gauge("routes_installed", "Routes in place", vec![(vec![], facts.routes.installed as u64)]);
+        let unresolved = facts.routes.unresolved.len() as u64;
+        self.gauge("routes_unresolved", "Routes that cannot be had", vec![(vec![], unresolved)]);
+        let log = &shared.flow_log;
+        self.counter("flow_log_records", "Records written to the flow log", vec![(vec![], log.written())]);
+        self.counter("flow_log_lost", "Records of the flow log given up", vec![(vec![], log.lost())]);
+        self.counter("flow_log_failures", "Failed attempts to write the flow log", vec![(vec![], log.failures())]);
+    }
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

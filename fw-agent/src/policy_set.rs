@@ -1,0 +1,157 @@
+//! The policy directory: read whole, compiled, and tested, or refused.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fw_policy::{Binding, Compiled, Diagnostic, Diagnostics, SourceFile, TestResult};
+use time::OffsetDateTime;
+
+/// A policy that may be applied: it compiles and its own tests pass.
+#[derive(Clone, Debug)]
+pub struct CheckedPolicy {
+    /// The tables and what they mean.
+    pub compiled: Arc<Compiled>,
+    /// What its author should look at.
+    pub warnings: Vec<Diagnostic>,
+    /// Number of `[[test]]`s that passed.
+    pub tests: usize,
+}
+
+/// Why a policy directory cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The directory or a file could not be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// What could not be read.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Somebody is still writing.
+    #[error("{0}: the files are still being changed")]
+    InFlux(PathBuf),
+    /// The policy is invalid.
+    #[error("{0}")]
+    Invalid(Diagnostics),
+    /// Some of the policy's own tests failed.
+    #[error("{}", describe_failures(.0))]
+    TestsFailed(Vec<TestResult>),
+}
+
+/// Reads the files of a policy directory in byte order of their names, without dot files.
+///
+/// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
+/// [`PolicyError::InFlux`], and the caller tries again.
+pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
+    let unreadable = |path: &Path, source| PolicyError::Unreadable { path: path.to_owned(), source };
+    if is_locked_by_git(directory) {
+        return Err(PolicyError::InFlux(directory.to_owned()));
+    }
+    let listing = list(directory).map_err(|error| unreadable(directory, error))?;
+    let mut files = Vec::with_capacity(listing.len());
+    for (name, _) in &listing {
+        let path = directory.join(name);
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+        files.push(SourceFile { name: name.clone(), text });
+    }
+    if list(directory).map_err(|error| unreadable(directory, error))? != listing {
+        return Err(PolicyError::InFlux(directory.to_owned()));
+    }
+    Ok(files)
+}
+
+/// Compiles the files for these interfaces and runs their tests.
+pub fn check(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Result<CheckedPolicy, PolicyError> {
+    let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
+    let compiled = policy.compile(binding, now).map_err(PolicyError::Invalid)?;
+    let results = policy.run_tests(&compiled, now);
+    let tests = results.len();
+    let failed: Vec<_> = results.into_iter().filter(|result| !result.passed).collect();
+    if !failed.is_empty() {
+        return Err(PolicyError::TestsFailed(failed));
+    }
+    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests })
+}
+
+/// Compiles files that are in force already for another time, without their tests.
+pub fn recompile(
+    files: &[SourceFile],
+    binding: &Binding,
+    now: OffsetDateTime,
+) -> Result<CheckedPolicy, PolicyError> {
+    let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
+    let compiled = policy.compile(binding, now).map_err(PolicyError::Invalid)?;
+    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
+}
+
+/// What tells whether a file was changed.
+type Version = (u64, Option<SystemTime>);
+
+fn list(directory: &Path) -> io::Result<Vec<(String, Version)>> {
+    let mut listing = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.starts_with('.') || !name.ends_with(".toml") {
+            continue;
+        }
+        // Followed, because configuration managers install links.
+        let metadata = fs::metadata(entry.path())?;
+        if metadata.is_file() {
+            listing.push((name, (metadata.len(), metadata.modified().ok())));
+        }
+    }
+    listing.sort();
+    Ok(listing)
+}
+
+/// git holds `index.lock` for as long as a checkout, merge or pull changes the working tree.
+fn is_locked_by_git(directory: &Path) -> bool {
+    directory.ancestors().any(|ancestor| ancestor.join(".git/index.lock").exists())
+}
+
+fn describe_failures(failed: &[TestResult]) -> String {
+    let describe = |result: &TestResult| {
+        format!("{}:{}: test \"{}\": {}", result.file, result.line, result.name, result.message)
+    };
+    let lines: Vec<_> = failed.iter().map(describe).collect();
+    format!("{} of the policy's own tests failed:\n{}", failed.len(), lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn files_come_in_byte_order_without_dot_files_and_others() {
+        let dir = directory(&[("b.toml", "2"), ("B.toml", "1"), (".c.toml", "3"), ("d.toml~", "4"), ("notes.md", "5")]);
+        let names: Vec<_> = read(dir.path()).unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["B.toml", "b.toml"]);
+    }
+
+    #[test]
+    fn a_checkout_in_progress_is_waited_for() {
+        let dir = directory(&[("a.toml", "")]);
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        fs::write(dir.path().join(".git/index.lock"), "").unwrap();
+        assert!(matches!(read(dir.path()), Err(PolicyError::InFlux(_))));
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_named() {
+        let error = read(Path::new("/nowhere/policies")).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/policies: No such file"), "{error}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Map `CONFIG`: what the agent sets and every packet reads, in one array entry.
+
+use super::{assert_size, plain_bytes};
+use crate::conntrack::Timeouts;
+
+/// The only entry of `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The active policy: see [`Active`]. Read once per packet; 0 while no policy has been loaded.
+    pub active: u64,
+    /// Raised whenever a route, a neighbour or an interface changed: cached egresses of an older value are looked up anew.
+    pub fib_generation: u32,
+    /// Interface index of the outer end of the hand-over veth pair; 0 while there is none.
+    pub handover_ifindex: u32,
+    /// Hardware address of the inner end of the hand-over pair.
+    pub handover_mac: [u8; 6],
+    /// Explicit padding.
+    pub _pad: [u8; 2],
+    /// Number of flows that each of the two flow tables may hold.
+    pub max_flows: u32,
+    /// How many ICMP errors and resets each CPU may send per second.
+    pub answers_per_second: u32,
+    /// Default idle time-outs by state, in seconds.
+    pub timeouts: Timeouts,
+}
+
+/// The policy that judges a packet: an epoch, and the slot that holds its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// Counts the applied policies, from 1; a flow stores the epoch that judged it.
+    pub epoch: u32,
+    /// Index into the map-of-maps of the policy tables: 0 or 1.
+    pub slot: u32,
+}
+
+impl Active {
+    /// Reads the word in [`Config::active`]; `None` while no policy has been loaded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word == 0 {
+            return None;
+        }
+        Some(Self { epoch: (word >> 32) as u32, slot: (word & 1) as u32 })
+    }
+
+    /// The word for [`Config::active`].
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        ((self.epoch as u64) << 32) | (self.slot as u64 & 1)
+    }
+}
+
+assert_size!(Config = 80 );
+plain_bytes!(Config);

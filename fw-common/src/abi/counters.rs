@@ -1,0 +1,78 @@
+//! Maps of counters. All are per CPU, so that counting is a plain add.
+
+use super::{assert_size, plain_bytes};
+
+/// Packets and bytes. `DROPS` holds one per [`crate::DropReason`].
+///
+/// Bytes are those of the IP packet, without the link-layer header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Number of packets.
+    pub packets: u64,
+    /// Number of bytes.
+    pub bytes: u64,
+}
+
+/// What one rule did. `RULE_COUNTERS` is indexed by the rule's handle.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounter {
+    /// Packets that the rule decided: those of flows it allowed, or those it dropped.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// Flows that the rule allowed.
+    pub flows: u64,
+    /// When it last decided a packet, in seconds since boot.
+    pub last_hit: u64,
+}
+
+/// What crossed one interface. `INTERFACE_COUNTERS` is indexed by the interface's slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounter {
+    /// Packets that the program received.
+    pub received: Counter,
+    /// Packets that it sent on to this interface by redirect.
+    pub forwarded: Counter,
+    /// Packets received here that it dropped.
+    pub dropped: Counter,
+    /// Packets received here that it gave to the host.
+    pub passed: Counter,
+}
+
+/// Events that did not fit, and other rare happenings. One entry, in `HAPPENINGS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Happenings {
+    /// Flow-end events lost because the ring buffer was full.
+    pub events_lost: u64,
+    /// Flows that the in-kernel sweep removed.
+    pub swept: u64,
+    /// Flows that could not be opened because the table was full.
+    pub table_full: u64,
+    /// Packets handed to the kernel because the next hop was not resolved.
+    pub handed_over: u64,
+    /// ICMP errors and resets sent.
+    pub answers: u64,
+    /// ICMP errors and resets not sent because of the rate limit.
+    pub answers_limited: u64,
+    /// Flows opened.
+    pub opened: u64,
+    /// Flows judged again because the policy had changed.
+    pub rejudged: u64,
+}
+
+/// How many answers this processor has sent in the current second. One entry, in `ANSWER_BUDGET`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerBudget {
+    /// The second, since boot.
+    pub second: u32,
+    /// Answers sent in it.
+    pub sent: u32,
+}
+
+assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 64);
+plain_bytes!(AnswerBudget, Counter, RuleCounter, InterfaceCounter, Happenings);

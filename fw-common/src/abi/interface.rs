@@ -1,0 +1,51 @@
+//! Maps `INTERFACES`, `LOCAL4` and `LOCAL6`: the interfaces that carry the program, and the host's own addresses.
+
+use super::{assert_size, plain_bytes};
+
+/// The most interfaces that can carry the program.
+pub const MAX_INTERFACES: usize = 64;
+
+/// Value of `INTERFACES`, keyed by the kernel's interface index (u32).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Position in `agent.toml`; stable over hot-plug, and the key of the zone tables.
+    pub slot: u32,
+    /// Bits of [`interface_flags`].
+    pub flags: u32,
+    /// Hardware address: frames to any other unicast address are dropped.
+    pub mac: [u8; 6],
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// The address from which ICMPv4 errors are sent; zero if the interface has none.
+    pub ipv4: [u8; 4],
+    /// The address from which ICMPv6 errors are sent; zero if the interface has none.
+    pub ipv6: [u8; 16],
+}
+
+/// Bits of [`Interface::flags`].
+pub mod interface_flags {
+    /// Traffic may leave by the interface that it came in by.
+    pub const HAIRPIN: u32 = 1;
+    /// The management interface: nothing is forwarded from or to it.
+    pub const MANAGEMENT: u32 = 2;
+}
+
+/// Value of `LOCAL4` (keyed by `[u8; 4]`) and `LOCAL6` (keyed by `[u8; 16]`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// One of [`local_kind`].
+    pub kind: u32,
+}
+
+/// Values of [`LocalAddress::kind`].
+pub mod local_kind {
+    /// An address of the host.
+    pub const OWN: u32 = 1;
+    /// The directed broadcast address of a connected subnet.
+    pub const BROADCAST: u32 = 2;
+}
+
+assert_size!(Interface = 36, LocalAddress = 4);
+plain_bytes!(Interface, LocalAddress);

@@ -1,0 +1,223 @@
+//! Which state a flow is in, how long it lives, and whether a packet fits it.
+
+use crate::DropReason;
+use crate::abi::flow::{DYING, FlowKey4, FlowKey6, flow_flags};
+use crate::tcp_state::{self, Side, Step};
+use crate::wire::Packet;
+use crate::wire::parse::{Kind, tcp_flag};
+
+
+/// State of a flow. The numbers are those of [`crate::abi::flow::Flow::state`] and index [`Timeouts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// TCP: a SYN has passed.
+    SynSent = 0,
+    /// TCP: the responder's SYN+ACK has passed.
+    SynReceived = 1,
+    /// TCP: the handshake is complete.
+    Established = 2,
+    /// TCP: one side has sent FIN.
+    FinWait = 3,
+    /// TCP: both sides have sent FIN, and the last acknowledgement is out.
+    TimeWait = 4,
+    /// TCP: reset.
+    Closed = 5,
+    /// UDP: only the originator has sent.
+    UdpNew = 6,
+    /// UDP: both sides have sent.
+    UdpReplied = 7,
+    /// ICMP query, with or without its reply.
+    Icmp = 8,
+    /// Any other protocol.
+    Other = 9,
+}
+
+impl State {
+    /// Every state, in the order of its number.
+    pub const ALL: [Self; 10] = [
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::TimeWait,
+        Self::Closed,
+        Self::UdpNew,
+        Self::UdpReplied,
+        Self::Icmp,
+        Self::Other,
+    ];
+
+    /// The name that `fwctl flows` and logs show.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn-sent",
+            Self::SynReceived => "syn-received",
+            Self::Established => "established",
+            Self::FinWait => "fin-wait",
+            Self::TimeWait => "time-wait",
+            Self::Closed => "closed",
+            Self::UdpNew => "udp-new",
+            Self::UdpReplied => "udp-replied",
+            Self::Icmp => "icmp",
+            Self::Other => "other",
+        }
+    }
+
+    /// Reads [`crate::abi::flow::Flow::state`]; an unknown number is [`State::Closed`], the state that lives shortest.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::SynSent,
+            1 => Self::SynReceived,
+            2 => Self::Established,
+            3 => Self::FinWait,
+            4 => Self::TimeWait,
+            6 => Self::UdpNew,
+            7 => Self::UdpReplied,
+            8 => Self::Icmp,
+            9 => Self::Other,
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// Idle time-outs in seconds, indexed by [`State`]; part of the configuration map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// One per state; the last two are padding.
+    pub seconds: [u32; 12],
+}
+
+impl Default for Timeouts {
+    /// As nf_conntrack (net/netfilter/nf_conntrack_proto_*.c), except for established TCP: 24 hours, because an idle
+    /// session of a PLC must not die silently.
+    fn default() -> Self {
+        let mut seconds = [30; 12];
+        seconds[State::SynSent as usize] = 120;
+        seconds[State::SynReceived as usize] = 60;
+        seconds[State::Established as usize] = 24 * 3600;
+        seconds[State::FinWait as usize] = 120;
+        seconds[State::TimeWait as usize] = 120;
+        seconds[State::Closed as usize] = 10;
+        seconds[State::UdpNew as usize] = 30;
+        seconds[State::UdpReplied as usize] = 120;
+        seconds[State::Icmp as usize] = 30;
+        seconds[State::Other as usize] = 600;
+        Self { seconds }
+    }
+}
+
+/// Slack between the moment a flow is treated as over and the moment it may be removed, in seconds.
+///
+/// A processor that found the flow alive holds a pointer to it for microseconds; the slack makes sure that nobody does when
+/// the element goes back to the kernel's free list.
+pub const REMOVAL_GRACE: u32 = 2;
+
+/// Whether a flow is still alive at `now` (seconds since boot, as `last_seen`).
+#[inline(always)]
+#[must_use]
+pub const fn is_alive(last_seen: u32, timeout: u32, now: u32) -> bool {
+    // Another processor's clock may be a tick ahead: a last packet "in the future" is alive.
+    last_seen != DYING && (now < last_seen || now - last_seen <= timeout)
+}
+
+/// Whether a flow has been over for so long that no processor can hold a pointer to it.
+#[inline(always)]
+#[must_use]
+pub const fn is_removable(last_seen: u32, timeout: u32, now: u32) -> bool {
+    last_seen != DYING && now > last_seen && now - last_seen > timeout.saturating_add(REMOVAL_GRACE)
+}
+
+/// What a packet without a flow may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Ask the policy; if it allows, a flow opens in this state.
+    Flow(State),
+    /// It opens nothing.
+    Refused(DropReason),
+}
+
+/// Judges a packet that belongs to no flow.
+///
+/// `pick_up`: a TCP segment from the middle of a connection may open a flow.
+#[inline(always)]
+#[must_use]
+pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
+    match packet.kind {
+        Kind::Tcp => match packet.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) {
+            tcp_flag::SYN => Opening::Flow(State::SynSent),
+            flags if pick_up && flags & tcp_flag::RST == 0 => Opening::Flow(State::Established),
+            _ => Opening::Refused(DropReason::TcpNotSyn),
+        },
+        Kind::Udp => Opening::Flow(State::UdpNew),
+        Kind::IcmpQuery => Opening::Flow(State::Icmp),
+        Kind::IcmpReply | Kind::IcmpError => Opening::Refused(DropReason::IcmpUnrelated),
+        // Both are judged before the flow table is asked.
+        Kind::NeighbourDiscovery | Kind::MulticastListener => Opening::Refused(DropReason::Multicast),
+        Kind::Other => Opening::Flow(State::Other),
+    }
+}
+
+/// The state after a packet of an existing flow, or what else it means.
+#[inline(always)]
+#[must_use]
+pub const fn step(state: State, side: Side, packet: &Packet, seen_fin: [bool; 2]) -> Step {
+    match packet.kind {
+        Kind::Tcp => tcp_state::step(state, side, packet.tcp_flags, seen_fin),
+        Kind::Udp => match side {
+            Side::Originator => Step::To(state),
+            Side::Responder => Step::To(State::UdpReplied),
+        },
+        Kind::IcmpQuery
+        | Kind::IcmpReply
+        | Kind::IcmpError
+        | Kind::NeighbourDiscovery
+        | Kind::MulticastListener
+        | Kind::Other => Step::To(state),
+    }
+}
+
+/// The canonical key of an IPv4 packet, and whether its sender is the higher end.
+#[inline(always)]
+#[must_use]
+pub fn key4(packet: &Packet) -> (FlowKey4, bool) {
+    let (src, dst) = (packet.src_addr.first4(), packet.dst_addr.first4());
+    let (src_number, dst_number) = (u32::from_be_bytes(src), u32::from_be_bytes(dst));
+    let sender_is_high = src_number > dst_number || (src_number == dst_number && packet.src_port > packet.dst_port);
+    let (src_port, dst_port) = (packet.src_port.to_be_bytes(), packet.dst_port.to_be_bytes());
+    let protocol = packet.protocol;
+    let key = if sender_is_high {
+        FlowKey4 { low_addr: dst, high_addr: src, low_port: dst_port, high_port: src_port, protocol, _pad: [0; 3] }
+    } else {
+        FlowKey4 { low_addr: src, high_addr: dst, low_port: src_port, high_port: dst_port, protocol, _pad: [0; 3] }
+    };
+    (key, sender_is_high)
+}
+
+/// The canonical key of an IPv6 packet, and whether its sender is the higher end.
+#[inline(always)]
+#[must_use]
+pub fn key6(packet: &Packet) -> (FlowKey6, bool) {
+    let (src, dst) = (packet.src_addr.bytes, packet.dst_addr.bytes);
+    let (src_number, dst_number) = (u128::from_be_bytes(src), u128::from_be_bytes(dst));
+    let sender_is_high = src_number > dst_number || (src_number == dst_number && packet.src_port > packet.dst_port);
+    let (src_port, dst_port) = (packet.src_port.to_be_bytes(), packet.dst_port.to_be_bytes());
+    let protocol = packet.protocol;
+    let key = if sender_is_high {
+        FlowKey6 { low_addr: dst, high_addr: src, low_port: dst_port, high_port: src_port, protocol, _pad: [0; 3] }
+    } else {
+        FlowKey6 { low_addr: src, high_addr: dst, low_port: src_port, high_port: dst_port, protocol, _pad: [0; 3] }
+    };
+    (key, sender_is_high)
+}
+
+/// Which end of the flow sent a packet.
+#[inline(always)]
+#[must_use]
+pub const fn side(flow_flags: u8, sender_is_high: bool) -> Side {
+    if (flow_flags & flow_flags::ORIGIN_IS_HIGH != 0) == sender_is_high { Side::Originator } else { Side::Responder }
+}

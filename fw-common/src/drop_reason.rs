@@ -1,0 +1,116 @@
+//! Why a packet was dropped: one list that feeds counters, metrics, logs and `docs/drop-reasons.md`.
+
+/// Defines the enum, its names and its explanations in one place, so that no list can go stale.
+macro_rules! drop_reasons {
+    ($($(#[$attribute:meta])* $variant:ident = $number:literal, $name:literal, $explanation:literal;)+) => {
+        /// Why a packet was dropped. The number indexes the map `DROPS` and is stable within an ABI version.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $explanation] $(#[$attribute])* $variant = $number,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in counters, metrics and logs.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One sentence for the operator: what was seen, and what it usually means.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    // The link layer.
+    UnknownInterface = 0, "unknown_interface", "The packet came in by an interface that agent.toml does not name.";
+    Truncated = 1, "truncated", "The frame is shorter than its headers say.";
+    Ethertype = 2, "ethertype", "The frame carries neither IPv4, IPv6 nor ARP.";
+    NotOurMac = 3, "not_our_mac", "The frame is addressed to another station's hardware address.";
+    VlanDepth = 4, "vlan_depth", "The frame has more than two 802.1Q tags.";
+    // The headers.
+    Ipv4Header = 5, "ipv4_header", "The IPv4 header's version, header length or total length is impossible.";
+    Ipv4Checksum = 6, "ipv4_checksum", "The IPv4 header checksum is wrong.";
+    Ipv4Options = 7, "ipv4_options", "The IPv4 header has options that steer or record the route, or that are malformed.";
+    Ipv6Header = 8, "ipv6_header", "The IPv6 header's version or payload length is impossible.";
+    Ipv6ExtensionChain = 9, "ipv6_extension_chain", "The chain of IPv6 extension headers is longer than eight headers or 2,048 bytes, or malformed.";
+    Ipv6RoutingHeader = 10, "ipv6_routing_header", "The packet has a routing header of type 0, which RFC 5095 forbids.";
+    TcpHeader = 11, "tcp_header", "The TCP header's data offset is impossible.";
+    TcpFlags = 12, "tcp_flags", "The TCP flags are a combination that no stack sends (null, SYN with FIN or RST, FIN without ACK).";
+    UdpHeader = 13, "udp_header", "The UDP length is impossible.";
+    IcmpHeader = 14, "icmp_header", "The ICMP message is too short for its type.";
+    Fragment = 15, "fragment", "The packet is a fragment; fragments are not followed in this version.";
+    // The addresses.
+    SourceMartian = 16, "source_martian", "The source address is unspecified, loopback, multicast, broadcast, reserved, or one of our own.";
+    DestinationMartian = 17, "destination_martian", "The destination address is unspecified, loopback or reserved.";
+    Land = 18, "land", "Source and destination are the same address.";
+    Spoofed = 19, "spoofed", "The source address belongs to no zone of the ingress interface.";
+    Multicast = 20, "multicast", "Multicast is not forwarded.";
+    Broadcast = 21, "broadcast", "Broadcasts and directed broadcasts are not forwarded.";
+    LinkLocal = 22, "link_local", "A link-local or instance service address was to be forwarded.";
+    // The flow.
+    TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
+    TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";
+    IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow.";
+    Asymmetric = 26, "asymmetric", "A packet of a flow came in by another zone than the flow's.";
+    TableFull = 27, "table_full", "The flow table is full of live flows.";
+    FlowRace = 28, "flow_race", "Another processor changed the flow at the same moment; the sender's retransmission will pass.";
+    // The policy.
+    NoPolicy = 29, "no_policy", "No policy has been loaded.";
+    Policy = 30, "policy", "A rule, or the default of the zone pair, drops it.";
+    Rejected = 31, "rejected", "A rule, or the default of the zone pair, rejects it; the sender was answered.";
+    PolicyChanged = 32, "policy_changed", "The flow was allowed once, but the policy has changed and forbids it.";
+    ManagementTransit = 33, "management_transit", "Nothing is forwarded from or to the management interface.";
+    // The route.
+    NoRoute = 34, "no_route", "There is no route to the destination; the sender was answered.";
+    UnreachableRoute = 35, "unreachable_route", "The route to the destination is a blackhole, unreachable or prohibit route.";
+    EgressNotForwarding = 36, "egress_not_forwarding", "The route leads to an interface that agent.toml does not name.";
+    DestinationZone = 37, "destination_zone", "The destination address belongs to no zone of the egress interface.";
+    Hairpin = 38, "hairpin", "The packet would leave by the interface it came in by, which has no `hairpin = true`.";
+    TtlExpired = 39, "ttl_expired", "The TTL or hop limit has run out; the sender was answered.";
+    TooBig = 40, "too_big", "The packet is larger than the egress interface's MTU and may not be fragmented; the sender was answered.";
+    NotHandedOver = 41, "not_handed_over", "The next hop is not resolved, and the pair of devices that hands packets to the kernel is missing.";
+    // The program itself.
+    Internal = 42, "internal", "A map that must exist is missing; this is a defect of the firewall.";
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Reads a number that the program stored.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_are_dense_so_that_they_index_the_counters() {
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position, "{}", reason.name());
+            assert_eq!(DropReason::from_number(*reason as u8), Some(*reason));
+        }
+        assert_eq!(DropReason::from_number(DropReason::COUNT as u8), None);
+    }
+
+    #[test]
+    fn names_are_unique_and_every_reason_is_explained() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().all(|reason| reason.explanation().ends_with('.')));
+    }
+}

@@ -1,0 +1,23 @@
+//! What the eBPF program, the agent and the policy compiler share.
+//!
+//! Two things live here and nothing else: the layouts of the maps ([`abi`]), and the pure functions that decide.
+//! A stage of the program reads bytes and maps, calls a function of this crate, and writes back what it says; the same
+//! functions run in `fwctl policy test` and in the tests. So nothing here does I/O, reads a clock or allocates.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod anomaly;
+pub mod conntrack;
+pub mod drop_reason;
+pub mod icmp_error;
+pub mod policy;
+pub mod tcp_state;
+pub mod verdict;
+pub mod wire;
+
+pub use abi::ABI_VERSION;
+pub use drop_reason::DropReason;
+pub use verdict::Verdict;

@@ -1,0 +1,26 @@
+//! Atomic read-modify-write operations on map values.
+//!
+//! The BPF targets of rustc declare no compare-and-swap, so `core::sync::atomic` offers only loads and stores there; the
+//! instructions exist since cpu v3 (kernel 5.12), and the compiler's intrinsics reach them.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+
+/// Adds to a counter that other processors add to as well.
+///
+/// # Safety
+/// `counter` points into a map value and is aligned.
+#[inline(always)]
+pub(crate) unsafe fn add(counter: *mut u64, amount: u64) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount) }
+}
+
+/// Replaces `old` by `new`; whether it did.
+///
+/// # Safety
+/// `word` points into a map value and is aligned.
+#[inline(always)]
+pub(crate) unsafe fn compare_and_swap(word: *mut u32, old: u32, new: u32) -> bool {
+    // SAFETY: the caller's.
+    unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
+}

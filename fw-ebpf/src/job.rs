@@ -1,0 +1,102 @@
+//! What the stages know about the packet in hand: one value per processor, handed from stage to stage.
+
+use aya_ebpf::bindings::bpf_fib_lookup;
+use fw_common::abi::config::Active;
+use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::interface::Interface;
+use fw_common::icmp_error::Answer;
+use fw_common::policy::{Decision, Query};
+use fw_common::Verdict;
+use fw_common::tcp_state::Side;
+use fw_common::wire::Packet;
+
+use crate::maps::JOBS;
+
+/// Scratch space of one packet's way through the pipeline.
+#[repr(C)]
+pub(crate) struct Job {
+    /// The packet, once it is parsed.
+    pub packet: Packet,
+    /// The packet that an ICMP error quotes.
+    pub quoted: Packet,
+    /// What the policy is asked.
+    pub query: Query,
+    /// What the policy said.
+    pub decision: Decision,
+    /// The policy that judges this packet.
+    pub active: Active,
+    /// Nanoseconds of the coarse monotonic clock.
+    pub now_ns: u64,
+    /// The same in seconds.
+    pub now: u32,
+    /// [`fw_common::abi::config::Config::fib_generation`].
+    pub fib_generation: u32,
+    /// Kernel index of the ingress interface; 0 for packets of the host.
+    pub ingress_ifindex: u32,
+    /// The ingress interface; for packets of the host the egress interface.
+    pub interface: Interface,
+    /// Where the packet leaves.
+    pub egress: Egress,
+    /// The next hop's hardware address is not known.
+    pub unresolved: bool,
+    /// The packet, or the answer to it, is for the host.
+    pub for_host: bool,
+    /// The packet was parsed, so that its addresses can be logged.
+    pub parsed: bool,
+    /// The sender of the packet is the higher end of the key.
+    pub sender_is_high: bool,
+    /// The key of an IPv4 flow.
+    pub key4: FlowKey4,
+    /// The key of an IPv6 flow.
+    pub key6: FlowKey6,
+    /// A flow that is being made.
+    pub flow: Flow,
+    /// Who sent the packet, once its flow is found.
+    pub side: Side,
+    /// What the sender is told.
+    pub answer: Answer,
+    /// What has been decided so far.
+    pub verdict: Verdict,
+    /// Arguments of the route look-up.
+    pub fib: bpf_fib_lookup,
+}
+
+/// Which entry of the scratch map a program uses.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Program {
+    /// `fw_ingress`.
+    Ingress = 0,
+    /// `fw_egress`, which the host's stack may enter on the same processor between two packets from the wire.
+    Egress = 1,
+}
+
+impl Job {
+    /// This processor's scratch space, cleared of what would outlive its packet.
+    #[inline(always)]
+    pub(crate) fn begin(program: Program) -> Option<&'static mut Self> {
+        let job = JOBS.get_ptr_mut(program as u32)?;
+        // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
+        // the two programs has an entry of its own. Every bit pattern that a stage leaves is one that it wrote.
+        let job = unsafe { &mut *job };
+        job.parsed = false;
+        job.for_host = false;
+        job.unresolved = false;
+        job.decision.rule = 0;
+        job.decision.log = true;
+        job.query.from_zone = 0;
+        job.query.to_zone = 0;
+        Some(job)
+    }
+
+    /// The same verdict, of which the verifier knows nothing.
+    ///
+    /// VERIFIER: what follows is verified once for each value that it can tell apart, and with more than forty reasons to
+    /// drop a packet that exceeds a million instructions. Test: `prog_run::the_programs_load`.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self, verdict: Verdict) -> Verdict {
+        self.verdict = verdict;
+        // SAFETY: reads what was just written; volatile, so that it is read.
+        unsafe { core::ptr::read_volatile(&raw const self.verdict) }
+    }
+}

@@ -1,0 +1,61 @@
+//! The eBPF programs: entry points only. What they do, in order, is in [`pipeline`].
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "atomic read-modify-write operations: the BPF targets have no `core::sync::atomic` ones")]
+
+mod atomic;
+mod bench;
+mod job;
+mod maps;
+mod packet;
+mod pipeline;
+mod stage;
+
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// Every frame that arrives on an interface of the firewall.
+#[xdp]
+pub fn fw_ingress(ctx: XdpContext) -> u32 {
+    pipeline::ingress(&ctx)
+}
+
+/// Every frame that the host's own stack sends on such an interface.
+#[classifier]
+pub fn fw_egress(ctx: TcContext) -> i32 {
+    pipeline::egress(&ctx)
+}
+
+/// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.
+#[xdp]
+pub fn fw_sweep(_ctx: XdpContext) -> u32 {
+    stage::sweep::sweep_batch();
+    XDP_PASS
+}
+
+/// Never attached: the agent runs it on a packet that holds the word for [`fw_common::abi::config::Config::active`]. A store
+/// of the whole word switches policies; the kernel's update of a map entry promises no such thing.
+#[xdp]
+pub fn fw_activate(ctx: XdpContext) -> u32 {
+    pipeline::activate(&ctx)
+}
+
+/// Never attached by the agent: the least that a forwarder can do, for the benchmarks.
+#[xdp]
+pub fn redirect_only(ctx: XdpContext) -> u32 {
+    bench::redirect_only(&ctx)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // No panic survives in the object: the verifier would reject this loop.
+    loop {}
+}
+
+/// The kernel lets only programs under a GPL-compatible licence call the helpers used here.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

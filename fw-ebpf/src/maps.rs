@@ -1,0 +1,105 @@
+//! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{
+    Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf,
+};
+use aya_ebpf::macros::btf_map;
+use fw_common::DropReason;
+use fw_common::abi::config::Config;
+use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
+use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
+use fw_common::abi::policy::{
+    AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
+};
+
+use crate::bench::RedirectOnly;
+use crate::job::Job;
+
+/// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
+const BPF_F_INNER_MAP: usize = 1 << 12;
+/// Flag of `include/uapi/linux/bpf.h`: memory is taken when an element is inserted.
+const BPF_F_NO_PREALLOC: usize = 1;
+/// Default size of each flow table.
+const FLOWS: usize = 65_536;
+/// Slots of the policy tables: the one that judges and the one that is being filled.
+const SLOTS: usize = 2;
+
+#[btf_map]
+pub(crate) static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub(crate) static INTERFACES: HashMap<u32, Interface, MAX_INTERFACES> = HashMap::new();
+#[btf_map]
+pub(crate) static EGRESS: DevMapHash<128> = DevMapHash::new();
+#[btf_map]
+pub(crate) static LOCAL4: HashMap<[u8; 4], LocalAddress, 1024> = HashMap::new();
+#[btf_map]
+pub(crate) static LOCAL6: HashMap<[u8; 16], LocalAddress, 1024> = HashMap::new();
+
+#[btf_map]
+pub(crate) static FLOWS4: HashMap<FlowKey4, Flow, FLOWS> = HashMap::new();
+#[btf_map]
+pub(crate) static FLOWS6: HashMap<FlowKey6, Flow, FLOWS> = HashMap::new();
+#[btf_map]
+pub(crate) static CLOCK4: Array<ClockSlot4, FLOWS> = Array::new();
+#[btf_map]
+pub(crate) static CLOCK6: Array<ClockSlot6, FLOWS> = Array::new();
+#[btf_map]
+pub(crate) static FREE4: Queue<u32, FLOWS> = Queue::new();
+#[btf_map]
+pub(crate) static FREE6: Queue<u32, FLOWS> = Queue::new();
+#[btf_map]
+pub(crate) static CLOCK_HANDS: Array<ClockHand, 2> = Array::new();
+
+// The inner maps named here are templates: the agent makes those of each policy in the size that it needs.
+#[btf_map]
+pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static DESTINATIONS4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static DESTINATIONS6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static PAIRS: ArrayOfMaps<HashMap<PairKey, EntryList, 1, BPF_F_NO_PREALLOC>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static ENTRIES: ArrayOfMaps<Array<Entry, 1, BPF_F_INNER_MAP>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * zone::COUNT }>, SLOTS> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static DIGESTS: Array<[u8; 32], SLOTS> = Array::new();
+#[btf_map]
+pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { MAX_RULES as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static INTERFACE_COUNTERS: PerCpuArray<InterfaceCounter, MAX_INTERFACES> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static HAPPENINGS: PerCpuArray<Happenings, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static ANSWER_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static DENIED: LruHashMap<DeniedKey, Denied, 16_384> = LruHashMap::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<[u8; 1], { 1 << 22 }> = RingBuf::new();
+
+/// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
+#[btf_map]
+pub(crate) static JOBS: PerCpuArray<Job, 2> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static REDIRECT_ONLY: HashMap<u32, RedirectOnly, 4> = HashMap::new();
+
+/// Key of an LPM trie that matches all bits of `data`.
+#[inline(always)]
+pub(crate) const fn exact<K>(data: K) -> Key<K> {
+    Key::new((size_of::<K>() * 8) as u32, data)
+}

@@ -1,0 +1,128 @@
+//! The only raw pointers to packet memory.
+
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use fw_common::wire::parse::Frame;
+
+/// Above every offset of a header that the parser accepts: extension headers are limited to 2,048 bytes, also in a quoted
+/// packet. Sums of three such offsets still stay below 64 KiB, where the verifier stops to learn from comparing a pointer
+/// with the end of the packet (`MAX_PACKET_OFF` in kernel/bpf/verifier.c).
+const MAX_OFFSET: u16 = 0x3fff;
+
+/// The bytes of a frame that the kernel lets a program read and write directly.
+#[derive(Clone, Copy)]
+pub(crate) struct Linear {
+    start: usize,
+    end: usize,
+}
+
+impl Linear {
+    /// The frame of an XDP program. Void after the frame was resized.
+    #[inline(always)]
+    pub(crate) fn of_xdp(ctx: &XdpContext) -> Self {
+        // SAFETY: the kernel's own context.
+        unsafe { Self { start: load(&raw const (*ctx.ctx).data), end: load(&raw const (*ctx.ctx).data_end) } }
+    }
+
+    /// The linear part of a socket buffer. Void after data was pulled.
+    #[inline(always)]
+    pub(crate) fn of_tc(ctx: &TcContext) -> Self {
+        // SAFETY: the kernel's own context.
+        unsafe { Self { start: load(&raw const (*ctx.skb.skb).data), end: load(&raw const (*ctx.skb.skb).data_end) } }
+    }
+
+    /// A pointer to a `T` at `offset`, if the frame holds all of it.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let pointer = opaque(self.start + offset);
+        if opaque(pointer + size_of::<T>()) > self.end {
+            return None;
+        }
+        Some(pointer as *mut T)
+    }
+
+    /// Overwrites bytes; `None` if the frame ends before.
+    #[inline(always)]
+    pub(crate) fn write<const N: usize>(&self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        let pointer = self.at::<[u8; N]>(offset)?;
+        // SAFETY: `at` checked the bounds against the end that the verifier knows; a byte array has no alignment, and no
+        // reference to packet memory is ever held.
+        unsafe { pointer.write_unaligned(bytes) };
+        Some(())
+    }
+}
+
+/// Reads one of the context's packet pointers.
+///
+/// VERIFIER: the field is 32 bits wide but the kernel turns the load into one of a pointer. Were the load hoisted out of a
+/// function and the widening left in it, the widening would truncate the pointer; a volatile load stays with its
+/// widening. Test: `prog_run::the_programs_load`.
+///
+/// # Safety
+/// `field` is `data` or `data_end` of the kernel's own context.
+#[inline(always)]
+unsafe fn load(field: *const u32) -> usize {
+    // SAFETY: the caller's.
+    unsafe { field.read_volatile() as usize }
+}
+
+/// Hides from the compiler where a value comes from.
+///
+/// VERIFIER: the compiler likes to turn `pointer + N > end` into `pointer > end - N`, which the verifier forbids, and
+/// `pointer + 1 > end` into `pointer >= end`, from which it learns nothing; and the pointer that is compared must be made
+/// from the one that is used. Test: `prog_run::the_programs_load`.
+#[inline(always)]
+fn opaque(mut value: usize) -> usize {
+    // SAFETY: copies a register to itself; without any instruction the line information would be refused.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
+}
+
+impl Frame for Linear {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let pointer = self.at::<[u8; N]>(offset)?;
+        // SAFETY: as in `write`.
+        Some(unsafe { pointer.read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn reaches(&self, len: usize) -> bool {
+        opaque(self.start + len) <= self.end
+    }
+
+    #[inline(always)]
+    fn offset(&self, offset: usize) -> usize {
+        #[repr(align(2))]
+        struct Memory([u8; 2]);
+        let mut memory = Memory([0; 2]);
+        let [low, high] = (offset as u16).to_ne_bytes();
+        // SAFETY: writes and reads the two bytes above. The verifier keeps no value over two narrow stores and a wide load.
+        unsafe {
+            (&raw mut memory.0[0]).write_volatile(low);
+            (&raw mut memory.0[1]).write_volatile(high);
+            usize::from((&raw const memory).cast::<u16>().read_volatile() & MAX_OFFSET)
+        }
+    }
+}
+
+/// Length of the frame in bytes.
+#[inline(always)]
+pub(crate) fn frame_len(ctx: &XdpContext) -> u64 {
+    // SAFETY: the context is the kernel's own.
+    unsafe { bpf_xdp_get_buff_len(ctx.ctx) }
+}
+
+/// Moves the start of the frame by `delta` bytes (negative: more room in front). Whether the driver had the room.
+#[inline(always)]
+pub(crate) fn move_start(ctx: &XdpContext, delta: i32) -> bool {
+    // SAFETY: the context is the kernel's own.
+    unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) == 0 }
+}
+
+/// Moves the end of the frame by `delta` bytes (negative: shorter).
+#[inline(always)]
+pub(crate) fn move_end(ctx: &XdpContext, delta: i32) -> bool {
+    // SAFETY: the context is the kernel's own.
+    unsafe { bpf_xdp_adjust_tail(ctx.ctx, delta) == 0 }
+}

@@ -1,0 +1,84 @@
+//! The last checks of a packet that goes on, and its new headers.
+//!
+//! Drops: TTL expired, too big.
+
+use aya_ebpf::programs::XdpContext;
+use fw_common::wire::checksum;
+use fw_common::wire::parse::Frame as _;
+use fw_common::{DropReason, Verdict};
+
+use crate::job::Job;
+use crate::maps::CONFIG;
+use crate::packet::Linear;
+use crate::pipeline::MISSING;
+
+/// VERIFIER: the offset of the network header comes back from map memory, where its bounds are forgotten: 14, 18 or 22.
+/// Test: `prog_run::tagged_frames_are_forwarded`.
+const MAX_L3_OFFSET: usize = 0x1f;
+
+/// Rewrites the packet of a verdict that sends it on; other verdicts pass unchanged.
+#[inline(never)]
+pub(crate) fn rewrite(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> Verdict {
+    let rewritten = match verdict {
+        Verdict::Forward => forward(ctx, job),
+        Verdict::HandOver => hand_over(ctx, job),
+        Verdict::Pass | Verdict::Drop(_) => return verdict,
+    };
+    match rewritten {
+        Ok(verdict) => verdict,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// Sends the packet to its next hop.
+#[inline(always)]
+fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
+    if job.packet.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    if job.packet.ip_len > job.egress.mtu {
+        if job.packet.dont_fragment {
+            return Err(DropReason::TooBig);
+        }
+        return hand_over(ctx, job);
+    }
+    let frame = Linear::of_xdp(ctx);
+    lower_ttl(&frame, job).ok_or(DropReason::Truncated)?;
+    frame.write(0, job.egress.dst_mac).ok_or(DropReason::Truncated)?;
+    frame.write(6, job.egress.src_mac).ok_or(DropReason::Truncated)?;
+    Ok(Verdict::Forward)
+}
+
+/// Lowers the TTL or hop limit by one (RFC 1812, section 5.3.1; RFC 8200, section 3).
+#[inline(always)]
+fn lower_ttl(frame: &Linear, job: &Job) -> Option<()> {
+    let l3_offset = usize::from(job.packet.l3_offset) & MAX_L3_OFFSET;
+    let ttl = job.packet.ttl - 1;
+    if !job.packet.is_ipv4() {
+        return frame.write(l3_offset + 7, [ttl]);
+    }
+    let [old_ttl, protocol, c0, c1]: [u8; 4] = frame.bytes(l3_offset + 8)?;
+    let checksum = checksum::update(
+        u16::from_be_bytes([c0, c1]),
+        u16::from_be_bytes([old_ttl, protocol]),
+        u16::from_be_bytes([ttl, protocol]),
+    );
+    let [c0, c1] = checksum.to_be_bytes();
+    frame.write(l3_offset + 8, [ttl, protocol, c0, c1])
+}
+
+/// Sends the packet into the pair of devices whose other end the kernel forwards from. The kernel lowers the TTL.
+#[inline(always)]
+fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
+    if job.packet.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    let config = CONFIG.get(0).ok_or(MISSING)?;
+    if config.handover_ifindex == 0 {
+        return Err(DropReason::NotHandedOver);
+    }
+    let frame = Linear::of_xdp(ctx);
+    frame.write(0, config.handover_mac).ok_or(DropReason::Truncated)?;
+    job.egress.ifindex = config.handover_ifindex;
+    Ok(Verdict::HandOver)
+}

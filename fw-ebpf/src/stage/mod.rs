@@ -1,0 +1,13 @@
+//! The stages of the pipeline: each reads bytes and maps, asks a pure function of `fw-common`, and writes back.
+
+pub(crate) mod answer;
+pub(crate) mod classify;
+pub(crate) mod count;
+pub(crate) mod flow;
+pub(crate) mod forward;
+pub(crate) mod receive;
+pub(crate) mod related;
+pub(crate) mod route;
+pub(crate) mod sweep;
+pub(crate) mod table;
+pub(crate) mod zone;

@@ -1,0 +1,156 @@
+//! What was received, and is it for the pipeline at all?
+//!
+//! In: the frame. Out: the parsed packet in the job, or that the frame belongs to the host's link layer (ARP, neighbour
+//! discovery). Drops: everything of the link layer, the headers and the addresses.
+
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use fw_common::DropReason;
+use fw_common::abi::config::{Active, Config};
+use fw_common::anomaly::{self, Cast};
+use fw_common::wire::parse::{self, Extent, Kind};
+use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
+
+use crate::job::Job;
+use crate::maps::{CONFIG, INTERFACES};
+use crate::packet::Linear;
+use crate::pipeline::MISSING;
+
+/// Where the frame goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// On through the pipeline.
+    Judge,
+    /// To the host's stack, or out of it.
+    Host,
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+impl From<Result<Self, DropReason>> for Received {
+    #[inline(always)]
+    fn from(result: Result<Self, DropReason>) -> Self {
+        match result {
+            Ok(received) => received,
+            Err(reason) => Self::Drop(reason),
+        }
+    }
+}
+
+/// The hop limit of neighbour discovery: a router would have lowered it (RFC 4861, section 3.1).
+const UNROUTED_HOP_LIMIT: u8 = 255;
+/// ICMPv6 redirect, which a firewall must not follow.
+const ICMPV6_REDIRECT: u8 = 137;
+/// Bytes of headers that the egress program wants in the linear part: Ethernet, two tags, IPv6, and the largest
+/// extension chain that is worth waiting for.
+const HEADERS_LEN: u32 = 256;
+
+/// Whether the kernel forwards this packet (rather than sending it for a local socket).
+#[inline(always)]
+pub(crate) fn was_forwarded(ctx: &TcContext) -> bool {
+    // SAFETY: the kernel's own context.
+    unsafe { (*ctx.skb.skb).ingress_ifindex != 0 }
+}
+
+/// Reads a frame of an XDP program.
+#[inline(never)]
+pub(crate) fn from_wire(ctx: &XdpContext, job: &mut Job) -> Received {
+    read_from_wire(ctx, job).into()
+}
+
+#[inline(always)]
+fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReason> {
+    job.ingress_ifindex = ctx.ingress_ifindex() as u32;
+    let config = start(job, job.ingress_ifindex)?;
+    let frame = Linear::of_xdp(ctx);
+    let link = parse::link(&frame)?;
+    let to_group = link.dst_mac[0] & 1 != 0;
+    if !to_group && link.dst_mac != job.interface.mac {
+        return Err(DropReason::NotOurMac);
+    }
+    if link.ethertype == ETHERTYPE_ARP {
+        return Ok(Received::Host);
+    }
+    parse::network(&frame, link.ethertype, link.l3_offset, Extent::Whole, &mut job.packet)?;
+    job.parsed = true;
+    match job.packet.kind {
+        Kind::NeighbourDiscovery => return neighbour_discovery(&job.packet),
+        Kind::MulticastListener => return Err(DropReason::Multicast),
+        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {}
+    }
+    match anomaly::check_addresses(&job.packet)? {
+        // RFC 1122, section 3.3.6: a unicast packet does not come in a broadcast frame.
+        Cast::Unicast if to_group => return Err(DropReason::Broadcast),
+        Cast::Unicast => {}
+        Cast::LimitedBroadcast if job.packet.protocol == protocol::UDP => job.for_host = true,
+        Cast::LimitedBroadcast => return Err(DropReason::Broadcast),
+        Cast::Multicast => return Err(DropReason::Multicast),
+    }
+    judged_by(job, config)
+}
+
+/// Reads a frame that the host sends.
+#[inline(never)]
+pub(crate) fn from_host(ctx: &TcContext, job: &mut Job) -> Received {
+    read_from_host(ctx, job).into()
+}
+
+#[inline(always)]
+fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason> {
+    job.ingress_ifindex = 0;
+    // SAFETY: the kernel's own context.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    let config = start(job, ifindex)?;
+    job.egress.ifindex = ifindex;
+    job.egress.slot = job.interface.slot as u16;
+    // The headers of a locally made packet are linear in general; a failure only means that less than this is there.
+    let _ = ctx.pull_data(if ctx.len() < HEADERS_LEN { ctx.len() } else { HEADERS_LEN });
+    let frame = Linear::of_tc(ctx);
+    let link = parse::link(&frame)?;
+    if link.ethertype == ETHERTYPE_ARP {
+        return Ok(Received::Host);
+    }
+    parse::network(&frame, link.ethertype, link.l3_offset, Extent::Headers, &mut job.packet)?;
+    job.parsed = true;
+    match job.packet.kind {
+        Kind::NeighbourDiscovery => neighbour_discovery(&job.packet),
+        // The host's own memberships; what answers them is not let in.
+        Kind::MulticastListener => Ok(Received::Host),
+        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {
+            judged_by(job, config)
+        }
+    }
+}
+
+/// Notes the time and the interface.
+#[inline(always)]
+fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
+    // SAFETY: the helper has no arguments.
+    job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    job.now = (job.now_ns / 1_000_000_000) as u32;
+    // SAFETY: the agent replaces entries whole; a reader may see a mix of an old and a new entry of the same interface.
+    job.interface = *unsafe { INTERFACES.get(&ifindex) }.ok_or(DropReason::UnknownInterface)?;
+    CONFIG.get(0).ok_or(MISSING)
+}
+
+/// Reads, once per packet, which policy judges it.
+#[inline(always)]
+fn judged_by(job: &mut Job, config: &Config) -> Result<Received, DropReason> {
+    // SAFETY: a field of a live reference; volatile, so that it is read once however often it is used.
+    let word = unsafe { core::ptr::read_volatile(&raw const config.active) };
+    job.active = Active::from_word(word).ok_or(DropReason::NoPolicy)?;
+    job.fib_generation = config.fib_generation;
+    Ok(Received::Judge)
+}
+
+/// Neighbour discovery stays on its link, and redirects are not followed.
+#[inline(always)]
+fn neighbour_discovery(packet: &Packet) -> Result<Received, DropReason> {
+    if packet.ttl != UNROUTED_HOP_LIMIT {
+        return Err(DropReason::Spoofed);
+    }
+    if packet.icmp_type == ICMPV6_REDIRECT {
+        return Err(DropReason::IcmpUnrelated);
+    }
+    Ok(Received::Host)
+}

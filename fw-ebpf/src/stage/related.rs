@@ -1,0 +1,123 @@
+//! ICMP errors: which flow is the quoted packet of?
+//!
+//! An error passes if the packet it quotes is one that a living flow sent, and if it comes from where that flow's packets
+//! went. It neither opens nor refreshes a flow. Its own source may be any router of the path, so that it is not checked
+//! against the zones.
+
+use core::ptr::NonNull;
+
+use aya_ebpf::programs::{TcContext, XdpContext};
+use fw_common::abi::flow::Flow;
+use fw_common::abi::policy::zone;
+use fw_common::conntrack;
+use fw_common::tcp_state::Side;
+use fw_common::wire::parse::{self, Extent, Frame as _};
+use fw_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use fw_common::{DropReason, Verdict};
+
+use crate::job::Job;
+use crate::maps::{FLOWS4, FLOWS6};
+use crate::packet::Linear;
+use crate::stage::route;
+
+/// Bytes of an ICMP header in front of the quoted packet.
+const ICMP_LEN: usize = 8;
+/// VERIFIER: the offset comes back from map memory, where its bounds are forgotten. Larger than any offset that the parser
+/// accepts. Test: `prog_run::icmp_errors_follow_their_flow`.
+const MAX_OFFSET: usize = 0x3fff;
+
+/// An ICMP error from the wire.
+#[inline(never)]
+pub(crate) fn judge(ctx: &XdpContext, job: &mut Job) -> Verdict {
+    match related(&Linear::of_xdp(ctx), job) {
+        Ok(true) => Verdict::Pass,
+        Ok(false) => match route::resolve(ctx, job) {
+            Ok(()) if job.unresolved => Verdict::HandOver,
+            Ok(()) => Verdict::Forward,
+            Err(reason) => Verdict::Drop(reason),
+        },
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// An ICMP error that the host sends about a packet it received.
+#[inline(never)]
+pub(crate) fn judge_from_host(ctx: &TcContext, job: &mut Job) -> Verdict {
+    match related(&Linear::of_tc(ctx), job) {
+        Ok(_) => Verdict::Pass,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// Finds the flow; true if the sender of the quoted packet is the host itself.
+#[inline(always)]
+fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
+    let offset = (usize::from(job.packet.l4_offset) & MAX_OFFSET) + ICMP_LEN;
+    let [version]: [u8; 1] = frame.bytes(offset).ok_or(DropReason::IcmpHeader)?;
+    let ethertype = match version >> 4 {
+        4 => ETHERTYPE_IPV4,
+        6 => ETHERTYPE_IPV6,
+        _ => return Err(DropReason::IcmpHeader),
+    };
+    parse_quoted(frame, job, ethertype, offset as u32)?;
+    // Without address translation an error goes to the sender of what it quotes.
+    if job.quoted.src_addr != job.packet.dst_addr {
+        return Err(DropReason::IcmpUnrelated);
+    }
+    let flow = find_quoted(job).ok_or(DropReason::IcmpUnrelated)?;
+    let side = conntrack::side(flow_flags_of(flow), job.sender_is_high);
+    let pointer = flow.as_ptr();
+    // SAFETY: a live map value.
+    let (alive, judged, egress, sender_zone, rule) = unsafe {
+        let (direction, sender_zone) = match side {
+            Side::Originator => (&raw const (*pointer).directions[0], (*pointer).from_zone),
+            Side::Responder => (&raw const (*pointer).directions[1], (*pointer).to_zone),
+        };
+        (
+            conntrack::is_alive((*pointer).last_seen, (*pointer).timeout, job.now),
+            (*pointer).epoch == job.active.epoch,
+            (*direction).egress.ifindex,
+            sender_zone,
+            (*pointer).rule,
+        )
+    };
+    // A flow that the current policy has not judged yet is not vouched for; its next packet changes that.
+    if !alive || !judged {
+        return Err(DropReason::IcmpUnrelated);
+    }
+    // From the wire: only from where the quoted packet went. From the host: about anything it received.
+    if job.ingress_ifindex != 0 && egress != 0 && egress != job.ingress_ifindex {
+        return Err(DropReason::IcmpUnrelated);
+    }
+    job.decision.rule = rule;
+    Ok(sender_zone == zone::LOCAL)
+}
+
+/// Parses the quoted packet.
+///
+/// VERIFIER: a function of its own, so that what follows is not verified for each way through the parser. Test:
+/// `prog_run::the_programs_load`.
+#[inline(never)]
+fn parse_quoted(frame: &Linear, job: &mut Job, ethertype: u16, offset: u32) -> Result<(), DropReason> {
+    parse::network(frame, ethertype, offset as usize, Extent::Quoted, &mut job.quoted)
+        .map_err(|_| DropReason::IcmpUnrelated)
+}
+
+/// Looks the quoted packet's flow up.
+#[inline(always)]
+fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
+    if job.quoted.is_ipv4() {
+        (job.key4, job.sender_is_high) = conntrack::key4(&job.quoted);
+        FLOWS4.get_ptr_mut(&job.key4).and_then(NonNull::new)
+    } else {
+        (job.key6, job.sender_is_high) = conntrack::key6(&job.quoted);
+        FLOWS6.get_ptr_mut(&job.key6).and_then(NonNull::new)
+    }
+}
+
+/// The flags of a flow.
+#[inline(always)]
+fn flow_flags_of(flow: NonNull<Flow>) -> u8 {
+    // SAFETY: a live map value.
+    unsafe { (*flow.as_ptr()).flags }
+}

@@ -1,0 +1,46 @@
+//! How the zones of a policy are bound to the interfaces of one firewall: what `agent.toml` adds to the policy files.
+
+use std::collections::BTreeSet;
+
+use crate::Policy;
+
+/// What the compiler must know of `agent.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// The interfaces; the position is the slot that packets are classified by.
+    pub interfaces: Vec<InterfaceBinding>,
+    /// The management interface, if there is one.
+    pub management: Option<ManagementBinding>,
+    /// Ids of the generated `system-*` rules that `agent.toml` turns off.
+    pub disabled_system_rules: BTreeSet<String>,
+}
+
+/// One interface and its zones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceBinding {
+    /// The name that diagnostics show.
+    pub name: String,
+    /// Names of the zones behind it; empty only for the management interface.
+    pub zones: Vec<String>,
+}
+
+/// The management interface: nothing is forwarded from or to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagementBinding {
+    /// Its slot; it may be a position of [`Binding::interfaces`] or one that is not used there.
+    pub slot: u32,
+    /// What may reach the firewall through it, each as `SERVICE from ADDRESS`: `tcp/9477 from 10.3.0.0/16`.
+    pub allow: Vec<String>,
+}
+
+impl Binding {
+    /// A binding for looking at a policy without `agent.toml`: each zone on an interface of its own, no management.
+    #[must_use]
+    pub fn offline(policy: &Policy) -> Self {
+        let interface = |zone: &crate::Zone| InterfaceBinding {
+            name: format!("(interface of {})", zone.name()),
+            zones: vec![zone.name().to_owned()],
+        };
+        Self { interfaces: policy.zones().iter().map(interface).collect(), ..Self::default() }
+    }
+}

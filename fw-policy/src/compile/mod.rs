@@ -1,0 +1,157 @@
+//! From a policy and its binding to tables.
+
+mod budget;
+mod classes;
+mod clause;
+mod digest;
+pub(crate) mod link;
+mod lists;
+mod pairs;
+mod rules;
+mod system_rules;
+mod zones;
+
+use std::sync::Arc;
+
+use fw_common::abi::policy::Action;
+use time::OffsetDateTime;
+
+use crate::binding::Binding;
+use crate::diagnostic::{Diagnostics, Report};
+use crate::policy::Policy;
+use crate::tables::Tables;
+
+use rules::RuleList;
+use zones::ZoneIds;
+
+/// What the compiler can be told beside the binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The most bytes of kernel memory that the tables of one policy may take.
+    pub memory_budget: u64,
+    /// The zones of the policy that is active now ([`Compiled::zones`]): zones of the same name keep their id, so that
+    /// live flows keep their zones.
+    pub previous_zones: Vec<ZoneInfo>,
+}
+
+impl Default for Options {
+    /// 256 MiB, and no earlier policy.
+    fn default() -> Self {
+        Self { memory_budget: 256 << 20, previous_zones: Vec::new() }
+    }
+}
+
+/// A policy as the data plane takes it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The tables.
+    pub tables: Tables,
+    /// All rules by position, which is what [`fw_common::abi::policy::Entry::rule`] names: generated ones, those of the
+    /// policy, the defaults of zone pairs, and the default of everything.
+    pub rules: Vec<RuleInfo>,
+    /// The zones of the policy, and then those with a meaning of their own.
+    pub zones: Vec<ZoneInfo>,
+    /// Tells this policy from others: equal only if everything above is equal.
+    pub digest: [u8; 32],
+    /// Bytes of kernel memory that the tables take, estimated.
+    pub memory_estimate: u64,
+    /// When a rule starts or expires next: the policy must be compiled again then.
+    pub next_change: Option<OffsetDateTime>,
+    pub(crate) binding: Binding,
+    pub(crate) options: Options,
+}
+
+/// A rule, a generated rule or a default, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The id in counters, metrics and logs.
+    pub id: String,
+    /// The position: lower ones are matched first.
+    pub ordinal: u32,
+    /// What it does.
+    pub action: Action,
+    /// The policy file that it stands in; empty for generated rules.
+    pub file: String,
+    /// The line there; 0 for generated rules.
+    pub line: u32,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// Zones of the source, as written.
+    pub from: String,
+    /// Zones of the destination, as written.
+    pub to: String,
+    /// Whether its decisions are logged.
+    pub log: bool,
+    /// Whether it matches now; else it has not started or has expired, and is in no table.
+    pub active: bool,
+    /// Who answers for it; may be empty.
+    pub owner: String,
+    /// Where it was asked for; may be empty.
+    pub ticket: String,
+}
+
+/// A zone, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneInfo {
+    /// The id in tables and flows.
+    pub id: u8,
+    /// The name; in parentheses for zones that policies cannot name.
+    pub name: String,
+    /// What it is; may be empty.
+    pub description: String,
+    /// Its networks; empty if it is the rest of its interface.
+    pub networks: Vec<String>,
+    /// The slots of its interfaces.
+    pub slots: Vec<u32>,
+}
+
+impl Policy {
+    /// Compiles the policy for the interfaces of one firewall and a point in time, within the default memory budget.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit between policy and `agent.toml`, or rules that would take too much memory.
+    pub fn compile(&self, binding: &Binding, now: OffsetDateTime) -> Result<Compiled, Diagnostics> {
+        self.compile_with(binding, now, &Options::default())
+    }
+
+    /// As [`Policy::compile`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::compile`].
+    pub fn compile_with(
+        &self,
+        binding: &Binding,
+        now: OffsetDateTime,
+        options: &Options,
+    ) -> Result<Compiled, Diagnostics> {
+        let mut report = Report::new(Arc::clone(&self.sources));
+        zones::check_binding(self, binding, &mut report);
+        let ids = ZoneIds::assign(&self.zones, &options.previous_zones);
+        let list = RuleList::new(self, binding, &ids, now, &mut report);
+        let mut tables = Tables { zone_defaults: list.zone_defaults(self, &ids), ..Tables::default() };
+        zones::build_tries(self, binding, &ids, &mut tables);
+        if !report.has_errors() {
+            lists::build(&list, options.memory_budget, &mut tables, &mut report);
+        }
+        report.finish()?;
+        let zones = zones::describe(self, binding, &ids);
+        Ok(Compiled {
+            digest: digest::digest(&tables, &list.infos, &zones),
+            memory_estimate: budget::memory_estimate(&tables),
+            next_change: self.next_change(now),
+            rules: list.infos,
+            zones,
+            tables,
+            binding: binding.clone(),
+            options: options.clone(),
+        })
+    }
+
+    /// The first start or expiry after `now`.
+    fn next_change(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let moments = self.rules.iter().flat_map(|rule| [rule.starts, rule.expires]).flatten();
+        moments.filter(|moment| *moment > now).min()
+    }
+}

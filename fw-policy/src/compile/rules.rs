@@ -1,0 +1,157 @@
+//! The list of all rules in the order in which they are matched, and the defaults behind it.
+
+use fw_common::abi::policy::{Action, MAX_RULES, ZoneDefault, entry_flags, zone};
+use time::OffsetDateTime;
+
+use super::RuleInfo;
+use super::clause::{Clause, zone_bits};
+use super::system_rules::{self, SystemRule};
+use super::zones::ZoneIds;
+use crate::Code;
+use crate::binding::Binding;
+use crate::diagnostic::Report;
+use crate::policy::{Policy, Rule};
+use crate::source::Location;
+
+/// All rules: those that match are also clauses.
+pub(super) struct RuleList {
+    pub(super) infos: Vec<RuleInfo>,
+    pub(super) clauses: Vec<Clause>,
+    /// Where each rule stands, for messages.
+    places: Vec<Option<Location>>,
+    /// Position of the default of the first zone pair; the others follow, and then the default of everything.
+    first_default: u32,
+}
+
+impl RuleList {
+    pub(super) fn new(
+        policy: &Policy,
+        binding: &Binding,
+        ids: &ZoneIds,
+        now: OffsetDateTime,
+        report: &mut Report,
+    ) -> Self {
+        let mut list = Self { infos: Vec::new(), clauses: Vec::new(), places: Vec::new(), first_default: 0 };
+        for rule in system_rules::generate(binding, ids, report) {
+            list.push_system(rule);
+        }
+        for rule in &policy.rules {
+            list.push_rule(policy, rule, ids, now);
+        }
+        list.first_default = list.next_position();
+        list.push_defaults(policy);
+        if list.next_position() > MAX_RULES {
+            let message = format!("the policy has {} rules with generated ones and defaults", list.infos.len());
+            report.general(Code::TooManyRules, message).help(format!("at most {MAX_RULES} are possible"));
+        }
+        list
+    }
+
+    fn next_position(&self) -> u32 {
+        u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Where the rule at a position stands.
+    pub(super) fn place(&self, position: u32) -> Option<Location> {
+        self.places.get(position as usize).copied().flatten()
+    }
+
+    fn push(&mut self, info: RuleInfo, place: Option<Location>) {
+        self.infos.push(info);
+        self.places.push(place);
+    }
+
+    fn push_system(&mut self, rule: SystemRule) {
+        let ordinal = self.next_position();
+        let info = RuleInfo {
+            id: rule.id.clone(),
+            ordinal,
+            action: Action::Allow,
+            file: String::new(),
+            line: 0,
+            description: rule.description.clone(),
+            from: rule.from.to_owned(),
+            to: rule.to.to_owned(),
+            log: false,
+            active: true,
+            owner: String::new(),
+            ticket: String::new(),
+        };
+        self.push(info, None);
+        self.clauses.extend(rule.clauses(ordinal));
+    }
+
+    fn push_rule(&mut self, policy: &Policy, rule: &Rule, ids: &ZoneIds, now: OffsetDateTime) {
+        let ordinal = self.next_position();
+        let (file, line) = policy.file_and_line(rule.at);
+        let active = rule.is_active(now);
+        let info = RuleInfo {
+            id: rule.id.clone(),
+            ordinal,
+            action: rule.action,
+            file,
+            line,
+            description: rule.description.clone(),
+            from: rule.from.display.clone(),
+            to: rule.to.display.clone(),
+            log: rule.log,
+            active,
+            owner: rule.owner.clone(),
+            ticket: rule.ticket.clone(),
+        };
+        self.push(info, Some(rule.at));
+        if active {
+            self.clauses.push(Clause::of_rule(rule, ordinal, ids));
+        }
+    }
+
+    fn push_defaults(&mut self, policy: &Policy) {
+        for pair in &policy.zone_pairs {
+            let (from, to) = (&pair.from.display, &pair.to.display);
+            let info = self.default_info(policy, pair.id(), pair.action, pair.log, pair.at);
+            let info = RuleInfo { description: pair.description.clone(), from: from.clone(), to: to.clone(), ..info };
+            self.push(info, Some(pair.at));
+        }
+        let defaults = policy.defaults;
+        let info = self.default_info(policy, "default".to_owned(), defaults.action, defaults.log, defaults.at);
+        self.push(info, Some(defaults.at));
+    }
+
+    fn default_info(&self, policy: &Policy, id: String, action: Action, log: bool, at: Location) -> RuleInfo {
+        let (file, line) = policy.file_and_line(at);
+        RuleInfo {
+            id,
+            ordinal: self.next_position(),
+            action,
+            file,
+            line,
+            description: "What no rule has matched".to_owned(),
+            from: "any".to_owned(),
+            to: "any".to_owned(),
+            log,
+            active: true,
+            owner: String::new(),
+            ticket: String::new(),
+        }
+    }
+
+    /// The table of defaults: that of everything, and over it those of the zone pairs.
+    pub(super) fn zone_defaults(&self, policy: &Policy, ids: &ZoneIds) -> Vec<ZoneDefault> {
+        let default = |rule: u32, action: Action, log: bool| ZoneDefault {
+            rule,
+            action: action as u8,
+            flags: if log { entry_flags::LOG } else { 0 },
+            ..ZoneDefault::default()
+        };
+        let last = self.next_position() - 1;
+        let everything = default(last, policy.defaults.action, policy.defaults.log);
+        let mut table = vec![everything; zone::COUNT * zone::COUNT];
+        for (position, pair) in (self.first_default..).zip(&policy.zone_pairs) {
+            // A zone pair names one zone on each side, so each has one bit.
+            let (from, to) = (zone_bits(&pair.from, ids), zone_bits(&pair.to, ids));
+            let index = from.trailing_zeros() as usize * zone::COUNT + to.trailing_zeros() as usize;
+            table[index] = default(position, pair.action, pair.log);
+        }
+        table
+    }
+}

@@ -1,0 +1,135 @@
+//! The codes of all diagnostics: one list that feeds messages, JSON and `fwctl explain-code`.
+
+/// Whether a diagnostic refuses the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The policy is refused.
+    Error,
+    /// The policy is taken; it probably does not mean what its author thinks.
+    Warning,
+}
+
+/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale.
+macro_rules! codes {
+    ($($variant:ident = $number:literal, $explanation:literal;)+) => {
+        /// What is wrong, as a stable number: `FW` and four digits, errors below `FW0100`, warnings from there.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $explanation] $variant,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The number behind `FW`.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                match self { $(Self::$variant => $number,)+ }
+            }
+
+            /// What the author of the policy should know about it.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // The text.
+    Syntax = 1, "The file is not TOML.";
+    WrongType = 2, "The value has another type than the key takes.";
+    UnknownKey = 3, "The key does not exist here. Unknown keys are refused because a misspelt key would silently widen a rule.";
+    MissingKey = 4, "A key that must be there is missing.";
+    Unsupported = 5, "The key or value belongs to a later version of the language. It is refused because ignoring it would change what the policy does.";
+    Duplicate = 6, "The name, id or key is already taken.";
+    EmptyArray = 7, "An empty array would match nothing, or everything, depending on who reads it. Leave the key out to match everything.";
+    InvalidName = 8, "Names consist of letters, digits, `.`, `_` and `-`, and some names and lengths are reserved.";
+    Version = 9, "Every file states the version of the language that it is written in: `version = 1`.";
+    Defaults = 10, "The table `[defaults]` stands exactly once in all files: it says what happens to packets that no rule matches.";
+    InvalidValue = 11, "The value is none of those that the key takes.";
+    InvalidAddress = 12, "The text is not an address, a prefix, a range or a set.";
+    HostBits = 13, "The prefix has bits set behind its length: it is not clear whether the network or one address was meant.";
+    InvalidService = 14, "The text is not a service.";
+    IcmpWithoutFlow = 15, "ICMP errors and replies follow the flow that they belong to and never open one, so a rule that names them never matches.";
+    InvalidDuration = 16, "A duration is a number and one of the units s, m, h and d.";
+    InvalidDate = 17, "A point in time is a date, which starts at 00:00 UTC, or a date and time with an offset.";
+    // References.
+    UnknownZone = 20, "No file defines the zone.";
+    UnknownSet = 21, "No file defines the set.";
+    UnknownRule = 22, "No file defines a rule with this id.";
+    SetCycle = 23, "A set contains itself, directly or through other sets, or sets are nested too deeply.";
+    // Meaning.
+    ZonesOverlap = 30, "An address would belong to two zones.";
+    ZoneReserved = 31, "The network belongs to the link itself: link-local and multicast addresses, and the services of the instance, are never in a zone.";
+    TooManyZones = 32, "The data plane numbers zones in six bits.";
+    Schedule = 33, "The schedule is empty, or opens the firewall when it ends.";
+    Contradiction = 34, "Two keys of the same table exclude each other.";
+    TestPacket = 35, "No such packet exists, so the test says nothing about the policy.";
+    // The binding to interfaces.
+    ZoneUnbound = 40, "A zone of the policy has no interface in `agent.toml`.";
+    BindingUnknownZone = 41, "`agent.toml` names a zone that the policy does not define.";
+    InterfaceWithoutZone = 42, "Only the management interface carries no zone; any other would drop everything.";
+    TwoRestZones = 43, "Only one zone of an interface can be \"the rest\": the one without `networks`.";
+    ManagementZones = 44, "The management interface carries no zones, because nothing is forwarded through it.";
+    ManagementAllow = 45, "An entry of `[management] allow` is a service and where it may come from.";
+    UnknownSystemRule = 46, "`agent.toml` disables a generated rule that does not exist.";
+    // The size.
+    TooManyRules = 50, "The data plane has counters for a limited number of rules.";
+    ListTooLong = 51, "Too many rules apply to the same pair of addresses and are told apart only by zone and service.";
+    OverBudget = 52, "The compiled tables would take more memory than they may.";
+    // Warnings.
+    ExclusionsOnly = 100, "A set that only excludes is everything else, in both address families.";
+    MatchesNothing = 101, "The set or rule matches nothing.";
+    ListedTwice = 102, "The same element stands twice in an array.";
+    ManyProtocols = 103, "A service set that only excludes is kept as every other protocol, one by one.";
+}
+
+impl Code {
+    /// Whether it refuses the policy.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        if self.number() < 100 { Severity::Error } else { Severity::Warning }
+    }
+
+    /// Reads `FW0007`, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_uppercase();
+        Self::ALL.iter().copied().find(|code| code.to_string() == text)
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "FW{:04}", self.number())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_so_that_they_are_unique() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+    }
+
+    #[test]
+    fn codes_are_read_as_they_are_shown() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(&code.to_string()), Some(*code));
+        }
+        assert_eq!(Code::parse("fw0001"), Some(Code::Syntax));
+        assert_eq!(Code::parse("FW9999"), None);
+    }
+}

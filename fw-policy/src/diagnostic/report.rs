@@ -1,0 +1,133 @@
+//! Collects findings while a policy is read, so that all of them are reported at once.
+
+use std::sync::Arc;
+
+use super::{Code, Diagnostic, Diagnostics, Place, Severity};
+use crate::source::{Location, Sources};
+
+/// The findings so far.
+#[derive(Debug)]
+pub(crate) struct Report {
+    sources: Arc<Sources>,
+    items: Vec<Diagnostic>,
+}
+
+impl Report {
+    pub(crate) const fn new(sources: Arc<Sources>) -> Self {
+        Self { sources, items: Vec::new() }
+    }
+
+    /// Adds a finding about a place.
+    pub(crate) fn at(&mut self, code: Code, at: Location, message: impl Into<String>) -> Finding<'_> {
+        let place = Place::new(&self.sources, at, None);
+        self.push(code, message.into(), Some(place))
+    }
+
+    /// Adds a finding that is not about a place in a policy file.
+    pub(crate) fn general(&mut self, code: Code, message: impl Into<String>) -> Finding<'_> {
+        self.push(code, message.into(), None)
+    }
+
+    fn push(&mut self, code: Code, message: String, place: Option<Place>) -> Finding<'_> {
+        let severity = code.severity();
+        self.items.push(Diagnostic { code, severity, message, place, related: Vec::new(), help: None });
+        let index = self.items.len() - 1;
+        Finding { sources: &self.sources, item: &mut self.items[index] }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.items.iter().any(|item| item.severity == Severity::Error)
+    }
+
+    /// Removes findings that are only consequences of a syntax error: what the parser skipped is then reported as
+    /// missing or unknown, and what it misread as wrong.
+    pub(crate) fn drop_consequences_of_syntax_errors(&mut self) {
+        let syntax = self.items.iter().filter(|item| item.code == Code::Syntax);
+        let places = syntax.filter_map(|item| item.place.as_ref());
+        let broken: Vec<(u32, u32)> = places.map(|place| (place.location.file, place.line)).collect();
+        if broken.is_empty() {
+            return;
+        }
+        self.items.retain(|item| {
+            let follows = matches!(
+                item.code,
+                Code::MissingKey
+                    | Code::Version
+                    | Code::Defaults
+                    | Code::UnknownZone
+                    | Code::UnknownSet
+                    | Code::UnknownRule
+                    | Code::EmptyArray
+            );
+            let same_line =
+                item.place.as_ref().is_some_and(|place| broken.contains(&(place.location.file, place.line)));
+            item.code == Code::Syntax || !(follows || same_line)
+        });
+    }
+
+    /// Ends with the errors if there are any, else with the warnings. What surprises beside an error is often only its
+    /// consequence: a set that lost the element that is wrong, say.
+    pub(crate) fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
+        let refused = self.has_errors();
+        if refused {
+            self.items.retain(|item| item.severity == Severity::Error);
+        }
+        let diagnostics = Diagnostics::new(self.items, self.sources);
+        if refused { Err(diagnostics) } else { Ok(diagnostics.items) }
+    }
+}
+
+/// A finding that can still be explained better.
+pub(crate) struct Finding<'r> {
+    sources: &'r Sources,
+    item: &'r mut Diagnostic,
+}
+
+impl Finding<'_> {
+    /// What to say at the place itself.
+    pub(crate) fn label(self, label: impl Into<String>) -> Self {
+        if let Some(place) = &mut self.item.place {
+            place.label = Some(label.into());
+        }
+        self
+    }
+
+    /// Another place that belongs to it.
+    pub(crate) fn related(self, at: Location, label: impl Into<String>) -> Self {
+        self.item.related.push(Place::new(self.sources, at, Some(label.into())));
+        self
+    }
+
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        self.item.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn help_if(self, help: Option<String>) -> Self {
+        match help {
+            Some(help) => self.help(help),
+            None => self,
+        }
+    }
+}
+
+/// "did you mean" for a misspelt name.
+pub(crate) fn suggestion<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    let distance = |name: &str| strsim::damerau_levenshtein(written, name);
+    let closest = known.into_iter().map(|name| (distance(name), name)).min()?;
+    let tolerated = (written.chars().count() / 3).max(1);
+    (closest.0 <= tolerated).then(|| format!("did you mean `{}`?", closest.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        assert_eq!(suggestion("sorce", ["source", "services"]).unwrap(), "did you mean `source`?");
+        assert_eq!(suggestion("fro", ["from", "to"]).unwrap(), "did you mean `from`?");
+        assert_eq!(suggestion("colour", ["source", "to"]), None);
+        assert_eq!(suggestion("x", []), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! The policy language: what the security team writes, checked and compiled into the tables that the data plane looks
+//! up.
+//!
+//! ```text
+//! SourceFile --parse--> Definitions --validate--> Policy --compile (with a Binding)--> Compiled
+//! ```
+//!
+//! Each arrow reports all mistakes that it can see at once, as [`Diagnostics`] with file, line, column and what to write
+//! instead. Nothing here does I/O or reads a clock: files come in as text, and the time is a parameter.
+//!
+//! ```
+//! use fw_policy::{Binding, SourceFile, load};
+//!
+//! let text = r#"
+//! version = 1
+//! [defaults]
+//! action = "drop"
+//! [zones.ot]
+//! networks = ["10.1.0.0/16"]
+//! [zones.it]
+//! networks = ["10.2.0.0/16"]
+//! [[rule]]
+//! id = "it-ot-modbus"
+//! from = ["it"]
+//! to = ["ot"]
+//! services = ["tcp/502"]
+//! action = "allow"
+//! "#;
+//! let policy = load(&[SourceFile { name: "policy.toml".into(), text: text.into() }])?;
+//! let compiled = policy.compile(&Binding::offline(&policy), time::OffsetDateTime::UNIX_EPOCH)?;
+//! assert!(compiled.rules.iter().any(|rule| rule.id == "it-ot-modbus" && rule.active));
+//! # Ok::<(), fw_policy::Diagnostics>(())
+//! ```
+
+mod binding;
+mod compile;
+mod diagnostic;
+mod parse;
+mod policy;
+mod policy_test;
+mod set;
+mod source;
+mod tables;
+mod validate;
+
+use std::sync::Arc;
+
+pub use binding::{Binding, InterfaceBinding, ManagementBinding};
+pub use compile::{Compiled, Options, RuleInfo, ZoneInfo};
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
+pub use policy_test::TestResult;
+pub use source::SourceFile;
+pub use tables::{Prefix, Tables, ZonePrefix};
+
+use diagnostic::Report;
+use source::Sources;
+
+/// Reads a policy: all of its files, in the order in which their rules are to be matched.
+///
+/// # Errors
+///
+/// Everything that is wrong in any of the files, at once.
+pub fn load(files: &[SourceFile]) -> Result<Policy, Diagnostics> {
+    let sources = Arc::new(Sources::new(files));
+    let mut report = Report::new(Arc::clone(&sources));
+    let definitions = parse::parse(&sources, &mut report);
+    let mut policy = validate::validate(definitions, sources, &mut report);
+    report.drop_consequences_of_syntax_errors();
+    policy.warnings = report.finish()?;
+    Ok(policy)
+}

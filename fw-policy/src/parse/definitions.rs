@@ -1,0 +1,105 @@
+//! What the files define, as written: values have the right type, but names may be unknown or taken twice.
+
+use std::net::IpAddr;
+
+use fw_common::abi::policy::Action;
+use time::OffsetDateTime;
+
+use crate::set::address::{AddressSet, Network};
+use crate::set::service::ServiceSet;
+use crate::set::{SetDefinition, Term};
+use crate::source::{Location, Spanned};
+
+/// Everything that all files define, in file order.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    pub(crate) defaults: Vec<DefaultsDefinition>,
+    pub(crate) zones: Vec<ZoneDefinition>,
+    pub(crate) addresses: Vec<SetDefinition<AddressSet>>,
+    pub(crate) services: Vec<SetDefinition<ServiceSet>>,
+    pub(crate) rules: Vec<RuleDefinition>,
+    pub(crate) zone_pairs: Vec<ZonePairDefinition>,
+    pub(crate) tests: Vec<TestDefinition>,
+}
+
+/// `[defaults]`.
+#[derive(Debug)]
+pub(crate) struct DefaultsDefinition {
+    pub(crate) action: Option<Spanned<Action>>,
+    pub(crate) log: bool,
+    pub(crate) at: Location,
+}
+
+/// `[zones.NAME]`.
+#[derive(Debug)]
+pub(crate) struct ZoneDefinition {
+    pub(crate) name: Spanned<String>,
+    pub(crate) description: String,
+    /// `None`: the rest of its interface.
+    pub(crate) networks: Option<Vec<Spanned<Network>>>,
+}
+
+/// The terms of an address or service key, and where the key's value stands.
+pub(crate) type Terms<T> = Spanned<Vec<Spanned<Term<T>>>>;
+
+/// `[[rule]]`. What is `None` although it must be there has been reported.
+#[derive(Debug)]
+pub(crate) struct RuleDefinition {
+    pub(crate) id: Option<Spanned<String>>,
+    pub(crate) description: String,
+    pub(crate) from: Option<Vec<Spanned<String>>>,
+    pub(crate) to: Option<Vec<Spanned<String>>>,
+    pub(crate) source: Option<Terms<AddressSet>>,
+    pub(crate) destination: Option<Terms<AddressSet>>,
+    pub(crate) services: Option<Terms<ServiceSet>>,
+    pub(crate) action: Option<Spanned<Action>>,
+    pub(crate) log: Option<bool>,
+    /// In seconds.
+    pub(crate) idle_timeout: Option<Spanned<u32>>,
+    pub(crate) starts: Option<Spanned<OffsetDateTime>>,
+    pub(crate) expires: Option<Spanned<OffsetDateTime>>,
+    pub(crate) expires_opens: Option<Spanned<bool>>,
+    pub(crate) owner: String,
+    pub(crate) ticket: String,
+    pub(crate) at: Location,
+}
+
+/// `[[zone_pair]]`.
+#[derive(Debug)]
+pub(crate) struct ZonePairDefinition {
+    pub(crate) from: Option<Spanned<String>>,
+    pub(crate) to: Option<Spanned<String>>,
+    pub(crate) description: String,
+    pub(crate) action: Option<Spanned<Action>>,
+    pub(crate) log: Option<bool>,
+    pub(crate) at: Location,
+}
+
+/// What a test expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) action: Action,
+    pub(crate) rule: Option<Spanned<String>>,
+}
+
+/// `[[test]]`, complete: an incomplete one has been reported and left out.
+#[derive(Debug)]
+pub(crate) struct TestDefinition {
+    pub(crate) name: Spanned<String>,
+    pub(crate) from: Spanned<String>,
+    pub(crate) to: Spanned<String>,
+    pub(crate) src_addr: Spanned<IpAddr>,
+    pub(crate) dst_addr: Spanned<IpAddr>,
+    pub(crate) service: Spanned<Packet>,
+    pub(crate) expect: Decision,
+    pub(crate) moment: Option<OffsetDateTime>,
+    pub(crate) at: Location,
+}
+
+/// Protocol and ports of a test's packet, as the data plane sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) protocol: u8,
+    pub(crate) src_port: u16,
+    pub(crate) dst_port: u16,
+}

@@ -1,0 +1,34 @@
+//! From text to definitions: TOML is read, keys and values are checked one by one, names are not looked up yet.
+//!
+//! In: all files. Out: [`Definitions`], and in the report every mistake that shows without looking at other definitions.
+
+mod definitions;
+mod document;
+mod moment;
+mod rule;
+mod syntax;
+mod table;
+mod terms;
+mod test;
+
+pub(crate) use definitions::{
+    DefaultsDefinition, Definitions, Packet, RuleDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
+};
+
+use toml::de::DeTable;
+
+use crate::diagnostic::Report;
+use crate::source::Sources;
+
+/// Reads all files, in their order.
+pub(crate) fn parse(sources: &Sources, report: &mut Report) -> Definitions {
+    let mut definitions = Definitions::default();
+    for (file, source) in sources.files() {
+        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        for error in errors {
+            syntax::report_error(file, &source.text, &error, report);
+        }
+        document::read(file, root.get_ref(), &mut definitions, report);
+    }
+    definitions
+}

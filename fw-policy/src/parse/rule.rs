@@ -1,0 +1,125 @@
+//! `[[rule]]`.
+
+use fw_common::abi::policy::Action;
+use toml::de::DeTable;
+
+use super::definitions::RuleDefinition;
+use super::table::{Schema, TableReader};
+use crate::Code;
+use crate::diagnostic::Report;
+use crate::source::{Location, Spanned};
+
+const RULE: Schema = Schema {
+    what: "a rule",
+    keys: &[
+        "id",
+        "description",
+        "from",
+        "to",
+        "source",
+        "destination",
+        "services",
+        "action",
+        "log",
+        "mode",
+        "idle_timeout",
+        "starts",
+        "expires",
+        "expires_opens",
+        "owner",
+        "ticket",
+    ],
+    later: &["rate", "max_flows"],
+};
+
+pub(super) const ACTIONS: &[(&str, Action)] =
+    &[("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
+
+pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> RuleDefinition {
+    let mut reader = TableReader::new(&RULE, table, at, report);
+    reader.require("id", "\"NAME-001\"");
+    reader.require("from", "[\"ZONE\"]");
+    reader.require("to", "[\"ZONE\"]");
+    reader.require("action", "\"allow\"");
+    check_mode(&mut reader);
+    let rule = RuleDefinition {
+        id: reader.string("id"),
+        description: reader.text("description"),
+        from: reader.strings("from").map(|zones| zones.value),
+        to: reader.strings("to").map(|zones| zones.value),
+        source: reader.address_terms("source"),
+        destination: reader.address_terms("destination"),
+        services: reader.service_terms("services"),
+        action: reader.choice("action", ACTIONS),
+        log: reader.boolean("log").map(|log| log.value),
+        idle_timeout: reader.duration("idle_timeout"),
+        starts: reader.moment("starts"),
+        expires: reader.moment("expires"),
+        expires_opens: reader.boolean("expires_opens"),
+        owner: reader.text("owner"),
+        ticket: reader.text("ticket"),
+        at,
+    };
+    check_schedule(&mut reader, &rule);
+    check_keys_that_need_an_action(&mut reader, &rule);
+    rule
+}
+
+fn check_mode(reader: &mut TableReader<'_, '_, '_>) {
+    let Some(mode) = reader.string("mode") else { return };
+    match mode.value.as_str() {
+        "enforce" => {}
+        "observe" => {
+            reader
+                .report
+                .at(Code::Unsupported, mode.at, "`mode = \"observe\"` is not supported in this version")
+                .help("remove the rule or enforce it: a rule that only observes would otherwise decide");
+        }
+        other => {
+            let message = format!("`mode` cannot be `{other}`");
+            reader.report.at(Code::InvalidValue, mode.at, message).help("write `\"enforce\"`, or leave the key out");
+        }
+    }
+}
+
+fn check_schedule(reader: &mut TableReader<'_, '_, '_>, rule: &RuleDefinition) {
+    if let (Some(starts), Some(expires)) = (&rule.starts, &rule.expires)
+        && starts.value >= expires.value
+    {
+        reader
+            .report
+            .at(Code::Schedule, expires.at, "the rule expires before it starts, so it never matches")
+            .related(starts.at, "starts here");
+    }
+    let opens = rule.expires_opens.as_ref().is_some_and(|opens| opens.value);
+    let Some(Spanned { value: Action::Drop | Action::Reject, .. }) = rule.action else { return };
+    if let Some(expires) = &rule.expires
+        && !opens
+    {
+        reader
+            .report
+            .at(Code::Schedule, expires.at, "when this rule expires, what it forbids may be allowed by a later one")
+            .help("write `expires_opens = true` too if that is meant");
+    }
+}
+
+/// Reports keys that say nothing with the action of the rule.
+fn check_keys_that_need_an_action(reader: &mut TableReader<'_, '_, '_>, rule: &RuleDefinition) {
+    let Some(action) = &rule.action else { return };
+    let allows = action.value == Action::Allow;
+    let mut contradiction = |key: &str, why: &str| {
+        let at = reader.key_location(key);
+        let message = format!("`{key}` contradicts `action = \"{}\"`: {why}", action.value.name());
+        reader.report.at(Code::Contradiction, at, message).related(action.at, "the action is set here");
+    };
+    if rule.idle_timeout.is_some() && !allows {
+        contradiction("idle_timeout", "only a rule that allows opens flows");
+    }
+    if rule.expires_opens.is_some() && allows {
+        contradiction("expires_opens", "a rule that allows closes when it expires");
+    }
+    if rule.expires_opens.is_some() && !allows && rule.expires.is_none() {
+        let at = reader.key_location("expires_opens");
+        reader.report.at(Code::Contradiction, at, "`expires_opens` says nothing without `expires`");
+    }
+}

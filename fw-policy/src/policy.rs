@@ -1,0 +1,250 @@
+//! A valid policy: names are resolved, nothing in it can be refused any more before it meets interfaces.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fw_common::abi::policy::Action;
+use time::OffsetDateTime;
+
+use crate::Diagnostic;
+use crate::diagnostic::Diagnostics;
+use crate::parse::Packet;
+use crate::set::address::{AddressSet, Network};
+use crate::set::service::ServiceSet;
+use crate::source::{Location, Sources};
+
+/// A policy that [`crate::load`] has found valid.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) defaults: Defaults,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) zone_pairs: Vec<ZonePair>,
+    pub(crate) tests: Vec<PolicyTest>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+impl Policy {
+    /// What probably does not mean what its author thinks.
+    #[must_use]
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// [`Policy::warnings`] with what it takes to render them.
+    #[must_use]
+    pub fn warning_report(&self) -> Diagnostics {
+        Diagnostics::new(self.warnings.clone(), Arc::clone(&self.sources))
+    }
+
+    /// The zones, in file order.
+    #[must_use]
+    pub fn zones(&self) -> &[Zone] {
+        &self.zones
+    }
+
+    /// The rules, in file order: the order in which they are matched. Generated rules are not among them.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The defaults of zone pairs, in file order.
+    #[must_use]
+    pub fn zone_pairs(&self) -> &[ZonePair] {
+        &self.zone_pairs
+    }
+
+    /// What happens to packets that nothing else decides.
+    #[must_use]
+    pub const fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// Number of tests that the files hold.
+    #[must_use]
+    pub fn test_count(&self) -> usize {
+        self.tests.len()
+    }
+
+    /// File and line of a location.
+    pub(crate) fn file_and_line(&self, at: Location) -> (String, u32) {
+        (self.sources.name(at.file).to_owned(), self.sources.line_and_column(at).0)
+    }
+}
+
+/// `[defaults]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    pub(crate) action: Action,
+    pub(crate) log: bool,
+    pub(crate) at: Location,
+}
+
+impl Defaults {
+    /// What is done; never [`Action::Allow`].
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Whether it is logged.
+    #[must_use]
+    pub const fn log(&self) -> bool {
+        self.log
+    }
+}
+
+/// A zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// `None`: the rest of its interface.
+    pub(crate) networks: Option<Vec<Network>>,
+    pub(crate) at: Location,
+}
+
+impl Zone {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is, in the author's words; may be empty.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Its networks as written in prefix notation; `None` if it is the rest of its interface.
+    #[must_use]
+    pub fn networks(&self) -> Option<Vec<String>> {
+        let networks = self.networks.as_ref()?;
+        Some(networks.iter().map(Network::to_string).collect())
+    }
+}
+
+/// Which zones a rule is about: a set of positions in [`Policy::zones`], and the firewall itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ZoneSelector {
+    /// `any`: every zone of the policy.
+    pub(crate) any: bool,
+    pub(crate) local: bool,
+    pub(crate) zones: Vec<usize>,
+    /// As written, joined by commas.
+    pub(crate) display: String,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub(crate) id: String,
+    pub(crate) description: String,
+    pub(crate) from: ZoneSelector,
+    pub(crate) to: ZoneSelector,
+    pub(crate) source: Arc<AddressSet>,
+    pub(crate) destination: Arc<AddressSet>,
+    pub(crate) services: Arc<ServiceSet>,
+    pub(crate) action: Action,
+    pub(crate) log: bool,
+    /// In seconds; 0: by protocol and state.
+    pub(crate) idle_timeout: u32,
+    pub(crate) starts: Option<OffsetDateTime>,
+    pub(crate) expires: Option<OffsetDateTime>,
+    pub(crate) owner: String,
+    pub(crate) ticket: String,
+    pub(crate) at: Location,
+}
+
+impl Rule {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it is for, in the author's words; may be empty.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// What it does.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Who answers for it; may be empty.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Where it was asked for; may be empty.
+    #[must_use]
+    pub fn ticket(&self) -> &str {
+        &self.ticket
+    }
+
+    /// From when it matches.
+    #[must_use]
+    pub const fn starts(&self) -> Option<OffsetDateTime> {
+        self.starts
+    }
+
+    /// From when it does not match any more.
+    #[must_use]
+    pub const fn expires(&self) -> Option<OffsetDateTime> {
+        self.expires
+    }
+
+    /// Whether it matches at a point in time.
+    #[must_use]
+    pub fn is_active(&self, now: OffsetDateTime) -> bool {
+        self.starts.is_none_or(|starts| starts <= now) && self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// The default of a zone pair.
+#[derive(Clone, Debug)]
+pub struct ZonePair {
+    pub(crate) from: ZoneSelector,
+    pub(crate) to: ZoneSelector,
+    pub(crate) description: String,
+    pub(crate) action: Action,
+    pub(crate) log: bool,
+    pub(crate) at: Location,
+}
+
+impl ZonePair {
+    /// The id in counters and logs: `default:it>onprem`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("default:{}>{}", self.from.display, self.to.display)
+    }
+
+    /// What it does; never [`Action::Allow`].
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        self.action
+    }
+}
+
+/// A test that the author of the policy wrote.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyTest {
+    pub(crate) name: String,
+    pub(crate) from: ZoneSelector,
+    pub(crate) to: ZoneSelector,
+    pub(crate) src_addr: IpAddr,
+    pub(crate) dst_addr: IpAddr,
+    pub(crate) packet: Packet,
+    pub(crate) expected_action: Action,
+    pub(crate) expected_rule: Option<String>,
+    pub(crate) moment: Option<OffsetDateTime>,
+    pub(crate) at: Location,
+}

@@ -1,0 +1,81 @@
+//! Sets: of addresses and of services. Both are written the same way (terms, `@` for another set, `!` for except) and
+//! obey the same algebra, so they are resolved by the same code.
+
+pub(crate) mod address;
+pub(crate) mod icmp;
+pub(crate) mod interval;
+pub(crate) mod resolve;
+pub(crate) mod service;
+pub(crate) mod service_term;
+
+use crate::source::Spanned;
+
+/// What a kind of set must offer to be written with terms.
+pub(crate) trait SetAlgebra: Clone + Default {
+    /// The name of the kind in messages.
+    const KIND: &'static str;
+
+    fn everything() -> Self;
+    fn is_empty(&self) -> bool;
+    fn union<'a>(parts: impl Iterator<Item = &'a Self>) -> Self
+    where
+        Self: 'a;
+    fn subtract(&self, other: &Self) -> Self;
+}
+
+/// One element of a set as written.
+#[derive(Clone, Debug)]
+pub(crate) struct Term<T> {
+    /// Written with `!`: an exclusion.
+    pub(crate) negated: bool,
+    pub(crate) body: TermBody<T>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum TermBody<T> {
+    Literal(T),
+    /// `@name`.
+    Named(String),
+}
+
+/// A named set as written.
+#[derive(Clone, Debug)]
+pub(crate) struct SetDefinition<T> {
+    pub(crate) name: Spanned<String>,
+    pub(crate) terms: Vec<Spanned<Term<T>>>,
+}
+
+/// Why a term is not one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TermError {
+    pub(crate) code: crate::Code,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl TermError {
+    pub(crate) fn new(code: crate::Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Splits the leading `!` off, and reads `@name`; what is left is a literal.
+pub(crate) fn parse_term<T>(
+    text: &str,
+    literal: impl FnOnce(&str) -> Result<T, TermError>,
+) -> Result<Term<T>, TermError> {
+    let (negated, rest) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let body = match rest.strip_prefix('@') {
+        Some(name) => TermBody::Named(name.to_owned()),
+        None => TermBody::Literal(literal(rest)?),
+    };
+    Ok(Term { negated, body })
+}

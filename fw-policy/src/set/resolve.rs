@@ -1,0 +1,215 @@
+//! From sets as written to sets: names are looked up, unions and exclusions are worked out.
+//!
+//! A set is the union of what it lists, minus what it excludes. Sets that it names are resolved first, so their
+//! exclusions do not leak into it. A set of exclusions only is everything else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{SetAlgebra, SetDefinition, Term, TermBody};
+use crate::Code;
+use crate::diagnostic::{Report, suggestion};
+use crate::source::{Location, Spanned};
+
+/// How deeply sets may be nested.
+const MAX_DEPTH: usize = 32;
+
+/// The named sets of one kind, resolved.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamedSets<T> {
+    sets: BTreeMap<String, Arc<T>>,
+}
+
+impl<T: SetAlgebra> NamedSets<T> {
+    /// Resolves all sets of a policy. The definitions have distinct names.
+    pub(crate) fn resolve(definitions: &[SetDefinition<T>], report: &mut Report) -> Self {
+        let by_name = definitions.iter().map(|set| (set.name.value.as_str(), set)).collect();
+        let mut resolver = Resolver { definitions: by_name, resolved: BTreeMap::new(), path: Vec::new(), report };
+        for definition in definitions {
+            resolver.set(definition, definition.name.at);
+        }
+        Self { sets: resolver.resolved }
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sets.keys().map(String::as_str)
+    }
+
+    /// Works out a list of terms that is not a named set itself: a key of a rule. `what` names it in messages.
+    pub(crate) fn evaluate(&self, terms: &[Spanned<Term<T>>], what: &str, at: Location, report: &mut Report) -> Arc<T> {
+        let mut operands = Vec::with_capacity(terms.len());
+        for term in terms {
+            let set = match &term.value.body {
+                TermBody::Literal(set) => Arc::new(set.clone()),
+                TermBody::Named(name) => self.sets.get(name).cloned().unwrap_or_else(|| {
+                    unknown::<T>(name, term.at, self.names(), report);
+                    Arc::default()
+                }),
+            };
+            operands.push(Operand { negated: term.value.negated, set });
+        }
+        combine(&operands, what, at, report)
+    }
+}
+
+struct Operand<T> {
+    negated: bool,
+    set: Arc<T>,
+}
+
+/// Unites and excludes, and warns about results that surprise.
+fn combine<T: SetAlgebra>(operands: &[Operand<T>], what: &str, at: Location, report: &mut Report) -> Arc<T> {
+    if let [Operand { negated: false, set }] = operands {
+        // Shared, not copied: the set may be long and named by many rules.
+        return Arc::clone(set);
+    }
+    let listed =
+        |negated| operands.iter().filter(move |operand| operand.negated == negated).map(|operand| &*operand.set);
+    let included = if operands.iter().all(|operand| operand.negated) {
+        report
+            .at(Code::ExclusionsOnly, at, format!("{what} only excludes: it is everything else, in IPv4 and in IPv6"))
+            .help("list what it is meant to hold, or leave it so if everything else is meant");
+        T::everything()
+    } else {
+        T::union(listed(false))
+    };
+    let combined = included.subtract(&T::union(listed(true)));
+    if combined.is_empty() && !included.is_empty() {
+        report.at(Code::MatchesNothing, at, format!("{what} excludes everything that it lists, so it matches nothing"));
+    }
+    Arc::new(combined)
+}
+
+fn unknown<'n, T: SetAlgebra>(name: &str, at: Location, known: impl Iterator<Item = &'n str>, report: &mut Report) {
+    let help = suggestion(name, known);
+    report.at(Code::UnknownSet, at, format!("there is no {} `{name}`", T::KIND)).help_if(help);
+}
+
+/// A depth-first walk over the named sets.
+struct Resolver<'d, 'r, T> {
+    definitions: BTreeMap<&'d str, &'d SetDefinition<T>>,
+    resolved: BTreeMap<String, Arc<T>>,
+    /// The sets that are being resolved, outermost first.
+    path: Vec<&'d str>,
+    report: &'r mut Report,
+}
+
+impl<'d, T: SetAlgebra> Resolver<'d, '_, T> {
+    /// The set of a definition, which `named_at` asks for. After an error it is empty.
+    fn set(&mut self, definition: &'d SetDefinition<T>, named_at: Location) -> Arc<T> {
+        let name = definition.name.value.as_str();
+        if let Some(set) = self.resolved.get(name) {
+            return Arc::clone(set);
+        }
+        if let Some(start) = self.path.iter().position(|on_path| *on_path == name) {
+            self.refuse_cycle(&self.path[start..].join("` → `@"), name, definition.name.at, named_at);
+            return Arc::default();
+        }
+        if self.path.len() == MAX_DEPTH {
+            let message = format!("sets are nested more than {MAX_DEPTH} deep");
+            self.report.at(Code::SetCycle, named_at, message);
+            return Arc::default();
+        }
+        self.path.push(name);
+        let operands: Vec<_> = definition.terms.iter().map(|term| self.operand(term)).collect();
+        self.path.pop();
+        let set = combine(&operands, &format!("{} `{name}`", T::KIND), definition.name.at, self.report);
+        self.resolved.insert(name.to_owned(), Arc::clone(&set));
+        set
+    }
+
+    fn operand(&mut self, term: &'d Spanned<Term<T>>) -> Operand<T> {
+        let set = match &term.value.body {
+            TermBody::Literal(set) => Arc::new(set.clone()),
+            TermBody::Named(name) => match self.definitions.get(name.as_str()).copied() {
+                Some(definition) => self.set(definition, term.at),
+                None => {
+                    unknown::<T>(name, term.at, self.definitions.keys().copied(), self.report);
+                    Arc::default()
+                }
+            },
+        };
+        Operand { negated: term.value.negated, set }
+    }
+
+    fn refuse_cycle(&mut self, path: &str, name: &str, defined_at: Location, named_at: Location) {
+        self.report
+            .at(Code::SetCycle, named_at, format!("{} `{name}` contains itself: `@{path}` → `@{name}`", T::KIND))
+            .label("named here")
+            .related(defined_at, "defined here");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::{AddressSet, parse_literal};
+    use super::super::parse_term;
+    use super::*;
+    use crate::source::Sources;
+
+    const NOWHERE: Location = Location { file: 0, start: 0, end: 0 };
+
+    fn definition(name: &str, terms: &[&str]) -> SetDefinition<AddressSet> {
+        let term = |text: &&str| Spanned::new(parse_term(text, parse_literal).unwrap(), NOWHERE);
+        let terms = terms.iter().map(term).collect();
+        SetDefinition { name: Spanned::new(name.to_owned(), NOWHERE), terms }
+    }
+
+    fn resolve(definitions: &[SetDefinition<AddressSet>]) -> (NamedSets<AddressSet>, Vec<Code>) {
+        let mut report = Report::new(Arc::new(Sources::default()));
+        let sets = NamedSets::resolve(definitions, &mut report);
+        let items = match report.finish() {
+            Ok(warnings) => warnings,
+            Err(diagnostics) => diagnostics.items,
+        };
+        (sets, items.into_iter().map(|item| item.code).collect())
+    }
+
+    fn holds(sets: &NamedSets<AddressSet>, name: &str, addr: &str) -> bool {
+        sets.sets[name].contains(addr.parse().unwrap())
+    }
+
+    #[test]
+    fn exclusions_of_a_nested_set_do_not_leak() {
+        let (sets, codes) = resolve(&[
+            definition("outer", &["10.0.0.0/24", "@inner"]),
+            definition("inner", &["10.0.0.0/16", "!10.0.0.5"]),
+        ]);
+        assert_eq!(codes, []);
+        assert!(holds(&sets, "outer", "10.0.0.5") && !holds(&sets, "inner", "10.0.0.5"));
+    }
+
+    #[test]
+    fn a_negated_set_is_excluded_whole() {
+        let (sets, codes) =
+            resolve(&[definition("a", &["10.0.0.0/24", "!@b"]), definition("b", &["10.0.0.0/28", "!10.0.0.1"])]);
+        assert_eq!(codes, []);
+        assert!(holds(&sets, "a", "10.0.0.1") && !holds(&sets, "a", "10.0.0.2") && holds(&sets, "a", "10.0.0.16"));
+    }
+
+    #[test]
+    fn exclusions_only_are_everything_else_with_a_warning() {
+        let (sets, codes) = resolve(&[definition("a", &["!10.0.0.0/8"])]);
+        assert_eq!(codes, [Code::ExclusionsOnly]);
+        assert!(holds(&sets, "a", "11.0.0.0") && holds(&sets, "a", "fd00::1") && !holds(&sets, "a", "10.0.0.1"));
+    }
+
+    #[test]
+    fn a_set_that_excludes_all_it_lists_is_empty_and_never_any() {
+        let (sets, codes) = resolve(&[definition("a", &["10.0.0.0/24", "!10.0.0.0/8"])]);
+        assert_eq!(codes, [Code::MatchesNothing]);
+        assert!(sets.sets["a"].is_empty());
+    }
+
+    #[test]
+    fn cycles_are_found_once_and_depth_is_bounded() {
+        let (_, codes) =
+            resolve(&[definition("a", &["@b"]), definition("b", &["@c", "10.0.0.1"]), definition("c", &["@a"])]);
+        assert_eq!(codes, [Code::SetCycle]);
+        let chain: Vec<_> = (0..100)
+            .map(|n| definition(&format!("s{n:03}"), &[&format!("@s{:03}", n + 1)]))
+            .chain([definition("s100", &["10.0.0.1"])])
+            .collect();
+        assert!(resolve(&chain).1.contains(&Code::SetCycle));
+    }
+}

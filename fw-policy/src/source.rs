@@ -1,0 +1,119 @@
+//! Where in which policy file something was written.
+
+/// One policy file. The caller reads the directory; this crate does no I/O.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The name that diagnostics show, relative to the policy directory.
+    pub name: String,
+    /// The contents.
+    pub text: String,
+}
+
+/// A run of bytes in one of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Location {
+    pub(crate) file: u32,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Location {
+    pub(crate) fn new(file: u32, span: std::ops::Range<usize>) -> Self {
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { file, start: offset(span.start), end: offset(span.end) }
+    }
+
+    pub(crate) fn span(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A value, and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) at: Location,
+}
+
+impl<T> Spanned<T> {
+    pub(crate) const fn new(value: T, at: Location) -> Self {
+        Self { value, at }
+    }
+}
+
+/// All files of a policy, in the order in which they were given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sources {
+    files: Vec<SourceFile>,
+    /// For each file the offsets at which its lines start.
+    lines: Vec<Vec<usize>>,
+}
+
+impl Sources {
+    pub(crate) fn new(files: &[SourceFile]) -> Self {
+        let line_starts = |file: &SourceFile| {
+            let after_newlines = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(after_newlines).collect()
+        };
+        Self { lines: files.iter().map(line_starts).collect(), files: files.to_vec() }
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = (u32, &SourceFile)> {
+        (0u32..).zip(&self.files)
+    }
+
+    pub(crate) fn name(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", |file| &file.name)
+    }
+
+    pub(crate) fn text(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", |file| &file.text)
+    }
+
+    /// What was written at a location.
+    pub(crate) fn excerpt(&self, at: Location) -> &str {
+        self.text(at.file).get(at.span()).unwrap_or("")
+    }
+
+    /// Line and column of the start of a location, both from 1; the column counts characters.
+    pub(crate) fn line_and_column(&self, at: Location) -> (u32, u32) {
+        let text = self.text(at.file);
+        let start = floor_char_boundary(text, at.start as usize);
+        let lines = self.lines.get(at.file as usize).map_or(&[0][..], Vec::as_slice);
+        let line = lines.partition_point(|line| *line <= start).max(1);
+        let column = text[lines[line - 1]..start].chars().count() + 1;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (number(line), number(column))
+    }
+}
+
+/// The largest character boundary that is not above `at`.
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_and_lines_start_at_one() {
+        let sources = Sources::new(&[SourceFile { name: "a.toml".into(), text: "é = 1\nß = äx".into() }]);
+        let start = sources.text(0).find('x').unwrap();
+        let at = Location::new(0, start..start + 1);
+        assert_eq!(sources.line_and_column(at), (2, 6));
+        assert_eq!(sources.excerpt(at), "x");
+    }
+
+    #[test]
+    fn a_location_beyond_the_file_is_its_end() {
+        let sources = Sources::new(&[SourceFile { name: "a.toml".into(), text: "a\n".into() }]);
+        assert_eq!(sources.line_and_column(Location::new(0, 90..91)), (2, 1));
+        assert_eq!(sources.excerpt(Location::new(0, 90..91)), "");
+        assert_eq!(sources.line_and_column(Location::new(7, 0..1)), (1, 1));
+    }
+}

@@ -1,0 +1,70 @@
+//! From definitions to a policy: names are looked up, and what contradicts is reported.
+
+mod names;
+mod rules;
+mod tests_of_policy;
+mod zones;
+
+use std::sync::Arc;
+
+use fw_common::abi::policy::Action;
+
+use crate::Code;
+use crate::diagnostic::Report;
+use crate::parse::{DefaultsDefinition, Definitions};
+use crate::policy::{Defaults, Policy};
+use crate::set::SetAlgebra;
+use crate::set::address::AddressSet;
+use crate::set::resolve::NamedSets;
+use crate::set::service::ServiceSet;
+use crate::source::{Location, Sources};
+
+use zones::Zones;
+
+/// Everything that names are looked up in.
+struct Context {
+    zones: Zones,
+    addresses: NamedSets<AddressSet>,
+    services: NamedSets<ServiceSet>,
+    /// Shared by all rules that do not restrict addresses or services.
+    any_address: Arc<AddressSet>,
+    any_service: Arc<ServiceSet>,
+}
+
+/// Checks the definitions; the policy means nothing if the report then has errors.
+pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: &mut Report) -> Policy {
+    names::check(&definitions, report);
+    let defaults = defaults(&definitions.defaults, &sources, report);
+    let context = Context {
+        addresses: NamedSets::resolve(&definitions.addresses, report),
+        services: NamedSets::resolve(&definitions.services, report),
+        any_address: Arc::new(SetAlgebra::everything()),
+        any_service: Arc::new(SetAlgebra::everything()),
+        zones: Zones::new(definitions.zones, report),
+    };
+    let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
+    let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
+    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
+    Policy { sources, defaults, zones: context.zones.into_zones(), rules, zone_pairs, tests, warnings: Vec::new() }
+}
+
+fn defaults(definitions: &[DefaultsDefinition], sources: &Sources, report: &mut Report) -> Defaults {
+    let start = Location::new(0, 0..0);
+    let Some(first) = definitions.first() else {
+        const MESSAGE: &str = "no file has the table `[defaults]`";
+        let finding = match sources.files().next() {
+            Some(_) => report.at(Code::Defaults, start, MESSAGE),
+            None => report.general(Code::Defaults, "the policy has no files"),
+        };
+        finding.help("write `[defaults]` with `action = \"drop\"` in one of them");
+        return Defaults { action: Action::Drop, log: true, at: start };
+    };
+    for again in &definitions[1..] {
+        report
+            .at(Code::Defaults, again.at, "the table `[defaults]` stands in a second file")
+            .label("defined again here")
+            .related(first.at, "first defined here");
+    }
+    let action = first.action.as_ref().map_or(Action::Drop, |action| action.value);
+    Defaults { action, log: first.log, at: first.at }
+}

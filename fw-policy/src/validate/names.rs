@@ -1,0 +1,71 @@
+//! Names and ids: what they may consist of, which are reserved, and that each is taken once.
+
+use std::collections::BTreeMap;
+
+use fw_common::abi::policy::MAX_RULE_ID;
+
+use crate::Code;
+use crate::diagnostic::Report;
+use crate::parse::Definitions;
+use crate::source::{Location, Spanned};
+
+/// The longest zone name, in bytes: two of them make the id of a zone pair, `default:FROM>TO`.
+const MAX_ZONE_NAME: usize = (MAX_RULE_ID - "default:".len() - ">".len()) / 2;
+
+const RESERVED: &[&str] = &["any", "local", "default", "other"];
+
+/// Checks all names that the files define.
+pub(super) fn check(definitions: &Definitions, report: &mut Report) {
+    check_kind("zone", MAX_ZONE_NAME, definitions.zones.iter().map(|zone| &zone.name), report);
+    check_kind("address set", MAX_RULE_ID, definitions.addresses.iter().map(|set| &set.name), report);
+    check_kind("service set", MAX_RULE_ID, definitions.services.iter().map(|set| &set.name), report);
+    check_kind("rule", MAX_RULE_ID, definitions.rules.iter().filter_map(|rule| rule.id.as_ref()), report);
+    // The name of a test is a sentence.
+    report_duplicates("test", definitions.tests.iter().map(|test| &test.name), report);
+}
+
+fn check_kind<'d>(
+    kind: &str,
+    longest: usize,
+    names: impl Iterator<Item = &'d Spanned<String>> + Clone,
+    report: &mut Report,
+) {
+    for name in names.clone() {
+        check_name(kind, longest, name, report);
+    }
+    report_duplicates(kind, names, report);
+}
+
+fn check_name(kind: &str, longest: usize, name: &Spanned<String>, report: &mut Report) {
+    let Spanned { value, at } = name;
+    let characters = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if !value.starts_with(|first: char| first.is_ascii_alphanumeric()) || !value.chars().all(characters) {
+        report
+            .at(Code::InvalidName, *at, format!("`{value}` cannot be the name of a {kind}"))
+            .help("a name starts with a letter or digit and goes on with letters, digits, `.`, `_` and `-`");
+    } else if RESERVED.contains(&value.as_str()) || value.starts_with("system-") {
+        report
+            .at(Code::InvalidName, *at, format!("`{value}` is reserved"))
+            .help("`any`, `local`, `default`, `other` and names that start with `system-` have a meaning of their own");
+    } else if value.len() > longest {
+        let message = format!("the name of a {kind} has at most {longest} characters, not {}", value.len());
+        report.at(Code::InvalidName, *at, message);
+    }
+}
+
+fn report_duplicates<'d>(kind: &str, names: impl Iterator<Item = &'d Spanned<String>>, report: &mut Report) {
+    let mut first_places: BTreeMap<&str, Location> = BTreeMap::new();
+    for name in names {
+        match first_places.get(name.value.as_str()) {
+            Some(first) => {
+                report
+                    .at(Code::Duplicate, name.at, format!("the {kind} `{}` is defined twice", name.value))
+                    .label("defined again here")
+                    .related(*first, "first defined here");
+            }
+            None => {
+                first_places.insert(&name.value, name.at);
+            }
+        }
+    }
+}

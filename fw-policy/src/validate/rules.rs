@@ -1,0 +1,118 @@
+//! Rules and zone pairs with their names looked up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fw_common::abi::policy::Action;
+
+use super::Context;
+use super::zones::{Words, Zones};
+use crate::Code;
+use crate::diagnostic::Report;
+use crate::parse::{RuleDefinition, ZonePairDefinition};
+use crate::policy::{Defaults, Rule, ZonePair};
+use crate::set::SetAlgebra;
+use crate::set::interval::Family;
+use crate::source::Location;
+
+/// More ranges than this in one service set are only the work of an exclusion without protocols.
+const MANY_RANGES: usize = 200;
+
+/// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
+pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Rule> {
+    let evaluate_addresses = |terms: &Option<crate::parse::Terms<_>>, what: &str, report: &mut Report| match terms {
+        Some(terms) => context.addresses.evaluate(&terms.value, what, terms.at, report),
+        None => Arc::clone(&context.any_address),
+    };
+    let source = evaluate_addresses(&definition.source, "`source`", report);
+    let destination = evaluate_addresses(&definition.destination, "`destination`", report);
+    let services = match &definition.services {
+        Some(terms) => context.services.evaluate(&terms.value, "`services`", terms.at, report),
+        None => Arc::clone(&context.any_service),
+    };
+    let from = definition.from.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
+    let to = definition.to.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
+    let action = definition.action?.value;
+    let rule = Rule {
+        id: definition.id?.value,
+        description: definition.description,
+        from: from?,
+        to: to?,
+        source,
+        destination,
+        services,
+        action,
+        log: definition.log.unwrap_or(action != Action::Allow),
+        idle_timeout: definition.idle_timeout.map_or(0, |timeout| timeout.value),
+        starts: definition.starts.map(|starts| starts.value),
+        expires: definition.expires.map(|expires| expires.value),
+        owner: definition.owner,
+        ticket: definition.ticket,
+        at: definition.at,
+    };
+    warn_about_families(&rule, report);
+    if let Some(terms) = &definition.services {
+        warn_about_many_ranges(&rule, terms.at, report);
+    }
+    Some(rule)
+}
+
+/// Warns about a rule whose source, destination and services have no address family in common.
+fn warn_about_families(rule: &Rule, report: &mut Report) {
+    let parts = [rule.source.is_empty(), rule.destination.is_empty(), rule.services.is_empty()];
+    if parts.contains(&true) {
+        // An empty set has its own warning, or an error.
+        return;
+    }
+    let possible = |family: &Family| {
+        let sets = [rule.source.family(*family), rule.destination.family(*family)];
+        sets.iter().all(|set| !set.is_empty()) && !rule.services.family(*family).is_empty()
+    };
+    if !Family::ALL.iter().any(possible) {
+        report
+            .at(Code::MatchesNothing, rule.at, format!("rule `{}` never matches", rule.id))
+            .help("its source, its destination and its services have no address family in common");
+    }
+}
+
+fn warn_about_many_ranges(rule: &Rule, at: Location, report: &mut Report) {
+    let ranges = Family::ALL.map(|family| rule.services.family(family).ranges().len());
+    if ranges.iter().any(|count| *count > MANY_RANGES) {
+        let message = format!("the services of rule `{}` are every other protocol, one by one", rule.id);
+        report
+            .at(Code::ManyProtocols, at, message)
+            .help("list the protocols that are meant: `[\"tcp\", \"udp\", \"!tcp/25\"]`");
+    }
+}
+
+/// Looks up what the zone pairs name, and reports pairs that have two defaults.
+pub(super) fn zone_pairs(
+    definitions: Vec<ZonePairDefinition>,
+    defaults: Defaults,
+    zones: &Zones,
+    report: &mut Report,
+) -> Vec<ZonePair> {
+    let mut pairs: Vec<ZonePair> = Vec::with_capacity(definitions.len());
+    let mut places: BTreeMap<String, Location> = BTreeMap::new();
+    for definition in definitions {
+        let from = definition.from.map(|name| zones.select(&[name], Words::Local, report));
+        let to = definition.to.map(|name| zones.select(&[name], Words::Local, report));
+        let (Some(from), Some(to), Some(action)) = (from, to, definition.action) else { continue };
+        let pair = ZonePair {
+            from,
+            to,
+            description: definition.description,
+            action: action.value,
+            log: definition.log.unwrap_or(defaults.log),
+            at: definition.at,
+        };
+        if let Some(first) = places.insert(pair.id(), pair.at) {
+            report
+                .at(Code::Duplicate, pair.at, format!("`{}` is defined twice", pair.id()))
+                .label("defined again here")
+                .related(first, "first defined here");
+        }
+        pairs.push(pair);
+    }
+    pairs
+}

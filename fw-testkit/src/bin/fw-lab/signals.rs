@@ -1,0 +1,30 @@
+//! Removes labs when a person or a supervisor ends the program.
+
+use std::thread;
+
+use anyhow::Context;
+use fw_testkit::lab;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// From now on SIGINT, SIGTERM and SIGHUP remove the labs of these names before the program ends.
+pub(crate) fn remove_labs_at_the_end(names: Vec<String>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("watch for signals")?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    drop(guard);
+    thread::spawn(move || {
+        let number = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = hang_up.recv() => SignalKind::hangup(),
+            }
+        });
+        names.iter().for_each(|name| lab::remove(name));
+        // As a shell reports a program that a signal ended.
+        std::process::exit(128 + number.as_raw_value());
+    });
+    Ok(())
+}

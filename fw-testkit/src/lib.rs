@@ -1,0 +1,17 @@
+//! What demo, tests and benchmarks share: a lab of network name spaces that copies an Outposts rack, frames built byte by
+//! byte, captures, and small servers and clients.
+//!
+//! Everything that the lab makes is held by a guard whose `Drop` removes it, and every wait has a deadline.
+
+pub mod capture;
+pub mod client;
+pub mod error;
+pub mod lab;
+pub mod netns;
+pub mod packet;
+pub mod process;
+pub mod service;
+pub mod traffic;
+pub mod wait;
+
+pub use error::LabError;

@@ -1,0 +1,82 @@
+//! Interfaces that come and go, and the deliberate way to take the firewall off: nothing crosses without inspection.
+
+use std::time::Duration;
+
+use fw_testkit::capture::Capture;
+use fw_testkit::client;
+use fw_testkit::lab::{ENI_EXPOSED, ENI_IT, ENI_OT, IT, Lab, Node, OT};
+use fw_testkit::traffic::NumberedStream;
+use fw_testkit::wait;
+
+use crate::firewall::{Firewall, SOON, addresses, both};
+
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long a new interface may take until the agent has put it to use.
+const ADOPTION: Duration = Duration::from_secs(15);
+
+/// Sends both ways between IT and OT and counts what arrives on either side.
+fn crossings(lab: &Lab) -> usize {
+    let captures = [Node::It, Node::Ot].map(|node| Capture::on(lab.ns(node), "eth0").unwrap());
+    let there = both(OT, 5000).map(|to| NumberedStream::start(lab.ns(Node::It), to, INTERVAL).unwrap());
+    let back = both(IT, 5000).map(|to| NumberedStream::start(lab.ns(Node::Ot), to, INTERVAL).unwrap());
+    wait::until_true("every stream has sent", SOON, || there.iter().chain(&back).all(|stream| stream.sent() > 300))
+        .unwrap();
+    let [at_it, at_ot] = captures.map(|capture| capture.drain().unwrap());
+    let from = |frames: Vec<fw_testkit::capture::Frame>, sources: [std::net::IpAddr; 2]| {
+        let crossed = |frame: &fw_testkit::capture::Frame| {
+            !frame.outgoing && frame.decode().is_some_and(|packet| sources.contains(&packet.src_addr))
+        };
+        frames.iter().filter(|frame| crossed(frame)).count()
+    };
+    from(at_it, addresses(OT)) + from(at_ot, addresses(IT))
+}
+
+fn echo_works(lab: &Lab) -> bool {
+    both(OT, 5000)
+        .iter()
+        .all(|to| client::udp_exchange(lab.ns(Node::It), *to, Duration::from_millis(300)).unwrap().is_ok())
+}
+
+#[test]
+fn an_interface_that_is_plugged_in_while_the_agent_is_dead_crosses_nothing() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    assert!(echo_works(&firewall.lab));
+    firewall.agent.kill().unwrap();
+    assert!(crossings(&firewall.lab) > 0, "the data plane goes on without the agent");
+    firewall.lab.unplug(ENI_OT).unwrap();
+    firewall.lab.plug(ENI_OT).unwrap();
+    assert_eq!(crossings(&firewall.lab), 0);
+
+    firewall.agent.start().unwrap();
+    wait::until_true("the new interface is in use", ADOPTION, || echo_works(&firewall.lab)).unwrap();
+}
+
+#[test]
+fn a_running_agent_takes_a_new_interface_into_use() {
+    let Some(firewall) = Firewall::up() else { return };
+    assert!(echo_works(&firewall.lab));
+    firewall.lab.unplug(ENI_IT).unwrap();
+    assert!(!echo_works(&firewall.lab));
+    firewall.lab.plug(ENI_IT).unwrap();
+    wait::until_true("the new interface is in use", ADOPTION, || echo_works(&firewall.lab)).unwrap();
+}
+
+#[test]
+fn detach_takes_everything_off_and_nothing_crosses_after_it() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let attached = |firewall: &Firewall| {
+        let links = firewall.lab.run(Node::Fw, &["ip", "-details", "link", "show"]).unwrap().success().unwrap();
+        links.matches("prog/xdp").count()
+    };
+    assert!(echo_works(&firewall.lab));
+    assert!(attached(&firewall) >= [ENI_EXPOSED, ENI_OT, ENI_IT].len());
+    assert!(!firewall.agent.detach().unwrap().status.success(), "a running agent would attach again");
+
+    firewall.agent.terminate().unwrap();
+    assert!(crossings(&firewall.lab) > 0, "SIGTERM leaves the data plane forwarding");
+    firewall.agent.detach().unwrap().success().unwrap();
+    assert_eq!(attached(&firewall), 0);
+    assert!(!firewall.agent.pins().exists() || std::fs::read_dir(firewall.agent.pins()).unwrap().next().is_none());
+    assert_eq!(crossings(&firewall.lab), 0);
+}

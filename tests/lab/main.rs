@@ -1,0 +1,19 @@
+//! The firewall in the reference topology: real interfaces, real sockets, the real agent. Each test raises a lab of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
+
+mod answers;
+mod attachment;
+mod firewall;
+mod forwarding;
+mod garbage;
+mod host_services;
+mod instruments;
+mod neighbours;
+mod policy_change;
+mod restart;
+mod spoofing;
+mod start_order;
+mod static_stability;
+mod topology;
+mod wire;

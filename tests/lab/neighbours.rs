@@ -1,0 +1,44 @@
+//! Hosts on the firewall's own links: one is replaced by another with the same address, another is not there.
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fw_testkit::client;
+use fw_testkit::lab::{IT, Node, OT};
+use fw_testkit::wait;
+
+use crate::firewall::{Firewall, SOON, both};
+
+/// How long the hardware address of a replaced host may be a black hole.
+const REDISCOVERY: Duration = Duration::from_secs(10);
+
+/// The kernel asks three times, once a second, before it gives up on a neighbour.
+const RESOLUTION: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_replaced_host_is_reached_again() {
+    let Some(firewall) = Firewall::up() else { return };
+    let lab = &firewall.lab;
+    let answers = |to| client::udp_exchange(lab.ns(Node::Ws), to, Duration::from_millis(300)).unwrap().is_ok();
+    for to in both(IT, 5000) {
+        assert!(answers(to), "{to}");
+    }
+    lab.replace_host(IT, [0x02, 0, 0, 0, 0x0b, 0xad]).unwrap();
+    for to in both(IT, 5000) {
+        wait::until_true(&format!("{to} answers with its new hardware address"), REDISCOVERY, || answers(to)).unwrap();
+    }
+}
+
+#[test]
+fn an_unreachable_host_is_answered_for() {
+    let Some(firewall) = Firewall::up() else { return };
+    let absent: [IpAddr; 2] = ["10.1.1.77".parse().unwrap(), "fd00:0:0:101::77".parse().unwrap()];
+    for address in absent {
+        let error = client::udp_exchange(firewall.lab.ns(Node::It), (address, 5000).into(), RESOLUTION).unwrap();
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::HostUnreachable, "{address}");
+    }
+    for to in both(OT, 5000) {
+        assert!(client::udp_exchange(firewall.lab.ns(Node::It), to, SOON).unwrap().is_ok(), "the others are reached");
+    }
+}

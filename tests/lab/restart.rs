@@ -1,0 +1,101 @@
+//! The agent is killed, ended and started again under traffic: not one packet is lost, and flows are kept.
+
+use std::thread;
+use std::time::Duration;
+
+use fw_testkit::client::{self, expected_digest};
+use fw_testkit::lab::{IT, Node, OT};
+use fw_testkit::traffic::NumberedStream;
+use fw_testkit::wait;
+use rustix::process::Signal;
+
+use crate::firewall::{Firewall, SOON, both};
+
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// Waits until the stream has had this many more answers.
+fn more_answers(stream: &NumberedStream, more: u64) {
+    let wanted = stream.answered() + more;
+    wait::until_true("the stream goes on", SOON, || stream.answered() >= wanted).unwrap();
+}
+
+#[test]
+fn no_packet_is_lost_while_the_agent_is_killed_and_started_again() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let streams = both(OT, 5000).map(|to| NumberedStream::start(firewall.lab.ns(Node::It), to, INTERVAL).unwrap());
+    streams.iter().for_each(|stream| more_answers(stream, 100));
+    firewall.agent.kill().unwrap();
+    streams.iter().for_each(|stream| more_answers(stream, 200));
+    firewall.agent.start().unwrap();
+    streams.iter().for_each(|stream| more_answers(stream, 200));
+    assert!(firewall.agent.terminate().unwrap().unwrap().success(), "{}", firewall.agent.log());
+    streams.iter().for_each(|stream| more_answers(stream, 200));
+    firewall.agent.start().unwrap();
+    streams.iter().for_each(|stream| more_answers(stream, 100));
+    for stream in streams {
+        let report = stream.finish();
+        assert!(report.sent >= 800);
+        assert_eq!((report.missing, report.repeated), (Vec::new(), 0), "of {} datagrams", report.sent);
+    }
+}
+
+#[test]
+fn a_transfer_outlives_the_agent() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    const LENGTH: u64 = 40_000_000;
+    const PER_SECOND: u64 = 20_000_000;
+    let path = format!("/bytes/{LENGTH}?per_second={PER_SECOND}");
+    let address = both(IT, 80)[0];
+    let Firewall { agent, lab, .. } = &mut firewall;
+    let page = thread::scope(|scope| {
+        let transfer = scope.spawn(|| client::http_get(lab.ns(Node::Ws), address, &path, SOON).unwrap());
+        wait::until_true("the flow is open", SOON, || established(agent, "10.2.1.20")).unwrap();
+        agent.kill().unwrap();
+        agent.start().unwrap();
+        assert!(!transfer.is_finished(), "the transfer ended before the agent was back");
+        transfer.join().unwrap().unwrap()
+    });
+    assert_eq!((page.status, page.length), (200, LENGTH));
+    assert_eq!(page.digest, expected_digest(LENGTH));
+}
+
+/// Whether the flow table holds an established TCP flow to this address.
+fn established(agent: &fw_testkit::lab::Agent, address: &str) -> bool {
+    let flows = agent.fwctl_json(&["flows"]).unwrap().to_string();
+    flows.contains("established") && flows.contains(address)
+}
+
+#[test]
+fn flows_are_kept_over_a_restart() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let mut connection = client::connect(firewall.lab.ns(Node::It), both(OT, 502)[0], SOON).unwrap().unwrap();
+    assert_eq!(client::modbus_read(&mut connection, 7, 1).unwrap(), [7]);
+    firewall.agent.kill().unwrap();
+    assert_eq!(client::modbus_read(&mut connection, 8, 1).unwrap(), [8]);
+    firewall.agent.start().unwrap();
+    assert_eq!(client::modbus_read(&mut connection, 9, 1).unwrap(), [9]);
+    assert!(established(&firewall.agent, "10.1.1.50"));
+}
+
+#[test]
+fn a_second_agent_is_refused_and_the_first_goes_on() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let second = firewall.agent.run_second().unwrap();
+    assert!(!second.status.success(), "{}{}", second.stdout, second.stderr);
+    assert!(firewall.agent.ended().is_none());
+    firewall.agent.fwctl(&["status"]).unwrap().success().unwrap();
+    client::udp_exchange(firewall.lab.ns(Node::It), both(OT, 5000)[0], SOON).unwrap().unwrap();
+}
+
+#[test]
+fn a_hang_up_reloads_without_losing_a_packet() {
+    let Some(firewall) = Firewall::up() else { return };
+    let stream = NumberedStream::start(firewall.lab.ns(Node::It), both(OT, 5000)[0], INTERVAL).unwrap();
+    more_answers(&stream, 50);
+    for _ in 0..5 {
+        firewall.agent.signal(Signal::HUP).unwrap();
+        more_answers(&stream, 50);
+    }
+    let report = stream.finish();
+    assert_eq!((report.missing, report.repeated), (Vec::new(), 0), "of {} datagrams", report.sent);
+}
