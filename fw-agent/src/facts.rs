@@ -44,6 +44,8 @@ pub struct Facts {
     pub routes: RouteFacts,
     /// The kernel forwards, in both families.
     pub forwarding: bool,
+    /// Why the forward chain, which keeps the kernel from forwarding by itself, does not stand.
+    pub forward_chain_problem: Option<String>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
 }
@@ -172,8 +174,15 @@ impl Facts {
             check("policy", self.policy.reasons()),
             check("interfaces", self.interfaces.iter().filter_map(InterfaceFacts::reason)),
             check("routes", self.routes.reasons()),
-            check("forwarding", (!self.forwarding).then(|| "the kernel does not forward yet".to_owned()).into_iter()),
+            check("forwarding", self.forwarding_reasons()),
         ]
+    }
+
+    fn forwarding_reasons(&self) -> impl Iterator<Item = String> {
+        let off = (!self.forwarding).then(|| "the kernel does not forward".to_owned());
+        let open =
+            self.forward_chain_problem.as_ref().map(|problem| format!("the forward chain does not stand: {problem}"));
+        off.into_iter().chain(open)
     }
 
     /// All conditions hold.
@@ -240,13 +249,15 @@ mod tests {
 
     #[test]
     fn each_condition_alone_makes_it_not_ready() {
-        let breaks: [(&str, fn(&mut Facts)); 6] = [
+        type Break = fn(&mut Facts);
+        let breaks: [(&str, Break); 7] = [
             ("config", |facts| facts.config_problem = Some("x".to_owned())),
             ("policy", |facts| facts.policy.problem = Some("x".to_owned())),
             ("interfaces", |facts| facts.interfaces[0].device = None),
             ("interfaces", |facts| facts.interfaces[0].problem = Some("x".to_owned())),
             ("routes", |facts| facts.routes.problems.push("x".to_owned())),
             ("forwarding", |facts| facts.forwarding = false),
+            ("forwarding", |facts| facts.forward_chain_problem = Some("x".to_owned())),
         ];
         for (name, break_it) in breaks {
             let mut facts = ready();

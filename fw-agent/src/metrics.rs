@@ -42,24 +42,43 @@ pub enum RenderError {
 /// Labels and value of one sample.
 type Sample = (Vec<(&'static str, String)>, u64);
 
+/// One of the counters of an interface.
+type ReadCounter = fn(&InterfaceCounter) -> Counter;
+
 /// All families of one scrape.
 #[derive(Debug)]
 struct Snapshot {
     families: Vec<Family>,
 }
 
+/// The kinds of metrics that there are here.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl From<Kind> for MetricType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Counter => Self::Counter,
+            Kind::Gauge => Self::Gauge,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Family {
     name: &'static str,
     help: &'static str,
-    kind: MetricType,
+    kind: Kind,
     samples: Vec<Sample>,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.families {
-            let mut metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, family.kind.into())?;
             for (labels, value) in &family.samples {
                 encode_value(family.kind, *value, metric.encode_family(labels)?)?;
             }
@@ -69,13 +88,13 @@ impl Collector for Snapshot {
 }
 
 fn encode_value(
-    kind: MetricType,
+    kind: Kind,
     value: u64,
     encoder: prometheus_client::encoding::MetricEncoder<'_>,
 ) -> Result<(), fmt::Error> {
     match kind {
-        MetricType::Counter => ConstCounter::new(value).encode(encoder),
-        _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
+        Kind::Gauge => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
     }
 }
 
@@ -93,11 +112,11 @@ impl Snapshot {
     }
 
     fn counter(&mut self, name: &'static str, help: &'static str, samples: Vec<Sample>) {
-        self.families.push(Family { name, help, kind: MetricType::Counter, samples });
+        self.families.push(Family { name, help, kind: Kind::Counter, samples });
     }
 
     fn gauge(&mut self, name: &'static str, help: &'static str, samples: Vec<Sample>) {
-        self.families.push(Family { name, help, kind: MetricType::Gauge, samples });
+        self.families.push(Family { name, help, kind: Kind::Gauge, samples });
     }
 
     fn drops(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
@@ -114,7 +133,7 @@ impl Snapshot {
     fn interfaces(&mut self, shared: &Shared) -> Result<(), DataplaneError> {
         let counters = shared.dataplane.interfaces()?;
         let facts = shared.facts.load();
-        let directions: [(&str, fn(&InterfaceCounter) -> Counter); 4] = [
+        let directions: [(&str, ReadCounter); 4] = [
             ("received", |counter| counter.received),
             ("forwarded", |counter| counter.forwarded),
             ("dropped", |counter| counter.dropped),
@@ -131,8 +150,16 @@ impl Snapshot {
             }
             samples
         };
-        self.counter("interface_packets", "Packets at an interface, by what was done with them", samples(|counter| counter.packets));
-        self.counter("interface_bytes", "Bytes at an interface, by what was done with them", samples(|counter| counter.bytes));
+        self.counter(
+            "interface_packets",
+            "Packets at an interface, by what was done with them",
+            samples(|counter| counter.packets),
+        );
+        self.counter(
+            "interface_bytes",
+            "Bytes at an interface, by what was done with them",
+            samples(|counter| counter.bytes),
+        );
         let attached = facts.interfaces.iter().map(|interface| {
             let ok = interface.device.is_some() && interface.problem.is_none();
             (vec![("interface", interface.key.clone())], u64::from(ok))
@@ -160,7 +187,8 @@ impl Snapshot {
         let by_state = by_state.map(|(state, count)| (vec![("state", state.name().to_owned())], count)).collect();
         self.gauge("flows", "Live flows, by state", by_state);
         let by_protocol = census.by_protocol.iter();
-        let by_protocol = by_protocol.map(|(number, count)| (vec![("protocol", protocol(*number).into_owned())], *count));
+        let by_protocol =
+            by_protocol.map(|(number, count)| (vec![("protocol", protocol(*number).into_owned())], *count));
         self.gauge("protocol_flows", "Live flows, by protocol", by_protocol.collect());
         let by_family = [("ipv4", census.ipv4), ("ipv6", census.ipv6)];
         let by_family = by_family.map(|(family, count)| (vec![("family", family.to_owned())], count)).to_vec();
@@ -177,7 +205,11 @@ impl Snapshot {
         counter("flows_swept", "Flows removed by the data plane's own sweep", seen.swept);
         counter("flow_table_full", "Flows not opened because the table was full", seen.table_full);
         counter("flows_rejudged", "Flows judged again because the policy had changed", seen.rejudged);
-        counter("packets_handed_over", "Packets given to the kernel because their next hop was not resolved", seen.handed_over);
+        counter(
+            "packets_handed_over",
+            "Packets given to the kernel because their next hop was not resolved",
+            seen.handed_over,
+        );
         counter("flow_events_lost", "Flow-end events lost because the ring buffer was full", seen.events_lost);
         counter("answers", "ICMP errors and resets sent", seen.answers);
         counter("answers_limited", "ICMP errors and resets held back by the rate limit", seen.answers_limited);
@@ -190,9 +222,9 @@ impl Snapshot {
         self.gauge("policy_epoch", "Number of the policy that judges packets", vec![(vec![], u64::from(policy.epoch))]);
         let digest = policy.digest.map(|digest| (vec![("digest", hex(&digest))], 1));
         self.gauge("policy_info", "The policy that judges packets", digest.into_iter().collect());
-        let outcomes = Outcome::ALL.iter().map(|outcome| {
-            (vec![("result", outcome.name().to_owned())], u64::from(policy.outcome == *outcome))
-        });
+        let outcomes = Outcome::ALL
+            .iter()
+            .map(|outcome| (vec![("result", outcome.name().to_owned())], u64::from(policy.outcome == *outcome)));
         self.gauge("policy_last_apply", "What the last attempt to apply a policy came to", outcomes.collect());
         let attempted = policy.attempted_at.and_then(|at| u64::try_from(at.unix_timestamp()).ok());
         let attempted = attempted.map(|at| (vec![], at)).into_iter().collect();

@@ -20,7 +20,8 @@ impl Names {
     /// not known.
     #[must_use]
     pub fn new(rules: Vec<(u32, String)>, policy: Option<&Compiled>) -> Self {
-        let zones = policy.into_iter().flat_map(|policy| &policy.zones).map(|zone| (zone.id, zone.name.clone())).collect();
+        let zones =
+            policy.into_iter().flat_map(|policy| &policy.zones).map(|zone| (zone.id, zone.name.clone())).collect();
         let silent = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| !rule.log);
         Self { rules: rules.into_iter().collect(), zones, silent: silent.map(|rule| rule.id.clone()).collect() }
     }
@@ -42,7 +43,11 @@ impl Names {
             zone::LINK => Some(Cow::Borrowed("link")),
             zone::MANAGEMENT => Some(Cow::Borrowed("management")),
             zone::LOCAL => Some(Cow::Borrowed("local")),
-            user => Some(self.zones.get(&user).map_or_else(|| Cow::Owned(format!("#{user}")), |name| Cow::Borrowed(name.as_str()))),
+            user => Some(
+                self.zones
+                    .get(&user)
+                    .map_or_else(|| Cow::Owned(format!("#{user}")), |name| Cow::Borrowed(name.as_str())),
+            ),
         }
     }
 

@@ -41,7 +41,8 @@ impl Parties {
     pub fn of_flow(key: &FlowKey6, family: u8, flow: &Flow) -> Self {
         let low = (address(key.low_addr, family), u16::from_be_bytes(key.low_port));
         let high = (address(key.high_addr, family), u16::from_be_bytes(key.high_port));
-        let (source, destination) = if flow.flags & flow_flags::ORIGIN_IS_HIGH == 0 { (low, high) } else { (high, low) };
+        let (source, destination) =
+            if flow.flags & flow_flags::ORIGIN_IS_HIGH == 0 { (low, high) } else { (high, low) };
         let with_ports = WITH_PORTS.contains(&key.protocol);
         let icmp = ICMP.contains(&key.protocol);
         Self {
@@ -98,7 +99,12 @@ mod tests {
     use super::*;
 
     fn key(protocol: u8) -> FlowKey6 {
-        let mut key = FlowKey6 { protocol, low_port: 40_000u16.to_be_bytes(), high_port: 502u16.to_be_bytes(), ..FlowKey6::default() };
+        let mut key = FlowKey6 {
+            protocol,
+            low_port: 40_000u16.to_be_bytes(),
+            high_port: 502u16.to_be_bytes(),
+            ..FlowKey6::default()
+        };
         key.low_addr[..4].copy_from_slice(&[10, 1, 1, 20]);
         key.high_addr[..4].copy_from_slice(&[192, 168, 10, 4]);
         key

@@ -24,12 +24,12 @@ pub struct CheckedPolicy {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The directory or a file could not be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Unreadable {
         /// What could not be read.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Somebody is still writing.
     #[error("{0}: the files are still being changed")]
@@ -47,7 +47,7 @@ pub enum PolicyError {
 /// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
 /// [`PolicyError::InFlux`], and the caller tries again.
 pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
-    let unreadable = |path: &Path, source| PolicyError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |path: &Path, reason| PolicyError::Unreadable { path: path.to_owned(), reason };
     if is_locked_by_git(directory) {
         return Err(PolicyError::InFlux(directory.to_owned()));
     }
@@ -78,11 +78,7 @@ pub fn check(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Re
 }
 
 /// Compiles files that are in force already for another time, without their tests.
-pub fn recompile(
-    files: &[SourceFile],
-    binding: &Binding,
-    now: OffsetDateTime,
-) -> Result<CheckedPolicy, PolicyError> {
+pub fn recompile(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Result<CheckedPolicy, PolicyError> {
     let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
     let compiled = policy.compile(binding, now).map_err(PolicyError::Invalid)?;
     Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
@@ -115,9 +111,8 @@ fn is_locked_by_git(directory: &Path) -> bool {
 }
 
 fn describe_failures(failed: &[TestResult]) -> String {
-    let describe = |result: &TestResult| {
-        format!("{}:{}: test \"{}\": {}", result.file, result.line, result.name, result.message)
-    };
+    let describe =
+        |result: &TestResult| format!("{}:{}: test \"{}\": {}", result.file, result.line, result.name, result.message);
     let lines: Vec<_> = failed.iter().map(describe).collect();
     format!("{} of the policy's own tests failed:\n{}", failed.len(), lines.join("\n"))
 }

@@ -128,9 +128,13 @@ mod tests {
 
     #[test]
     fn knows_link_local() {
-        for (text, expected) in
-            [("169.254.169.254", true), ("169.253.0.1", false), ("fe80::1", true), ("febf::1", true), ("fec0::1", false)]
-        {
+        for (text, expected) in [
+            ("169.254.169.254", true),
+            ("169.253.0.1", false),
+            ("fe80::1", true),
+            ("febf::1", true),
+            ("fec0::1", false),
+        ] {
             assert_eq!(is_link_local(&Address::from(text.parse::<IpAddr>().unwrap())), expected, "{text}");
         }
     }

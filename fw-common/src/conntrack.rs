@@ -6,7 +6,6 @@ use crate::tcp_state::{self, Side, Step};
 use crate::wire::Packet;
 use crate::wire::parse::{Kind, tcp_flag};
 
-
 /// State of a flow. The numbers are those of [`crate::abi::flow::Flow::state`] and index [`Timeouts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -220,4 +219,92 @@ pub fn key6(packet: &Packet) -> (FlowKey6, bool) {
 #[must_use]
 pub const fn side(flow_flags: u8, sender_is_high: bool) -> Side {
     if (flow_flags & flow_flags::ORIGIN_IS_HIGH != 0) == sender_is_high { Side::Originator } else { Side::Responder }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Address;
+    use proptest::prelude::*;
+
+    #[test]
+    fn states_keep_their_numbers() {
+        for (position, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, position);
+            assert_eq!(State::from_number(state as u8), state);
+        }
+        assert_eq!(State::from_number(200), State::Closed);
+    }
+
+    #[test]
+    fn idle_plc_sessions_live_a_day() {
+        assert_eq!(Timeouts::default().seconds[State::Established as usize], 86_400);
+    }
+
+    #[test]
+    fn what_opens_a_flow() {
+        let packet = |kind, tcp_flags| Packet { kind, tcp_flags, ..Packet::EMPTY };
+        use tcp_flag::{ACK, RST, SYN};
+        let refused = Opening::Refused;
+        assert_eq!(opening(&packet(Kind::Tcp, SYN), false), Opening::Flow(State::SynSent));
+        assert_eq!(opening(&packet(Kind::Tcp, SYN | ACK), false), refused(DropReason::TcpNotSyn));
+        assert_eq!(opening(&packet(Kind::Tcp, ACK), false), refused(DropReason::TcpNotSyn));
+        assert_eq!(opening(&packet(Kind::Tcp, ACK), true), Opening::Flow(State::Established), "picked up");
+        assert_eq!(opening(&packet(Kind::Tcp, RST | ACK), true), refused(DropReason::TcpNotSyn));
+        assert_eq!(opening(&packet(Kind::Udp, 0), false), Opening::Flow(State::UdpNew));
+        assert_eq!(opening(&packet(Kind::IcmpQuery, 0), false), Opening::Flow(State::Icmp));
+        assert_eq!(opening(&packet(Kind::IcmpReply, 0), true), refused(DropReason::IcmpUnrelated));
+        assert_eq!(opening(&packet(Kind::IcmpError, 0), true), refused(DropReason::IcmpUnrelated));
+        assert_eq!(opening(&packet(Kind::Other, 0), false), Opening::Flow(State::Other));
+    }
+
+    fn packet(ipv4: bool, bytes: [[u8; 16]; 2], ports: [u16; 2], protocol: u8) -> Packet {
+        let addr =
+            |[a, b, c, d, ..]: [u8; 16], bytes| if ipv4 { Address::v4([a, b, c, d]) } else { Address::v6(bytes) };
+        Packet {
+            src_addr: addr(bytes[0], bytes[0]),
+            dst_addr: addr(bytes[1], bytes[1]),
+            src_port: ports[0],
+            dst_port: ports[1],
+            protocol,
+            ..Packet::EMPTY
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_directions_have_one_key_and_two_sides(ipv4: bool, a: [u8; 16], b: [u8; 16], ports: [u16; 2], protocol: u8) {
+            let forth = packet(ipv4, [a, b], ports, protocol);
+            let back = packet(ipv4, [b, a], [ports[1], ports[0]], protocol);
+            prop_assume!(forth.src_addr != forth.dst_addr || ports[0] != ports[1]);
+            let (key, forth_is_high, other, back_is_high) = if ipv4 {
+                let (key, forth_is_high) = key4(&forth);
+                let (other, back_is_high) = key4(&back);
+                (FlowKey6::from(key), forth_is_high, FlowKey6::from(other), back_is_high)
+            } else {
+                let (key, forth_is_high) = key6(&forth);
+                let (other, back_is_high) = key6(&back);
+                (key, forth_is_high, other, back_is_high)
+            };
+            prop_assert_eq!(key, other);
+            prop_assert_ne!(forth_is_high, back_is_high);
+            let flags = if forth_is_high { flow_flags::ORIGIN_IS_HIGH } else { 0 };
+            prop_assert_eq!(side(flags, forth_is_high), Side::Originator);
+            prop_assert_eq!(side(flags, back_is_high), Side::Responder);
+        }
+
+        #[test]
+        fn nothing_alive_is_removable(last_seen: u32, timeout: u32, now: u32) {
+            if is_alive(last_seen, timeout, now) {
+                prop_assert!(!is_removable(last_seen, timeout, now));
+                // Not even by a processor whose clock is within the grace period ahead.
+                prop_assert!(!is_removable(last_seen, timeout, now.saturating_add(REMOVAL_GRACE)));
+            }
+        }
+
+        #[test]
+        fn every_flow_becomes_removable(last_seen in 0u32..1_000_000, timeout in 0u32..1_000_000) {
+            prop_assert!(is_removable(last_seen, timeout, last_seen + timeout + REMOVAL_GRACE + 1));
+        }
+    }
 }

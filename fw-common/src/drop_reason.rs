@@ -78,8 +78,6 @@ drop_reasons! {
     TtlExpired = 39, "ttl_expired", "The TTL or hop limit has run out; the sender was answered.";
     TooBig = 40, "too_big", "The packet is larger than the egress interface's MTU and may not be fragmented; the sender was answered.";
     NotHandedOver = 41, "not_handed_over", "The next hop is not resolved, and the pair of devices that hands packets to the kernel is missing.";
-    // The program itself.
-    Internal = 42, "internal", "A map that must exist is missing; this is a defect of the firewall.";
 }
 
 impl DropReason {

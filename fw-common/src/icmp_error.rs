@@ -79,3 +79,58 @@ pub const fn may_answer(packet: &Packet) -> bool {
 pub const fn answers_with_reset(packet: &Packet, answer: Answer) -> bool {
     matches!(packet.kind, Kind::Tcp) && matches!(answer, Answer::Prohibited) && packet.tcp_flags & tcp_flag::RST == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Address;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_are_those_of_the_standards() {
+        let cases = [
+            (Answer::TimeExceeded, true, (11, 0, 0)),
+            (Answer::TimeExceeded, false, (3, 0, 0)),
+            (Answer::NoRoute, true, (3, 0, 0)),
+            (Answer::NoRoute, false, (1, 0, 0)),
+            (Answer::TooBig, true, (3, 4, 1400)),
+            (Answer::TooBig, false, (2, 0, 1400)),
+            (Answer::Prohibited, true, (3, 13, 0)),
+            (Answer::Prohibited, false, (1, 1, 0)),
+        ];
+        for (answer, ipv4, (message_type, code, rest)) in cases {
+            assert_eq!(message(answer, ipv4, 1400), IcmpError { message_type, code, rest }, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn errors_and_link_local_senders_get_no_answer() {
+        let packet = Packet { src_addr: Address::v4([10, 0, 0, 1]), kind: Kind::Udp, ..Packet::EMPTY };
+        assert!(may_answer(&packet));
+        assert!(!may_answer(&Packet { kind: Kind::IcmpError, ..packet }));
+        assert!(!may_answer(&Packet { src_addr: Address::v4([169, 254, 0, 1]), ..packet }));
+    }
+
+    #[test]
+    fn only_rejected_segments_are_reset_and_resets_never() {
+        let segment = Packet { kind: Kind::Tcp, tcp_flags: tcp_flag::SYN, ..Packet::EMPTY };
+        assert!(answers_with_reset(&segment, Answer::Prohibited));
+        assert!(!answers_with_reset(&segment, Answer::TimeExceeded));
+        assert!(!answers_with_reset(&Packet { tcp_flags: tcp_flag::RST, ..segment }, Answer::Prohibited));
+        assert!(!answers_with_reset(&Packet { kind: Kind::Udp, ..segment }, Answer::Prohibited));
+    }
+
+    proptest! {
+        #[test]
+        fn a_quote_fits_the_packet_and_the_error(ipv4: bool, ip_len: u16) {
+            let quoted = quote_len(ipv4, ip_len);
+            prop_assert!(quoted <= usize::from(ip_len));
+            prop_assert!(quoted.is_multiple_of(4));
+            let whole = quoted + if ipv4 { IPV4_OVERHEAD } else { IPV6_OVERHEAD };
+            let limit = if ipv4 { 576 } else { 1280 };
+            prop_assert!(whole <= limit);
+            // At least the IP header and eight bytes of an honest packet (RFC 792).
+            prop_assert!(ip_len < 28 || quoted >= 28);
+        }
+    }
+}

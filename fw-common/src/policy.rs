@@ -46,11 +46,17 @@ pub trait PolicyTables {
     fn destination_class(&self, addr: &Address) -> AddressClass;
     /// The entries of a pair of classes.
     fn pair(&self, key: PairKey) -> Option<EntryList>;
-    /// The first entry of the list that [`matches`] and whose order is below `limit`.
-    fn first_match(&self, list: EntryList, query: &Query, limit: u32) -> Option<Entry>;
+    /// Replaces `best` by the first entry of the list that [`matches`], if its order is below that of `best`.
+    ///
+    /// VERIFIER: not an `Option`, whose empty case has bytes that were never written; the compiler copies those, and the
+    /// verifier refuses to read them. Test: `prog_run::the_programs_load`.
+    fn improve(&self, list: EntryList, query: &Query, best: &mut Entry);
     /// The default of a zone pair.
     fn zone_default(&self, from_zone: u8, to_zone: u8) -> Option<ZoneDefault>;
 }
+
+/// The order of no rule: behind all others.
+const NO_ORDER: u32 = u32::MAX;
 
 /// Whether an entry, whose addresses are known to match, matches zones and service as well.
 #[inline(always)]
@@ -79,7 +85,7 @@ pub const fn matches(entry: &Entry, query: &Query) -> bool {
 pub fn classify(tables: &impl PolicyTables, query: &Query) -> Decision {
     let source = tables.source_class(&query.src_addr);
     let destination = tables.destination_class(&query.dst_addr);
-    let mut best: Option<Entry> = None;
+    let mut best = Entry { order: NO_ORDER, ..Entry::default() };
     for (source, destination) in [
         (source.specific, destination.specific),
         (source.specific, destination.wide),
@@ -89,21 +95,16 @@ pub fn classify(tables: &impl PolicyTables, query: &Query) -> Decision {
         if source == 0 || destination == 0 {
             continue;
         }
-        let Some(list) = tables.pair(PairKey { source, destination }) else { continue };
-        let limit = match &best {
-            Some(entry) => entry.order,
-            None => u32::MAX,
-        };
-        if let Some(entry) = tables.first_match(list, query, limit) {
-            best = Some(entry);
+        if let Some(list) = tables.pair(PairKey { source, destination }) {
+            tables.improve(list, query, &mut best);
         }
     }
-    if let Some(entry) = best {
+    if best.order != NO_ORDER {
         return Decision {
-            action: Action::from_number(entry.action),
-            rule: entry.rule,
-            log: entry.flags & entry_flags::LOG != 0,
-            idle_timeout: entry.idle_timeout,
+            action: Action::from_number(best.action),
+            rule: best.rule,
+            log: best.flags & entry_flags::LOG != 0,
+            idle_timeout: best.idle_timeout,
         };
     }
     match tables.zone_default(query.from_zone, query.to_zone) {

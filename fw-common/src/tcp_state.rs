@@ -97,3 +97,97 @@ const fn ack(state: State, side: Side, seen_fin: [bool; 2]) -> Step {
         _ => Step::Invalid,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ORIGINATOR: Side = Side::Originator;
+    const RESPONDER: Side = Side::Responder;
+
+    /// Plays segments from the first SYN on, remembering FINs as the program does; the last step.
+    fn play(segments: &[(Side, u8)]) -> Step {
+        let mut state = State::SynSent;
+        let mut seen_fin = [false; 2];
+        let mut last = Step::To(state);
+        for (side, flags) in segments {
+            seen_fin[*side as usize] |= flags & FIN != 0;
+            last = step(state, *side, *flags, seen_fin);
+            match last {
+                Step::To(next) => state = next,
+                Step::Reopen | Step::Invalid => return last,
+            }
+        }
+        last
+    }
+
+    #[test]
+    fn a_connection_opens_and_closes() {
+        let open = [(RESPONDER, SYN | ACK), (ORIGINATOR, ACK)];
+        assert_eq!(play(&open), Step::To(State::Established));
+        let closed = [
+            (RESPONDER, SYN | ACK),
+            (ORIGINATOR, ACK),
+            (ORIGINATOR, FIN | ACK),
+            (RESPONDER, ACK),
+            (RESPONDER, FIN | ACK),
+            (ORIGINATOR, ACK),
+        ];
+        assert_eq!(play(&closed), Step::To(State::TimeWait));
+        assert_eq!(play(&closed[..4]), Step::To(State::FinWait), "half-closed: the other side may still send");
+    }
+
+    #[test]
+    fn both_sides_may_open_at_once() {
+        let segments = [(RESPONDER, SYN), (ORIGINATOR, SYN | ACK), (RESPONDER, SYN | ACK), (ORIGINATOR, ACK)];
+        assert_eq!(play(&segments), Step::To(State::Established));
+    }
+
+    #[test]
+    fn what_nobody_may_send() {
+        assert_eq!(step(State::SynSent, ORIGINATOR, ACK, [false; 2]), Step::Invalid, "nothing to acknowledge yet");
+        assert_eq!(step(State::SynSent, ORIGINATOR, SYN | ACK, [false; 2]), Step::Invalid);
+        assert_eq!(step(State::SynSent, RESPONDER, FIN | ACK, [false, true]), Step::Invalid);
+        assert_eq!(step(State::Closed, RESPONDER, ACK, [false; 2]), Step::Invalid);
+        assert_eq!(step(State::Closed, ORIGINATOR, RST, [false; 2]), Step::Invalid);
+    }
+
+    #[test]
+    fn an_old_connection_is_reopened_by_a_syn_only() {
+        for state in [State::TimeWait, State::Closed] {
+            assert_eq!(step(state, ORIGINATOR, SYN, [true; 2]), Step::Reopen);
+            assert_ne!(step(state, ORIGINATOR, ACK, [true; 2]), Step::Reopen);
+        }
+        assert_eq!(step(State::Established, ORIGINATOR, SYN, [false; 2]), Step::To(State::Established));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_established_without_the_responder(flags in proptest::collection::vec(0u8..64, 0..40)) {
+            let mut state = State::SynSent;
+            for flags in flags {
+                if let Step::To(next) = step(state, ORIGINATOR, flags, [flags & FIN != 0, false]) {
+                    state = next;
+                }
+                prop_assert!(matches!(state, State::SynSent | State::Closed));
+            }
+        }
+
+        #[test]
+        fn a_reset_closes_every_state_but_a_closed_one(number in 0u8..6, responder: bool, flags in 0u8..64) {
+            let side = if responder { RESPONDER } else { ORIGINATOR };
+            let state = State::from_number(number);
+            let expected = if state == State::Closed { Step::Invalid } else { Step::To(State::Closed) };
+            prop_assert_eq!(step(state, side, flags | RST, [false; 2]), expected);
+        }
+
+        #[test]
+        fn states_of_other_protocols_never_come_out(number in 0u8..6, responder: bool, flags in 0u8..64, fins: [bool; 2]) {
+            let side = if responder { RESPONDER } else { ORIGINATOR };
+            if let Step::To(next) = step(State::from_number(number), side, flags, fins) {
+                prop_assert!((next as u8) < 6);
+            }
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! What the stages know about the packet in hand: one value per processor, handed from stage to stage.
 
 use aya_ebpf::bindings::bpf_fib_lookup;
+use fw_common::Verdict;
 use fw_common::abi::config::Active;
 use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::Interface;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Query};
-use fw_common::Verdict;
 use fw_common::tcp_state::Side;
 use fw_common::wire::Packet;
 

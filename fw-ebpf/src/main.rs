@@ -2,7 +2,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
-#![expect(internal_features, reason = "atomic read-modify-write operations: the BPF targets have no `core::sync::atomic` ones")]
+#![expect(
+    internal_features,
+    reason = "atomic read-modify-write operations: the BPF targets have no `core::sync::atomic` ones"
+)]
 
 mod atomic;
 mod bench;

@@ -1,9 +1,7 @@
 //! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{
-    Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf,
-};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
 use fw_common::abi::config::Config;
@@ -71,7 +69,8 @@ pub(crate) static PAIRS: ArrayOfMaps<HashMap<PairKey, EntryList, 1, BPF_F_NO_PRE
 #[btf_map]
 pub(crate) static ENTRIES: ArrayOfMaps<Array<Entry, 1, BPF_F_INNER_MAP>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * zone::COUNT }>, SLOTS> = ArrayOfMaps::new();
+pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * zone::COUNT }>, SLOTS> =
+    ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static DIGESTS: Array<[u8; 32], SLOTS> = Array::new();
 #[btf_map]

@@ -4,8 +4,8 @@
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use fw_common::Verdict;
 use fw_common::wire::parse::{Frame as _, Kind};
-use fw_common::{DropReason, Verdict};
 
 use crate::job::{Job, Program};
 use crate::maps::{CONFIG, EGRESS};
@@ -28,7 +28,9 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
     count::received(ctx, job, verdict);
     match job.forget(verdict) {
         Verdict::Pass => xdp_action::XDP_PASS,
-        Verdict::Forward | Verdict::HandOver => EGRESS.redirect(job.egress.ifindex, 0).unwrap_or(xdp_action::XDP_ABORTED),
+        Verdict::Forward | Verdict::HandOver => {
+            EGRESS.redirect(job.egress.ifindex, 0).unwrap_or(xdp_action::XDP_ABORTED)
+        }
         Verdict::Drop(reason) => answer::answer(ctx, job, reason),
     }
 }
@@ -73,6 +75,3 @@ pub(crate) fn activate(ctx: &XdpContext) -> u32 {
     unsafe { (&raw mut (*config).active).write_volatile(u64::from_ne_bytes(word)) };
     xdp_action::XDP_PASS
 }
-
-/// The reason for a map that cannot be missing.
-pub(crate) const MISSING: DropReason = DropReason::Internal;

@@ -94,9 +94,13 @@ impl PolicyTables for Tables {
         self.pairs.binary_search_by_key(&key, |(key, _)| *key).ok().map(|at| self.pairs[at].1)
     }
 
-    fn first_match(&self, list: EntryList, query: &Query, limit: u32) -> Option<Entry> {
-        let run = self.entries.get(list.start as usize..)?.get(..list.len as usize)?;
-        run.iter().take_while(|entry| entry.order < limit).find(|entry| matches(entry, query)).copied()
+    fn improve(&self, list: EntryList, query: &Query, best: &mut Entry) {
+        let start = list.start as usize;
+        let run = self.entries.get(start..start + list.len as usize).unwrap_or_default();
+        let limit = best.order;
+        if let Some(entry) = run.iter().take_while(|entry| entry.order < limit).find(|entry| matches(entry, query)) {
+            *best = *entry;
+        }
     }
 
     fn zone_default(&self, from_zone: u8, to_zone: u8) -> Option<ZoneDefault> {

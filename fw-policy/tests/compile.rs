@@ -97,6 +97,16 @@ fn each_interface_sees_its_own_zones_and_takes_the_rest_as_spoofed() {
 }
 
 #[test]
+fn each_interface_can_have_a_rest_of_its_own() {
+    let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.one]\n[zones.two]\n";
+    let policy = load(&[SourceFile { name: "rest.toml".to_owned(), text: text.to_owned() }]).unwrap();
+    let compiled = policy.compile(&Binding::offline(&policy), NOW).unwrap();
+    let addr = fw_common::wire::Address::v4([172, 16, 0, 1]);
+    let seen = [compiled.tables.zone(0, &addr), compiled.tables.zone(1, &addr)];
+    assert_eq!(seen, [id(&compiled, "one"), id(&compiled, "two")]);
+}
+
+#[test]
 fn zones_keep_their_ids_from_policy_to_policy() {
     let before = compile(&policy(""), NOW);
     let after = "version = 1\n[defaults]\naction = \"drop\"\n[zones.new]\nnetworks = [\"10.9.0.0/16\"]\n\

@@ -1,7 +1,6 @@
 //! Frames as they are on a link: captured on, and sent from, one interface of one name space by AF_PACKET (packet(7)).
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,9 @@ const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
 /// The largest frame: GRO joins segments up to this.
 const LARGEST_FRAME: usize = 65_536 + 18;
+
+/// The longest that reading what has arrived may take.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// A frame that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +72,20 @@ impl Capture {
         }
     }
 
-    /// Every frame that has arrived, without waiting for more.
+    /// Every frame that has arrived, without waiting for more. On a link that is never silent this ends with an error.
     pub fn drain(&self) -> Result<Vec<Frame>, LabError> {
-        std::iter::from_fn(|| self.next(Duration::ZERO).transpose()).collect()
+        let deadline = Instant::now() + LONGEST_DRAIN;
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next(Duration::ZERO)? {
+            frames.push(frame);
+            if Instant::now() > deadline {
+                return Err(LabError::Timeout {
+                    what: format!("no frame on {}", self.interface),
+                    within: LONGEST_DRAIN,
+                });
+            }
+        }
+        Ok(frames)
     }
 
     /// The next frame; `None` if none comes in time.
@@ -84,11 +97,12 @@ impl Capture {
         if !non_blocking {
             self.socket.set_read_timeout(Some(within)).during(what)?;
         }
-        let mut buffer = vec![MaybeUninit::uninit(); LARGEST_FRAME];
-        match self.socket.recv_from(&mut buffer) {
+        let mut bytes = Vec::with_capacity(LARGEST_FRAME);
+        match self.socket.recv_from(bytes.spare_capacity_mut()) {
             Ok((length, address)) => {
-                // SAFETY: the kernel has written the first `length` bytes.
-                let bytes = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
+                // SAFETY: the kernel has written the first `length` bytes of the capacity.
+                unsafe { bytes.set_len(length) };
+                bytes.shrink_to_fit();
                 Ok(Some(Frame { bytes, outgoing: is_outgoing(&address) }))
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),

@@ -22,6 +22,7 @@ fn crossings(lab: &Lab) -> usize {
     let back = both(IT, 5000).map(|to| NumberedStream::start(lab.ns(Node::Ot), to, INTERVAL).unwrap());
     wait::until_true("every stream has sent", SOON, || there.iter().chain(&back).all(|stream| stream.sent() > 300))
         .unwrap();
+    drop((there, back));
     let [at_it, at_ot] = captures.map(|capture| capture.drain().unwrap());
     let from = |frames: Vec<fw_testkit::capture::Frame>, sources: [std::net::IpAddr; 2]| {
         let crossed = |frame: &fw_testkit::capture::Frame| {

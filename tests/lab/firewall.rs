@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fw_testkit::LabError;
 use fw_testkit::lab::{Agent, AgentConfig, AgentOptions, Host, IT, Lab, LabOptions, OT, OT2, PLC, Programs, WS};
@@ -85,6 +85,8 @@ pub(crate) struct Firewall {
     pub(crate) agent: Agent,
     /// The servers, which live as long as the fixture.
     _services: Vec<Service>,
+    /// How long the agent took to start.
+    pub(crate) start_took: Duration,
     pub(crate) lab: Lab,
 }
 
@@ -97,7 +99,9 @@ impl Firewall {
     /// As [`Self::up`], with these lines in the section `[conntrack]`.
     pub(crate) fn with_conntrack(conntrack: &str) -> Option<Self> {
         let mut firewall = Self::before_the_agent(conntrack)?;
+        let start = Instant::now();
         firewall.agent.start().unwrap();
+        firewall.start_took = start.elapsed();
         Some(firewall)
     }
 
@@ -112,7 +116,7 @@ impl Firewall {
         let config = AgentConfig { conntrack: conntrack.to_owned(), ..AgentConfig::new(policies) };
         let services = serve(&lab);
         let agent = lab.prepare_agent(AgentOptions { programs, config }).unwrap();
-        Some(Self { agent, _services: services, lab })
+        Some(Self { agent, _services: services, start_took: Duration::ZERO, lab })
     }
 
     /// The file with the rules.
@@ -127,10 +131,7 @@ impl Firewall {
 
     /// Packets dropped so far for a reason, in the program's own counters.
     pub(crate) fn dropped(&self, reason: &str) -> u64 {
-        let drops = self.agent.fwctl_json(&["drops"]).unwrap();
-        let rows = drops["drops"].as_array().unwrap_or_else(|| panic!("no list of drops in {drops}"));
-        let row = rows.iter().find(|row| row["reason"] == reason);
-        row.and_then(|row| row["packets"].as_u64()).unwrap_or(0)
+        self.agent.dropped(reason).unwrap()
     }
 }
 

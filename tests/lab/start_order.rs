@@ -43,6 +43,7 @@ fn no_packet_crosses_uninspected_at_the_start() {
     let sent = forbidden.iter().map(NumberedStream::sent).max().unwrap();
     wait::until_true("forbidden packets go on", SOON, || everyone_sent(sent + 100)).unwrap();
 
+    drop((allowed, forbidden));
     assert!(arrivals(&at_ot, addresses(IT)) > 0, "the capture must see what crosses");
     assert_eq!(arrivals(&at_plc, addresses(OT)), 0, "forbidden packets crossed");
 }

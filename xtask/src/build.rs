@@ -42,7 +42,9 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
 
 fn ebpf_command(workspace: &Workspace, toolchain: &Toolchain, linker: &str) -> Command {
     // Kernel 6.1 accepts instructions up to version 3; the debug information becomes the object's BTF.
-    let flags = format!("-C linker={linker} -C link-arg=--btf -C debuginfo=2 -C target-cpu=v3");
+    let flags = format!(
+        "-C linker={linker} -C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order -C debuginfo=2 -C target-cpu=v3"
+    );
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(&workspace.root);
     command.args([

@@ -1,7 +1,7 @@
 //! Follows the kernel: what it reports, and what a look at its tables shows.
 
 use super::supervisor::Supervisor;
-use crate::host::sysctl;
+use crate::host::{forward_chain, handover, sysctl};
 use crate::netlink::NetlinkError;
 use crate::netlink::events::Batch;
 
@@ -20,8 +20,8 @@ impl Supervisor {
         }
         if batch.topology || batch.lost {
             self.reconcile(batch.lost).await;
-        } else if !batch.neighbours.is_empty() {
-            self.refresh_neighbours(false).await;
+        } else {
+            self.follow_neighbours(&batch.neighbours).await;
         }
     }
 
@@ -31,6 +31,13 @@ impl Supervisor {
             tracing::error!(%error, "could not compare the kernel's tables; trying again");
         }
         self.publish();
+    }
+
+    /// Puts the program on all interfaces, and nothing else yet.
+    pub(super) async fn attach_all(&mut self) -> Result<(), NetlinkError> {
+        self.observed = self.kernel.observe().await?;
+        self.refresh_interfaces().await;
+        Ok(())
     }
 
     async fn try_reconcile(&mut self, whole: bool) -> Result<(), NetlinkError> {
@@ -63,7 +70,7 @@ impl Supervisor {
 
     fn apply_settings(&self) -> std::io::Result<()> {
         for interface in self.attached.values().filter(|interface| !interface.management) {
-            sysctl::apply_all(&sysctl::interface(&interface.name))?;
+            sysctl::apply_all(&sysctl::interface(&interface.name), "forwarding interface")?;
         }
         if !sysctl::is_forwarding() {
             let inherited = sysctl::read_number("net/ipv4/conf/all/rp_filter").unwrap_or(0);
@@ -71,11 +78,43 @@ impl Supervisor {
                 let number = |path: String| sysctl::read_number(&path).unwrap_or(0);
                 let rp_filter = inherited.max(number(format!("net/ipv4/conf/{}/rp_filter", link.name)));
                 let accept_ra = number(format!("net/ipv6/conf/{}/accept_ra", link.name));
-                sysctl::apply_all(&sysctl::bystander(&link.name, rp_filter, accept_ra))?;
+                sysctl::apply_all(
+                    &sysctl::bystander(&link.name, rp_filter, accept_ra),
+                    "as it was, when forwarding is on",
+                )?;
             }
         }
-        sysctl::apply_all(&sysctl::host())?;
-        sysctl::apply_all(&sysctl::forwarding())
+        sysctl::apply_all(&sysctl::host(), "forwarding host")?;
+        sysctl::apply_all(&sysctl::forwarding(), "the data plane stands")
+    }
+
+    /// Puts the forward chain back if somebody has removed or changed it.
+    pub(super) async fn keep_forward_chain(&mut self) {
+        self.facts.forward_chain_problem = match forward_chain::stands().await {
+            Ok(true) => None,
+            Ok(false) => {
+                tracing::error!("the forward chain was removed or changed; putting it back");
+                forward_chain::load().await.err().map(|error| error.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &self.facts.forward_chain_problem {
+            tracing::error!(%problem, "the forward chain does not stand");
+        }
+    }
+
+    /// Makes the hand-over devices anew if somebody has removed them.
+    pub(super) async fn keep_handover(&mut self) {
+        let pair = match handover::ensure(&self.kernel).await {
+            Ok(pair) if pair == self.pair => return,
+            Ok(pair) => pair,
+            Err(error) => return tracing::error!(%error, "the hand-over devices are not as they should be"),
+        };
+        tracing::warn!(ifindex = pair.outer_ifindex, "the hand-over devices are other ones than before");
+        match self.dataplane.set_handover(pair.outer_ifindex, pair.inner_mac) {
+            Ok(()) => self.pair = pair,
+            Err(error) => tracing::error!(%error, "the data plane was not told of the hand-over devices"),
+        }
     }
 
     pub(super) fn invalidate_next_hops(&self, reason: &str) {

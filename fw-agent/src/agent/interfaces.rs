@@ -186,7 +186,10 @@ mod tests {
     fn devices_are_found_by_hardware_address_and_by_name() {
         let observed = Observed { links: [link(1, "ens5"), link(2, "ens6")].into(), ..Observed::default() };
         let placed = place(&config(), &observed);
-        assert_eq!(placed.iter().map(|placed| (placed.slot, placed.management)).collect::<Vec<_>>(), [(0, false), (1, true)]);
+        assert_eq!(
+            placed.iter().map(|placed| (placed.slot, placed.management)).collect::<Vec<_>>(),
+            [(0, false), (1, true)]
+        );
         assert_eq!(placed[0].link.as_ref().map(|link| link.name.as_str()), Some("ens6"));
         assert_eq!(placed[1].link.as_ref().map(|link| link.index), Some(1));
     }
@@ -203,7 +206,11 @@ mod tests {
 
     #[test]
     fn a_link_local_address_is_better_than_none() {
-        let observed = Observed { links: [link(2, "ens6")].into(), addresses: vec![address("fe80::2", false)], ..Observed::default() };
+        let observed = Observed {
+            links: [link(2, "ens6")].into(),
+            addresses: vec![address("fe80::2", false)],
+            ..Observed::default()
+        };
         let attachment = place(&config(), &observed)[0].attachment(&observed).unwrap();
         assert_eq!(attachment.ipv6, Some("fe80::2".parse().unwrap()));
     }

@@ -23,6 +23,8 @@ use crate::host::lock::{Lock, LockError};
 use crate::netlink::NetlinkError;
 use crate::policy_set::PolicyError;
 
+use orders::{Order, Orders};
+
 pub use options::RunOptions;
 
 /// Why the agent could not start, or had to stop.
@@ -50,12 +52,12 @@ pub enum RunError {
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
     /// A file, socket or setting could not be used.
-    #[error("{what}: {source}")]
+    #[error("{what}: {reason}")]
     Io {
         /// What for.
         what: String,
         /// What the kernel said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A step that was done aside was cut off.
     #[error("{0} was interrupted")]
@@ -64,7 +66,19 @@ pub enum RunError {
 
 impl RunError {
     fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        |source| Self::Io { what: what.into(), source }
+        |reason| Self::Io { what: what.into(), reason }
+    }
+
+    /// The error for a person. `color` adds ANSI escape sequences.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        if let Self::Config(error) = self {
+            return error.render(color);
+        }
+        if let Self::Policy(PolicyError::Invalid(diagnostics)) = self {
+            return diagnostics.render(color);
+        }
+        format!("error: {self}")
     }
 
     /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1.
@@ -88,7 +102,7 @@ impl RunError {
 /// Runs until it is told to stop, and leaves the data plane forwarding.
 pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let _lock = Lock::take(&options.runtime_dir)?;
-    let mut orders = orders::Orders::listen().map_err(RunError::io("signals"))?;
+    let mut orders = Orders::listen().map_err(RunError::io("signals"))?;
     let config = match AgentConfig::load(&options.config) {
         Ok(config) => config,
         Err(error) => match rescue::until_valid(&options, error, &mut orders).await? {
@@ -96,6 +110,14 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
             None => return Ok(()),
         },
     };
-    let supervisor = start::start(options, config).await?;
+    let supervisor = tokio::select! {
+        started = start::start(options, config) => started?,
+        () = told_to_stop(&mut orders) => return Ok(()),
+    };
     supervisor.supervise(orders).await
+}
+
+/// A start reads everything anyway, so that an order to reload changes nothing.
+async fn told_to_stop(orders: &mut Orders) {
+    while orders.next().await != Order::Stop {}
 }

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use fw_common::ABI_VERSION;
-
 /// The directories of one agent. Two agents in two network name spaces need different ones.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -18,10 +16,10 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// A data plane of this layout is pinned, so that there is something to go on with.
+    /// Something is pinned, so that there may be a data plane to go on with.
     #[must_use]
     pub fn has_pins(&self) -> bool {
-        has_entries(&self.pin_dir.join(format!("v{ABI_VERSION}"))) || has_entries(&self.pin_dir)
+        has_entries(&self.pin_dir)
     }
 }
 

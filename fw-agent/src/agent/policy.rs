@@ -19,6 +19,8 @@ use crate::policy_set::{self, CheckedPolicy, PolicyError};
 const LONGEST_FLUX: Duration = Duration::from_secs(10);
 /// How often it is looked at.
 const FLUX_ROUND: Duration = Duration::from_millis(100);
+/// How soon a rule's start or expiry that the data plane did not take is tried again.
+const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 
 /// The files of a policy, and what checking them came to.
 pub(super) struct Attempt {
@@ -74,7 +76,11 @@ pub(super) async fn apply(
     }
     let policy = &mut facts.policy;
     tracing::info!(
-        reason, epoch = policy.epoch, rules = compiled.rules.len(), tests = checked.tests, changed = !unchanged,
+        reason,
+        epoch = policy.epoch,
+        rules = compiled.rules.len(),
+        tests = checked.tests,
+        changed = !unchanged,
         "the policy on disk is the one that judges packets"
     );
     for warning in &checked.warnings {
@@ -91,15 +97,16 @@ pub(super) async fn apply(
 }
 
 impl Supervisor {
-    /// Takes over the files if they are not those that were last read.
+    /// Takes over the files if they are not those that were last read, or if the data plane did not take those.
     pub(super) async fn reload_policy_if_changed(&mut self) {
         let directory = self.config.policy.directory.clone();
         let read = tokio::task::spawn_blocking(move || policy_set::read(&directory)).await;
-        if let Ok(Ok(files)) = read
-            && self.files.as_ref() != Some(&files)
-        {
+        let Ok(Ok(files)) = read else { return };
+        if self.files.as_ref() != Some(&files) {
             self.watch.renew();
             self.reload_policy("the files differ from those that were read").await;
+        } else if self.facts.policy.outcome == Outcome::Failed {
+            self.reload_policy("the last attempt failed").await;
         }
     }
 
@@ -122,8 +129,9 @@ impl Supervisor {
         };
         self.facts.policy.problem = problem;
         if let Err(error) = result {
-            tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied");
+            tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied; trying again");
             refuse(&mut self.facts, &error);
+            self.facts.policy.next_change = Some(now + SCHEDULE_RETRY);
         }
         self.publish();
     }
@@ -161,4 +169,49 @@ impl Supervisor {
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
     facts.policy.outcome = if matches!(error, RunError::Policy(_)) { Outcome::Refused } else { Outcome::Failed };
     facts.policy.problem = Some(error.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::fake::FakeDataplane;
+
+    const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n";
+    const CONFIG: &str = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n";
+
+    fn checked(extra: &str) -> CheckedPolicy {
+        let files = [SourceFile { name: "a.toml".to_owned(), text: format!("{POLICY}{extra}") }];
+        let binding = AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
+        policy_set::check(&files, &binding, OffsetDateTime::UNIX_EPOCH).unwrap()
+    }
+
+    fn fake() -> (Arc<FakeDataplane>, Arc<dyn Dataplane>) {
+        let fake = Arc::new(FakeDataplane::default());
+        (Arc::clone(&fake), fake)
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_runs_already_is_not_swapped() {
+        let (fake, dataplane) = fake();
+        let mut facts = Facts::default();
+        apply(&dataplane, checked(""), "test", &mut facts).await.unwrap();
+        assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Applied, 1));
+        apply(&dataplane, checked(""), "test", &mut facts).await.unwrap();
+        assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1));
+        let other = checked("[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n");
+        apply(&dataplane, other, "test", &mut facts).await.unwrap();
+        assert_eq!((facts.policy.outcome, facts.policy.epoch), (Outcome::Applied, 2));
+        assert_eq!(facts.policy.digest, fake.state().digest);
+    }
+
+    #[tokio::test]
+    async fn a_data_plane_that_refuses_leaves_the_facts_of_the_running_policy() {
+        let (fake, dataplane) = fake();
+        let mut facts = Facts::default();
+        fake.state().failing = true;
+        let error = apply(&dataplane, checked(""), "test", &mut facts).await.unwrap_err();
+        refuse(&mut facts, &error);
+        assert_eq!((facts.policy.digest, facts.policy.outcome), (None, Outcome::Failed));
+        assert!(!facts.is_ready());
+    }
 }

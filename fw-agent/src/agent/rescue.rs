@@ -107,7 +107,8 @@ async fn wait(
         shared.facts.store(Arc::new(facts));
         if let Some(reply) = reply {
             let result = Outcome::Refused.name().to_owned();
-            let _client_is_gone = reply.send(Reload { result, epoch, problem: Some(problem), waiting_for_restart: vec![] });
+            let _client_is_gone =
+                reply.send(Reload { result, epoch, problem: Some(problem), waiting_for_restart: vec![] });
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::interfaces::place;
 use super::supervisor::Supervisor;
 use crate::facts::RouteFacts;
+use crate::netlink::neighbours::{NeighbourEvent, NeighbourPlan, View};
 use crate::netlink::plan::{self, BoundInterface, RoutePlan};
 use crate::netlink::{neighbours, solicit};
 
@@ -40,14 +41,16 @@ impl Supervisor {
             }
         }
         for route in &plan.set {
+            let device = self.device_name(route.ifindex);
             match self.kernel.set_route(route).await {
-                Ok(()) => tracing::info!(%route, "set a route that the configuration asks for"),
+                Ok(()) => tracing::info!(%route, device, "set a route that the configuration asks for"),
                 Err(error) => problems.push(error.to_string()),
             }
         }
         for route in &plan.remove {
+            let device = self.device_name(route.ifindex);
             match self.kernel.remove_route(route).await {
-                Ok(()) => tracing::info!(%route, "removed a route that nothing asks for any more"),
+                Ok(()) => tracing::info!(%route, device, "removed a route that nothing asks for any more"),
                 Err(error) => problems.push(error.to_string()),
             }
         }
@@ -55,6 +58,10 @@ impl Supervisor {
             tracing::error!(%problem, "the kernel refused a change of our routes");
         }
         problems
+    }
+
+    fn device_name(&self, ifindex: u32) -> &str {
+        self.observed.links.get(&ifindex).map_or("", |link| &link.name)
     }
 
     /// Says once of each route why it cannot be had.
@@ -76,9 +83,36 @@ impl Supervisor {
         if self.macs.replace(&known) {
             self.invalidate_next_hops("a neighbour has another hardware address");
         }
+        self.managed = known.iter().filter(|neighbour| neighbour.managed).count();
+        let room = neighbours::MAX_MANAGED.saturating_sub(self.managed);
+        let view = View { next_hops: &self.next_hops, interfaces: &self.forwarding(), observed: &self.observed, room };
+        self.apply_neighbours(neighbours::plan(&known, &view, release_failed)).await;
+    }
+
+    /// As [`Self::refresh_neighbours`], for those that the kernel has reported.
+    pub(super) async fn follow_neighbours(&mut self, events: &[NeighbourEvent]) {
+        let lost_next_hop = |event: &NeighbourEvent| match event {
+            NeighbourEvent::Gone { ifindex, addr } => self.next_hops.contains(&(*ifindex, *addr)),
+            NeighbourEvent::Changed(_) => false,
+        };
+        if events.iter().any(lost_next_hop) {
+            return self.refresh_neighbours(false).await;
+        }
+        let room = neighbours::MAX_MANAGED.saturating_sub(self.managed);
+        // Next hops are managed already, and a report about one says nothing of the others.
+        let view = View { next_hops: &BTreeSet::new(), interfaces: &self.forwarding(), observed: &self.observed, room };
+        let plan = neighbours::plan(&neighbours::latest(events), &view, false);
+        self.managed += plan.manage.len();
+        self.apply_neighbours(plan).await;
+    }
+
+    /// Indices of the forwarding interfaces that carry the program.
+    fn forwarding(&self) -> BTreeSet<u32> {
         let forwarding = self.attached.values().filter(|interface| !interface.management);
-        let forwarding = forwarding.map(|interface| interface.ifindex).collect();
-        let plan = neighbours::plan(&self.next_hops, &forwarding, &known, &self.observed, release_failed);
+        forwarding.map(|interface| interface.ifindex).collect()
+    }
+
+    async fn apply_neighbours(&self, plan: NeighbourPlan) {
         for (ifindex, addr) in plan.manage.into_iter().chain(plan.probe) {
             if let Err(error) = self.kernel.manage_neighbour(ifindex, addr).await {
                 tracing::warn!(ifindex, %addr, %error, "a neighbour is not kept fresh by the kernel");

@@ -24,6 +24,7 @@ use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
+use crate::host::handover::Pair;
 use crate::host::{forward_chain, handover};
 use crate::http;
 use crate::names::Names;
@@ -49,12 +50,13 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let facts = take_policy_over(&dataplane, checked).await?;
 
-    let mut supervisor = assemble(options, config, dataplane, kernel, events, facts)?;
+    let mut supervisor = assemble(options, config, (dataplane, pair), kernel, events, facts)?;
     supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
     supervisor.files = files;
     supervisor.forget_unused_slots();
-    supervisor.reconcile(true).await;
+    supervisor.attach_all().await?;
     supervisor.refuse_a_cold_start_without_program()?;
+    supervisor.reconcile(true).await;
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
@@ -112,7 +114,7 @@ pub(super) fn adopted_facts(dataplane: &Arc<dyn Dataplane>) -> Result<Facts, Run
 fn assemble(
     options: RunOptions,
     config: AgentConfig,
-    dataplane: Arc<dyn Dataplane>,
+    (dataplane, pair): (Arc<dyn Dataplane>, Pair),
     kernel: Kernel,
     events: Events,
     facts: Facts,
@@ -145,7 +147,9 @@ fn assemble(
         observed: Observed::default(),
         attached: BTreeMap::new(),
         next_hops: BTreeSet::new(),
+        pair,
         macs: KnownMacs::default(),
+        managed: 0,
         reported: BTreeSet::new(),
         housekeeper,
         servers,
@@ -188,9 +192,39 @@ impl Supervisor {
         let problem = self.facts.interfaces.iter().find_map(|interface| interface.problem.clone());
         match problem {
             Some(problem) if self.dataplane.adopted().is_none() => {
-                Err(RunError::Io { what: "cannot start".to_owned(), source: std::io::Error::other(problem) })
+                Err(RunError::Io { what: "cannot start".to_owned(), reason: std::io::Error::other(problem) })
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::Adopted;
+    use crate::dataplane::fake::FakeDataplane;
+    use crate::facts::Outcome;
+
+    fn in_flux() -> Result<CheckedPolicy, PolicyError> {
+        Err(PolicyError::InFlux("/policies".into()))
+    }
+
+    #[test]
+    fn without_pins_an_invalid_policy_ends_the_start() {
+        assert!(go_on_only_with_a_policy(in_flux(), false).is_err());
+        assert!(go_on_only_with_a_policy(in_flux(), true).is_ok_and(|checked| checked.is_err()));
+    }
+
+    #[tokio::test]
+    async fn a_running_policy_goes_on_while_the_files_are_invalid() {
+        let fake = Arc::new(FakeDataplane::default());
+        let dataplane: Arc<dyn Dataplane> = Arc::clone(&fake) as Arc<dyn Dataplane>;
+        assert!(take_policy_over(&dataplane, in_flux()).await.is_err());
+        fake.state().adopted = Some(Adopted { epoch: 7, digest: [7; 32] });
+        let facts = take_policy_over(&dataplane, in_flux()).await.unwrap();
+        assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Refused));
+        assert_eq!(fake.state().epoch, 0, "nothing was applied");
+        assert!(!facts.is_ready());
     }
 }

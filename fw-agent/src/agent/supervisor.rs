@@ -21,6 +21,7 @@ use crate::api::server::ReloadRequest;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
 use crate::facts::{Facts, Shared};
+use crate::host::handover::Pair;
 use crate::netlink::events::Events;
 use crate::netlink::kernel::Kernel;
 use crate::netlink::neighbours::KnownMacs;
@@ -53,7 +54,11 @@ pub(super) struct Supervisor {
     pub(super) attached: BTreeMap<u32, AttachedInterface>,
     /// Next hops of our routes, by interface.
     pub(super) next_hops: BTreeSet<(u32, IpAddr)>,
+    /// The hand-over devices that the data plane knows.
+    pub(super) pair: Pair,
     pub(super) macs: KnownMacs,
+    /// Number of neighbours that the kernel keeps fresh.
+    pub(super) managed: usize,
     /// Routes whose refusal by the kernel has been reported.
     pub(super) reported: BTreeSet<String>,
     pub(super) housekeeper: Housekeeper,
@@ -92,6 +97,8 @@ impl Supervisor {
 
     /// Compares everything anew.
     async fn round(&mut self) {
+        self.keep_forward_chain().await;
+        self.keep_handover().await;
         self.reconcile(true).await;
         if self.config.policy.watch {
             self.reload_policy_if_changed().await;

@@ -21,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The agent cannot be reached.
-    #[error("{path}: {source}; is fw-agent running?")]
+    #[error("{path}: {reason}; is fw-agent running?")]
     Connect {
         /// The socket.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The connection broke.
     #[error("the agent did not answer: {0}")]
@@ -41,7 +41,7 @@ pub enum ClientError {
 
 /// Asks, and returns the answer as it came.
 pub fn ask(socket: &Path, request: &Request) -> Result<Value, ClientError> {
-    let connect = |source| ClientError::Connect { path: socket.to_owned(), source };
+    let connect = |reason| ClientError::Connect { path: socket.to_owned(), reason };
     let mut stream = UnixStream::connect(socket).map_err(connect)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

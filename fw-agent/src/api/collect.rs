@@ -239,7 +239,8 @@ fn keep_largest(flows: &mut Vec<FlowRecord>, limit: usize) {
 fn matches(filter: &FlowFilter, record: &FlowRecord, names: &Names) -> bool {
     let flow = &record.flow;
     let parties = Parties::of_flow(&record.key, record.family, flow);
-    let in_zone = |zone: &String| [flow.from_zone, flow.to_zone].iter().any(|id| names.zone(*id).as_deref() == Some(zone));
+    let in_zone =
+        |zone: &String| [flow.from_zone, flow.to_zone].iter().any(|id| names.zone(*id).as_deref() == Some(zone));
     let of_protocol = |wanted: &String| {
         wanted.eq_ignore_ascii_case(&protocol(record.key.protocol)) || *wanted == record.key.protocol.to_string()
     };

@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_are_written() {
         let filter = FlowFilter { limit: Some(5), addr: Some("10.1.1.20".parse().unwrap()), ..FlowFilter::default() };
-        for request in [Request::Status {}, Request::Flows(filter), Request::Flows(FlowFilter::default()), Request::Reload {}] {
+        for request in
+            [Request::Status {}, Request::Flows(filter), Request::Flows(FlowFilter::default()), Request::Reload {}]
+        {
             let line = serde_json::to_vec(&request).unwrap();
             assert_eq!(parse(&line), Ok(request));
         }
@@ -77,7 +79,15 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_with_a_reason() {
-        for wrong in ["", "{}", "null", "\u{0}", r#"{"command":"explode"}"#, r#"{"command":"flows","limt":3}"#, r#"{"command":"flows","port":70000}"#] {
+        for wrong in [
+            "",
+            "{}",
+            "null",
+            "\u{0}",
+            r#"{"command":"explode"}"#,
+            r#"{"command":"flows","limt":3}"#,
+            r#"{"command":"flows","port":70000}"#,
+        ] {
             let reason = parse(wrong.as_bytes()).unwrap_err();
             assert!(reason.starts_with("this is not a request: "), "{wrong}: {reason}");
         }

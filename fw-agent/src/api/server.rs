@@ -80,17 +80,30 @@ impl Drop for Server {
 
 /// One request, one answer.
 async fn converse(mut stream: UnixStream, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) -> io::Result<()> {
+    let client = stream.peer_cred()?.uid();
+    let may_change = client == 0 || client == rustix::process::geteuid().as_raw();
     let (read, mut write) = stream.split();
     let line = match timeout(REQUEST_TIME, read_line(read)).await {
         Ok(line) => line?,
         Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
     };
     let answer = match line.and_then(|line| parse(&line)) {
+        Ok(request) if changes(&request) && !may_change => refusal("only root may change the firewall"),
         Ok(request) => answer(request, shared, reloads).await,
         Err(reason) => refusal(reason),
     };
-    timeout(ANSWER_TIME, write.write_all(&answer)).await.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    timeout(ANSWER_TIME, write.write_all(&answer))
+        .await
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     write.shutdown().await
+}
+
+/// The group of the socket may look; a change is for root, or for whom the agent runs as.
+const fn changes(request: &Request) -> bool {
+    match request {
+        Request::Reload {} => true,
+        Request::Status {} | Request::Flows(_) | Request::Drops {} | Request::Rules {} | Request::Zones {} => false,
+    }
 }
 
 /// Reads up to the newline; `Err` inside is a refusal for the client.

@@ -100,7 +100,9 @@ async fn flows_are_filtered_and_the_largest_come_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_answered_with_an_error_and_harms_nobody() {
     let fixture = fixture();
-    for garbage in [&b"\n"[..], b"{}\n", b"\xff\xfe\x00\n", b"GET / HTTP/1.1\r\n\r\n", b"{\"command\":\"status\",\"x\":1}\n", b""] {
+    for garbage in
+        [&b"\n"[..], b"{}\n", b"\xff\xfe\x00\n", b"GET / HTTP/1.1\r\n\r\n", b"{\"command\":\"status\",\"x\":1}\n", b""]
+    {
         let answer = send(&fixture.socket, garbage).await;
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["schema"], "fwctl.error/1", "{answer}");

@@ -84,28 +84,29 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     match cli.command {
-        Command::Run(arguments) => run(arguments),
+        Command::Run(arguments) => run(arguments, cli.log_format),
         Command::Detach(arguments) => report(detach(&arguments)),
         Command::Check(arguments) => check(&arguments),
     }
 }
 
-fn run(arguments: Run) -> ExitCode {
+fn run(arguments: Run, format: LogFormat) -> ExitCode {
     let Run { config, pin_dir, runtime_dir, state_dir } = arguments;
     let options = RunOptions { config, pin_dir, runtime_dir, state_dir };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(Err(error.into())),
     };
-    match runtime.block_on(agent::run(options)) {
+    let result = runtime.block_on(agent::run(options));
+    // A program that is being loaded aside is not waited for.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = match &error {
-                agent::RunError::Config(config) => config.render(style::colors_on_stderr()),
-                other => other.to_string(),
-            };
-            eprintln!("{text}");
-            tracing::error!("the agent did not start");
+            match format {
+                LogFormat::Json => tracing::error!(problem = %error, "the agent ended"),
+                LogFormat::Text => eprintln!("{}", error.render(style::colors_on_stderr())),
+            }
             ExitCode::from(error.exit_code())
         }
     }
@@ -121,7 +122,12 @@ fn detach(arguments: &Detach) -> anyhow::Result<()> {
 fn check(arguments: &Check) -> ExitCode {
     match AgentConfig::load(&arguments.config) {
         Ok(config) => {
-            println!("{}: ok, {} interfaces, {} routes", arguments.config.display(), config.interfaces.len(), config.routes.len());
+            println!(
+                "{}: ok, {} interfaces, {} routes",
+                arguments.config.display(),
+                config.interfaces.len(),
+                config.routes.len()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

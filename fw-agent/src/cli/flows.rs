@@ -47,7 +47,8 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
 }
 
 fn show(flows: &Flows) -> std::io::Result<()> {
-    let headings = ["PROTOCOL", "SOURCE", "DESTINATION", "ZONES", "STATE", "RULE", "OUT BYTES#", "BACK BYTES#", "AGE#", "IDLE#"];
+    let headings =
+        ["PROTOCOL", "SOURCE", "DESTINATION", "ZONES", "STATE", "RULE", "OUT BYTES#", "BACK BYTES#", "AGE#", "IDLE#"];
     let mut grid = Grid::new(&headings);
     for flow in &flows.flows {
         grid.row(row(flow));

@@ -58,7 +58,11 @@ fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
             eprintln!("{}\n", policy.warning_report().render(style::colors_on_stderr()));
         }
         let rules = compiled.rules.len();
-        print(&format!("ok: {rules} rules, {} warnings, digest {}", policy.warnings().len(), hex(&compiled.digest[..6])))?;
+        print(&format!(
+            "ok: {rules} rules, {} warnings, digest {}",
+            policy.warnings().len(),
+            hex(&compiled.digest[..6])
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{Format, print};
 use super::exit;
+use super::output::{Format, print};
 use crate::api::answers::Reload;
 use crate::api::client;
 use crate::api::request::Request;

@@ -13,7 +13,13 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn show(status: &Status) -> std::io::Result<()> {
-    print(&format!("{}  (fw-agent {}, process {}, since {})", if status.ready { "ready" } else { "NOT READY" }, status.version, status.pid, status.started_at))?;
+    print(&format!(
+        "{}  (fw-agent {}, process {}, since {})",
+        if status.ready { "ready" } else { "NOT READY" },
+        status.version,
+        status.pid,
+        status.started_at
+    ))?;
     for check in status.checks.iter().filter(|check| !check.ok) {
         print(&format!("  {}: {}", check.name, or_dash(check.reason.as_ref())))?;
     }
@@ -23,8 +29,16 @@ fn show(status: &Status) -> std::io::Result<()> {
         "flows: {} IPv4, {} IPv6, of {} each; {} opened, {} refused by a full table, {} packets handed over",
         flows.ipv4, flows.ipv6, flows.limit, flows.opened, flows.table_full, flows.handed_over
     ))?;
-    print(&format!("routes: {} installed, {} unresolved; forwarding {}", status.routes.installed, status.routes.unresolved.len(), if status.routes.forwarding { "on" } else { "off" }))?;
-    print(&format!("flow log: {} ({} written, {} lost)", status.flow_log.file, status.flow_log.written, status.flow_log.lost))?;
+    print(&format!(
+        "routes: {} installed, {} unresolved; forwarding {}",
+        status.routes.installed,
+        status.routes.unresolved.len(),
+        if status.routes.forwarding { "on" } else { "off" }
+    ))?;
+    print(&format!(
+        "flow log: {} ({} written, {} lost)",
+        status.flow_log.file, status.flow_log.written, status.flow_log.lost
+    ))?;
     if !status.waiting_for_restart.is_empty() {
         print(&format!("changed in agent.toml, waiting for a restart: {}", status.waiting_for_restart.join(", ")))?;
     }
@@ -37,7 +51,11 @@ fn show_policy(status: &Status) -> std::io::Result<()> {
     let digest = policy.digest.as_deref().map(|digest| &digest[..12.min(digest.len())]);
     print(&format!(
         "policy: epoch {}, digest {}, {} rules; last attempt {} at {}",
-        policy.epoch, or_dash(digest), or_dash(policy.rules), policy.last_result, or_dash(policy.last_attempt_at.as_ref())
+        policy.epoch,
+        or_dash(digest),
+        or_dash(policy.rules),
+        policy.last_result,
+        or_dash(policy.last_attempt_at.as_ref())
     ))?;
     for text in policy.problem.iter().chain(&status.config_problem).flat_map(|problem| problem.lines()) {
         print(&format!("  | {text}"))?;
@@ -46,12 +64,29 @@ fn show_policy(status: &Status) -> std::io::Result<()> {
 }
 
 fn interfaces(interfaces: &[InterfaceStatus]) -> Grid {
-    let mut grid = Grid::new(&["INTERFACE", "DEVICE", "ZONES", "PROGRAM", "MTU#", "RECEIVED#", "FORWARDED#", "DROPPED#", "PASSED#", "ADDRESSES"]);
+    let mut grid = Grid::new(&[
+        "INTERFACE",
+        "DEVICE",
+        "ZONES",
+        "PROGRAM",
+        "MTU#",
+        "RECEIVED#",
+        "FORWARDED#",
+        "DROPPED#",
+        "PASSED#",
+        "ADDRESSES",
+    ]);
     for interface in interfaces {
         let zones = if interface.management { "(management)".to_owned() } else { interface.zones.join(",") };
         let numbers = [&interface.received, &interface.forwarded, &interface.dropped, &interface.passed];
         let program = if interface.attached { "attached" } else { "MISSING" };
-        let mut row = vec![interface.interface.clone(), or_dash(interface.device.as_ref()), zones, program.to_owned(), or_dash(interface.mtu)];
+        let mut row = vec![
+            interface.interface.clone(),
+            or_dash(interface.device.as_ref()),
+            zones,
+            program.to_owned(),
+            or_dash(interface.mtu),
+        ];
         row.extend(numbers.map(|count| count.packets.to_string()));
         row.push(interface.addresses.join(" "));
         grid.row(row);

@@ -13,10 +13,10 @@ impl AgentConfig {
             .iter()
             .map(|interface| InterfaceBinding { name: interface.key.to_string(), zones: interface.zones.clone() })
             .collect();
-        let management = self.management.as_ref().map(|management| ManagementBinding {
-            slot: self.management_slot(),
-            allow: management.allow.clone(),
-        });
+        let management = self
+            .management
+            .as_ref()
+            .map(|management| ManagementBinding { slot: self.management_slot(), allow: management.allow.clone() });
         Binding { interfaces, management, disabled_system_rules: self.policy.disabled_system_rules.clone() }
     }
 

@@ -127,10 +127,13 @@ pub(super) fn management(
     };
     if interfaces.list.iter().any(|other| other.key == key) {
         report
-            .add(Code::Contradiction, interface.span, "the management interface forwards nothing, so it is no `[[interface]]`")
+            .add(
+                Code::Contradiction,
+                interface.span,
+                "the management interface forwards nothing, so it is no `[[interface]]`",
+            )
             .expected("also an `[[interface]]`");
         return None;
     }
     Some(ManagementConfig { key, allow: allow.into_iter().map(|entry| entry.value.to_owned()).collect() })
 }
-

@@ -131,12 +131,7 @@ impl<'t> Report<'t> {
 
     pub(super) fn into_error(mut self, file: &str) -> ConfigError {
         self.findings.sort_by_key(|finding| finding.span.start);
-        ConfigError {
-            file: file.to_owned(),
-            unreadable: None,
-            findings: self.findings,
-            source: self.text.to_owned(),
-        }
+        ConfigError { file: file.to_owned(), unreadable: None, findings: self.findings, source: self.text.to_owned() }
     }
 }
 

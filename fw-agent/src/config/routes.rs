@@ -23,7 +23,8 @@ pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report
         if interface.is_none() {
             section.missing("interface", "the name or hardware address of an `[[interface]]`", report);
         }
-        let destination = destination.and_then(|text| prefix(&text, report).map(|net| At { value: net, span: text.span }));
+        let destination =
+            destination.and_then(|text| prefix(&text, report).map(|net| At { value: net, span: text.span }));
         let slot = interface.and_then(|text| slot_of(&text, interfaces, report));
         let via = next_hop(via.as_ref(), destination.as_ref().map(|net| net.value), &section, report);
         section.finish(report);
@@ -88,10 +89,13 @@ fn next_hop(
     };
     if destination.is_some_and(|net| net.addr().is_ipv4() != addr.is_ipv4()) {
         report
-            .add(Code::Contradiction, via.span.clone(), "the next hop is of another address family than the destination")
+            .add(
+                Code::Contradiction,
+                via.span.clone(),
+                "the next hop is of another address family than the destination",
+            )
             .expected("expected an address of the destination's family");
         return None;
     }
     Some(Via::Address(addr))
 }
-

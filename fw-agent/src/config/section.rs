@@ -81,9 +81,11 @@ impl<'t> Section<'t> {
         })?;
         let value = number.value.and_then(|value| u64::try_from(value).ok()).filter(|value| range.contains(value));
         if value.is_none() {
-            report
-                .add(Code::InvalidValue, number.span.clone(), format!("`{key}` is out of range"))
-                .expected(format!("expected {} to {}", range.start(), range.end()));
+            report.add(Code::InvalidValue, number.span.clone(), format!("`{key}` is out of range")).expected(format!(
+                "expected {} to {}",
+                range.start(),
+                range.end()
+            ));
         }
         Some(At { value: value?, span: number.span })
     }

@@ -60,7 +60,10 @@ fn the_reference_configuration_is_read() {
     let established = fw_common::conntrack::State::Established as usize;
     assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);
     assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());
-    assert_eq!(config.flow_log, FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 });
+    assert_eq!(
+        config.flow_log,
+        FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 }
+    );
 }
 
 #[test]

@@ -125,12 +125,19 @@ impl Dataplane for FakeDataplane {
 
     fn drops(&self) -> Result<Vec<Counter>, DataplaneError> {
         let state = self.state();
-        Ok(DropReason::ALL.iter().map(|reason| state.drops.get(&(*reason as u8)).copied().unwrap_or_default()).collect())
+        Ok(DropReason::ALL
+            .iter()
+            .map(|reason| state.drops.get(&(*reason as u8)).copied().unwrap_or_default())
+            .collect())
     }
 
     fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError> {
         let state = self.state();
-        Ok(state.rule_names.keys().map(|handle| (*handle, state.rules.get(handle).copied().unwrap_or_default())).collect())
+        Ok(state
+            .rule_names
+            .keys()
+            .map(|handle| (*handle, state.rules.get(handle).copied().unwrap_or_default()))
+            .collect())
     }
 
     fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError> {

@@ -59,7 +59,9 @@ pub struct FlowRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The eBPF object could not be loaded.
-    #[error("the eBPF program could not be loaded: {0}; is this kernel at least 6.1 with BTF, and is this process root?")]
+    #[error(
+        "the eBPF program could not be loaded: {0}; is this kernel at least 6.1 with BTF, and is this process root?"
+    )]
     Load(String),
     /// A map could not be read or written.
     #[error("eBPF map {map}: {reason}")]

@@ -143,10 +143,16 @@ mod tests {
     }
 
     fn flow_end() -> FlowEnd {
-        let mut key = FlowKey6 { protocol: 6, low_port: 40_000u16.to_be_bytes(), high_port: 502u16.to_be_bytes(), ..FlowKey6::default() };
+        let mut key = FlowKey6 {
+            protocol: 6,
+            low_port: 40_000u16.to_be_bytes(),
+            high_port: 502u16.to_be_bytes(),
+            ..FlowKey6::default()
+        };
         key.low_addr[..4].copy_from_slice(&[10, 1, 1, 20]);
         key.high_addr[..4].copy_from_slice(&[192, 168, 10, 4]);
-        let direction = |packets, tcp_flags| Direction { packets, bytes: packets * 60, tcp_flags, ..Direction::default() };
+        let direction =
+            |packets, tcp_flags| Direction { packets, bytes: packets * 60, tcp_flags, ..Direction::default() };
         let flow = Flow {
             rule: 7,
             state: State::TimeWait as u8,
@@ -157,7 +163,14 @@ mod tests {
             directions: [direction(5, 0x1b), direction(4, 0x13)],
             ..Flow::default()
         };
-        FlowEnd { flow, key, family: 4, reason: EndReason::Closed as u8, ended_at: 999_500_000_000, ..FlowEnd::default() }
+        FlowEnd {
+            flow,
+            key,
+            family: 4,
+            reason: EndReason::Closed as u8,
+            ended_at: 999_500_000_000,
+            ..FlowEnd::default()
+        }
     }
 
     #[test]
@@ -176,7 +189,14 @@ mod tests {
 
     #[test]
     fn a_denied_flow_says_why_and_by_which_rule() {
-        let mut key = DeniedKey { family: 6, protocol: 58, reason: DropReason::Rejected as u8, rule: 7, from_zone: 2, ..DeniedKey::default() };
+        let mut key = DeniedKey {
+            family: 6,
+            protocol: 58,
+            reason: DropReason::Rejected as u8,
+            rule: 7,
+            from_zone: 2,
+            ..DeniedKey::default()
+        };
         key.src_addr = "fd00:0:0:201::20".parse::<std::net::Ipv6Addr>().unwrap().octets();
         key.dst_port = [128, 0];
         let value = Denied { packets: 3, bytes: 312, first_at: 998_000_000_000, last_at: 999_000_000_000 };

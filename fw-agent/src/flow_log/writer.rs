@@ -63,7 +63,8 @@ impl Writer {
     pub fn start(file: RotatingFile) -> std::io::Result<Self> {
         let (queue, batches) = sync_channel(QUEUE);
         let counts = Arc::new(Counts::default());
-        let mut spool = Spool { file, counts: Arc::clone(&counts), waiting: VecDeque::new(), waiting_bytes: 0, failing: false };
+        let mut spool =
+            Spool { file, counts: Arc::clone(&counts), waiting: VecDeque::new(), waiting_bytes: 0, failing: false };
         let thread = std::thread::Builder::new().name("flow-log".to_owned()).spawn(move || spool.serve(&batches))?;
         Ok(Self { queue: Some(queue), counts, thread: Some(thread) })
     }

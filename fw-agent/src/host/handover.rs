@@ -49,7 +49,7 @@ pub async fn ensure(kernel: &Kernel) -> Result<Pair, HandoverError> {
         tracing::info!(outer = OUTER, inner = INNER, "made the hand-over devices");
     }
     let (outer, inner) = (find(kernel, OUTER).await?, find(kernel, INNER).await?);
-    sysctl::apply_all(&settings())?;
+    sysctl::apply_all(&settings(), "hand-over devices")?;
     set_gro(INNER, true)?;
     for link in [&outer, &inner] {
         if link.mtu < MTU {

@@ -18,12 +18,12 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The lock file could not be opened or locked.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Io {
         /// The lock file or its directory.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -37,7 +37,7 @@ impl Lock {
     /// Takes the lock in the runtime directory, which is made if it is missing, or says who holds it.
     pub fn take(runtime_dir: &Path) -> Result<Self, LockError> {
         let path = runtime_dir.join("agent.lock");
-        let io_error = |source| LockError::Io { path: path.clone(), source };
+        let io_error = |reason| LockError::Io { path: path.clone(), reason };
         create_dir_all(runtime_dir).map_err(io_error)?;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;

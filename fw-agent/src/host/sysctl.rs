@@ -13,14 +13,25 @@ pub struct Setting {
     pub value: String,
     /// Not having it is an error; else it is worth a debug line, as kernels and name spaces differ in what they offer.
     pub required: bool,
-    /// A larger number that is there already stays.
-    pub at_least: bool,
+    /// When a value that is there already is good enough.
+    pub accept: Accept,
+}
+
+/// Which values besides the wanted one are left as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// None.
+    Exactly,
+    /// Larger numbers.
+    AtLeast,
+    /// What the kernel made of a time in milliseconds: it counts in ticks, of at most 10 ms.
+    SameTick,
 }
 
 impl Setting {
     /// A setting that the firewall does not work without.
     pub fn required(path: impl Into<String>, value: impl ToString) -> Self {
-        Self { path: path.into(), value: value.to_string(), required: true, at_least: false }
+        Self { path: path.into(), value: value.to_string(), required: true, accept: Accept::Exactly }
     }
 
     /// A setting that not every kernel or name space has.
@@ -30,14 +41,22 @@ impl Setting {
 
     /// A size that is only ever raised.
     pub fn at_least(path: impl Into<String>, value: u64) -> Self {
-        Self { required: false, at_least: true, ..Self::required(path, value) }
+        Self { required: false, accept: Accept::AtLeast, ..Self::required(path, value) }
+    }
+
+    /// A time that not every kernel lets one set.
+    pub fn milliseconds(path: impl Into<String>, value: u32) -> Self {
+        Self { required: false, accept: Accept::SameTick, ..Self::required(path, value) }
     }
 
     fn is_met_by(&self, current: &str) -> bool {
-        let number = |text: &str| text.parse::<u64>().ok();
-        match (self.at_least, number(current), number(&self.value)) {
-            (true, Some(current), Some(least)) => current >= least,
-            _ => current == self.value,
+        let (Ok(current), Ok(wanted)) = (current.parse::<u64>(), self.value.parse()) else {
+            return current == self.value;
+        };
+        match self.accept {
+            Accept::Exactly => current == wanted,
+            Accept::AtLeast => current >= wanted,
+            Accept::SameTick => current.abs_diff(wanted) <= 10,
         }
     }
 }
@@ -66,7 +85,7 @@ pub fn host() -> Vec<Setting> {
         let threshold = |n: u32, value| Setting::at_least(format!("net/{family}/neigh/default/gc_thresh{n}"), value);
         settings.extend([threshold(1, 4_096), threshold(2, 16_384), threshold(3, 32_768)]);
         // The kernel's round over the managed neighbours; a child name space cannot set it and has 5 s.
-        settings.push(Setting::optional(format!("net/{family}/neigh/default/interval_probe_time_ms"), 1_000));
+        settings.push(Setting::milliseconds(format!("net/{family}/neigh/default/interval_probe_time_ms"), 1_000));
     }
     settings
 }
@@ -88,15 +107,14 @@ pub fn interface(name: &str) -> Vec<Setting> {
         Setting::optional(format!("net/ipv6/conf/{name}/accept_ra_defrtr"), 1),
     ];
     for family in ["ipv4", "ipv6"] {
-        let neigh = |key: &str, value: u32| Setting::optional(format!("net/{family}/neigh/{name}/{key}"), value);
+        let path = |key: &str| format!("net/{family}/neigh/{name}/{key}");
         settings.extend([
-            neigh("base_reachable_time_ms", 3_000),
-            neigh("delay_first_probe_time", 1),
-            neigh("retrans_time_ms", 250),
-            neigh("ucast_solicit", 3),
-            neigh("mcast_solicit", 3),
-            neigh("mcast_resolicit", 3),
-            neigh("interval_probe_time_ms", 1_000),
+            Setting::milliseconds(path("base_reachable_time_ms"), 3_000),
+            Setting::optional(path("delay_first_probe_time"), 1),
+            Setting::milliseconds(path("retrans_time_ms"), 250),
+            Setting::optional(path("ucast_solicit"), 3),
+            Setting::optional(path("mcast_solicit"), 3),
+            Setting::optional(path("mcast_resolicit"), 3),
         ]);
     }
     settings
@@ -125,25 +143,36 @@ pub fn is_forwarding() -> bool {
     ["net/ipv4/conf/all/forwarding", "net/ipv6/conf/all/forwarding"].iter().all(|path| read_number(path) == Some(1))
 }
 
-/// Makes each setting that is not as wanted. An error names the first required one that could not be made.
-pub fn apply_all(settings: &[Setting]) -> io::Result<()> {
-    settings.iter().try_for_each(|setting| apply(&root(), setting))
+/// Makes each setting that is not as wanted; `reason` is for the log. An error names the first required one that could
+/// not be made.
+pub fn apply_all(settings: &[Setting], reason: &str) -> io::Result<()> {
+    let mut changed = Vec::new();
+    let result = settings.iter().try_for_each(|setting| {
+        if apply(&root(), setting)? {
+            changed.push(format!("{}={}", setting.path, setting.value));
+        }
+        Ok(())
+    });
+    if !changed.is_empty() {
+        tracing::info!(reason, settings = changed.join(" "), "changed kernel settings");
+    }
+    result
 }
 
 fn root() -> PathBuf {
     PathBuf::from("/proc/sys")
 }
 
-fn apply(root: &Path, setting: &Setting) -> io::Result<()> {
+/// True if the setting was changed.
+fn apply(root: &Path, setting: &Setting) -> io::Result<bool> {
     let path = root.join(&setting.path);
     let result = fs::read_to_string(&path).and_then(|current| {
         let current = current.trim();
         if setting.is_met_by(current) {
-            return Ok(());
+            return Ok(false);
         }
         fs::write(&path, &setting.value)?;
-        tracing::info!(setting = %setting.path, from = current, to = %setting.value, "changed a kernel setting");
-        Ok(())
+        Ok(true)
     });
     match result {
         Err(error) if setting.required => {
@@ -151,9 +180,9 @@ fn apply(root: &Path, setting: &Setting) -> io::Result<()> {
         }
         Err(error) => {
             tracing::debug!(setting = %setting.path, %error, "left a kernel setting as it is");
-            Ok(())
+            Ok(false)
         }
-        Ok(()) => Ok(()),
+        Ok(changed) => Ok(changed),
     }
 }
 
@@ -170,12 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_met_by_what_the_kernel_rounds_it_to() {
+        assert!(Setting::milliseconds("net/x", 250).is_met_by("252"));
+        assert!(!Setting::milliseconds("net/x", 250).is_met_by("1000"));
+    }
+
+    #[test]
     fn what_differs_is_written_and_what_is_missing_is_an_error_only_if_required() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("there"), "1\n").unwrap();
-        apply(root.path(), &Setting::required("there", 0)).unwrap();
+        assert!(apply(root.path(), &Setting::required("there", 0)).unwrap());
+        assert!(!apply(root.path(), &Setting::required("there", 0)).unwrap());
         assert_eq!(fs::read_to_string(root.path().join("there")).unwrap(), "0");
-        apply(root.path(), &Setting::optional("missing", 0)).unwrap();
+        assert!(!apply(root.path(), &Setting::optional("missing", 0)).unwrap());
         let error = apply(root.path(), &Setting::required("missing", 0)).unwrap_err();
         assert!(error.to_string().contains("/proc/sys/missing = 0"), "{error}");
     }

@@ -1,6 +1,6 @@
 //! Reads the kernel's tables and changes our part of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{Stream, TryStreamExt};
@@ -11,7 +11,9 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder, new_connection};
 
@@ -87,8 +89,7 @@ impl Kernel {
 
     /// Adds the rule that leads to our table.
     pub async fn add_rule(&self, family: Family) -> Result<(), NetlinkError> {
-        let mut request =
-            self.handle.rule().add().table_id(TABLE).priority(RULE_PRIORITY).action(RuleAction::ToTable);
+        let mut request = self.handle.rule().add().table_id(TABLE).priority(RULE_PRIORITY).action(RuleAction::ToTable);
         let message = request.message_mut();
         message.header.family = address_family(family);
         message.header.table = RouteHeader::RT_TABLE_UNSPEC;
@@ -211,8 +212,12 @@ fn route_query(family: Family) -> RouteMessage {
 
 fn route_message(route: &Route) -> RouteMessage {
     let mut message = match route.destination {
-        IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net.network(), net.prefix_len()).build(),
-        IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(net.network(), net.prefix_len()).build(),
+        IpNet::V4(net) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net.network(), net.prefix_len()).build()
+        }
+        IpNet::V6(net) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(net.network(), net.prefix_len()).build()
+        }
     };
     message.header.table = RouteHeader::RT_TABLE_UNSPEC;
     message.header.protocol = RouteProtocol::Other(PROTOCOL);
@@ -236,11 +241,8 @@ struct RouteFacts {
 }
 
 fn route_facts(message: &RouteMessage) -> Option<RouteFacts> {
-    let unspecified = match message.header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
-    };
+    let is_ipv4 = message.header.address_family == AddressFamily::Inet;
+    let unspecified: IpAddr = if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let (mut table, mut addr, mut ifindex, mut via, mut metric) =
         (u32::from(message.header.table), unspecified, None, None, 0);
     for attribute in &message.attributes {
@@ -261,11 +263,10 @@ fn route_facts(message: &RouteMessage) -> Option<RouteFacts> {
 }
 
 fn route_address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
-        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
-        _ => None,
+    if let RouteAddress::Inet(addr) = address {
+        return Some(IpAddr::V4(*addr));
     }
+    if let RouteAddress::Inet6(addr) = address { Some(IpAddr::V6(*addr)) } else { None }
 }
 
 fn our_route_from(message: &RouteMessage) -> Option<Route> {
@@ -305,10 +306,12 @@ pub(super) fn neighbour_from(message: &NeighbourMessage) -> Option<Neighbour> {
     let (mut addr, mut mac, mut ext_flags, mut ours) = (None, None, NeighbourExtFlags::empty(), false);
     for attribute in &message.attributes {
         if let NeighbourAttribute::Destination(destination) = attribute {
-            addr = match destination {
-                NeighbourAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
-                NeighbourAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
-                _ => None,
+            addr = if let NeighbourAddress::Inet(addr) = destination {
+                Some(IpAddr::V4(*addr))
+            } else if let NeighbourAddress::Inet6(addr) = destination {
+                Some(IpAddr::V6(*addr))
+            } else {
+                None
             };
         } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
             mac = bytes.as_slice().try_into().ok().map(Mac);
@@ -330,13 +333,6 @@ fn reachability(state: NeighbourState) -> Reachability {
         NeighbourState::Stale => Reachability::Stale,
         NeighbourState::Failed => Reachability::Failed,
         NeighbourState::Noarp | NeighbourState::Permanent => Reachability::Fixed,
-        NeighbourState::Incomplete | NeighbourState::None | NeighbourState::Other(_) => Reachability::Incomplete,
-        _ => Reachability::Incomplete,
+        NeighbourState::Incomplete | NeighbourState::None | NeighbourState::Other(_) | _ => Reachability::Incomplete,
     }
-}
-
-/// The indices of some devices.
-#[must_use]
-pub fn indices<'a>(links: impl IntoIterator<Item = &'a Link>) -> BTreeSet<u32> {
-    links.into_iter().map(|link| link.index).collect()
 }

@@ -38,9 +38,10 @@ pub enum NetlinkError {
 impl NetlinkError {
     /// Names the request that failed.
     pub(crate) fn refused(what: impl Into<String>, error: &rtnetlink::Error) -> Self {
-        let reason = match error {
-            rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
-            other => other.to_string(),
+        let reason = if let rtnetlink::Error::NetlinkError(message) = error {
+            message.to_io().to_string()
+        } else {
+            error.to_string()
         };
         Self::Refused { what: what.into(), reason }
     }

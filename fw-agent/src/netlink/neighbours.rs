@@ -76,8 +76,10 @@ impl KnownMacs {
 
     /// Starts anew from a whole dump. True if anything differs from what was known.
     pub fn replace(&mut self, neighbours: &[Neighbour]) -> bool {
-        let fresh =
-            neighbours.iter().filter_map(|neighbour| Some(((neighbour.ifindex, neighbour.addr), neighbour.mac?))).collect();
+        let fresh = neighbours
+            .iter()
+            .filter_map(|neighbour| Some(((neighbour.ifindex, neighbour.addr), neighbour.mac?)))
+            .collect();
         let differs = self.0 != fresh;
         self.0 = fresh;
         differs
@@ -95,20 +97,44 @@ pub struct NeighbourPlan {
     pub probe: Vec<(u32, IpAddr)>,
 }
 
-/// Chooses what to ask: next hops always, on-link hosts once they have answered, all up to [`MAX_MANAGED`].
-///
-/// `interfaces` are the forwarding interfaces' indices. `release_failed` lets go of hosts that do not answer; the
-/// periodic round asks for it, so that a host that is just being replaced is still probed.
+/// What the choice depends on besides the neighbours themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'v> {
+    /// Next hops of our routes, by interface.
+    pub next_hops: &'v BTreeSet<(u32, IpAddr)>,
+    /// Indices of the forwarding interfaces.
+    pub interfaces: &'v BTreeSet<u32>,
+    /// The host's addresses.
+    pub observed: &'v Observed,
+    /// How many neighbours more may be kept fresh.
+    pub room: usize,
+}
+
+/// The last state of each neighbour that the kernel has reported and that is still there.
 #[must_use]
-pub fn plan(
-    next_hops: &BTreeSet<(u32, IpAddr)>,
-    interfaces: &BTreeSet<u32>,
-    known: &[Neighbour],
-    observed: &Observed,
-    release_failed: bool,
-) -> NeighbourPlan {
-    let managed: BTreeSet<_> =
-        known.iter().filter(|neighbour| neighbour.managed).map(|neighbour| (neighbour.ifindex, neighbour.addr)).collect();
+pub fn latest(events: &[NeighbourEvent]) -> Vec<Neighbour> {
+    let mut latest = BTreeMap::new();
+    for event in events {
+        match *event {
+            NeighbourEvent::Changed(neighbour) => latest.insert((neighbour.ifindex, neighbour.addr), neighbour),
+            NeighbourEvent::Gone { ifindex, addr } => latest.remove(&(ifindex, addr)),
+        };
+    }
+    latest.into_values().collect()
+}
+
+/// Chooses what to ask: next hops always, on-link hosts once they have answered, all as far as there is room.
+///
+/// `release_failed` lets go of hosts that do not answer; the periodic round asks for it, so that a host that is just
+/// being replaced is still probed.
+#[must_use]
+pub fn plan(known: &[Neighbour], view: &View<'_>, release_failed: bool) -> NeighbourPlan {
+    let View { next_hops, interfaces, observed, mut room } = *view;
+    let managed: BTreeSet<_> = known
+        .iter()
+        .filter(|neighbour| neighbour.managed)
+        .map(|neighbour| (neighbour.ifindex, neighbour.addr))
+        .collect();
     let fixed: BTreeSet<_> = known
         .iter()
         .filter(|neighbour| neighbour.state == Reachability::Fixed)
@@ -122,7 +148,6 @@ pub fn plan(
     let hosts = known.iter().filter(wanted).map(|neighbour| (neighbour.ifindex, neighbour.addr));
 
     let mut plan = NeighbourPlan::default();
-    let mut room = MAX_MANAGED.saturating_sub(managed.len());
     let mut chosen = BTreeSet::new();
     for key in next_hops.iter().copied().chain(hosts) {
         if room > 0 && !managed.contains(&key) && !fixed.contains(&key) && chosen.insert(key) {
@@ -173,7 +198,9 @@ mod tests {
 
     fn plan_for(next_hops: &[&str], known: &[Neighbour], release_failed: bool) -> NeighbourPlan {
         let next_hops = next_hops.iter().map(|addr| (2, addr.parse().unwrap())).collect();
-        plan(&next_hops, &BTreeSet::from([2]), known, &observed(), release_failed)
+        let (interfaces, observed) = (BTreeSet::from([2]), observed());
+        let view = View { next_hops: &next_hops, interfaces: &interfaces, observed: &observed, room: MAX_MANAGED };
+        plan(known, &view, release_failed)
     }
 
     fn key(addr: &str) -> (u32, IpAddr) {
@@ -210,12 +237,22 @@ mod tests {
 
     #[test]
     fn the_number_of_kept_neighbours_is_bounded() {
-        let addr = |n: usize| format!("10.1.{}.{}", n / 256, n % 256);
-        let known: Vec<_> = (0..MAX_MANAGED + 100).map(|n| neighbour(&addr(n), Reachability::Usable)).collect();
-        let mut wide = observed();
-        wide.addresses[0].prefix_len = 16;
-        let plan = plan(&BTreeSet::new(), &BTreeSet::from([2]), &known, &wide, false);
-        assert_eq!(plan.manage.len(), MAX_MANAGED);
+        let known: Vec<_> = (20..30).map(|n| neighbour(&format!("10.1.1.{n}"), Reachability::Usable)).collect();
+        let (next_hops, interfaces, observed) = (BTreeSet::from([key("10.1.1.1")]), BTreeSet::from([2]), observed());
+        let view = View { next_hops: &next_hops, interfaces: &interfaces, observed: &observed, room: 3 };
+        let manage = plan(&known, &view, false).manage;
+        assert_eq!(manage, [key("10.1.1.1"), key("10.1.1.20"), key("10.1.1.21")]);
+    }
+
+    #[test]
+    fn of_several_reports_about_a_neighbour_the_last_one_counts() {
+        let first = neighbour("10.1.1.20", Reachability::Incomplete);
+        let last = neighbour("10.1.1.20", Reachability::Usable);
+        let other = neighbour("10.1.1.21", Reachability::Usable);
+        let gone = NeighbourEvent::Gone { ifindex: 2, addr: other.addr };
+        let events =
+            [NeighbourEvent::Changed(first), NeighbourEvent::Changed(other), NeighbourEvent::Changed(last), gone];
+        assert_eq!(latest(&events), [last]);
     }
 
     #[test]

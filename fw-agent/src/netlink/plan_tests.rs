@@ -121,7 +121,8 @@ fn the_reason_for_a_missing_route_is_told() {
         wanted("10.1.1.0/24", 2, "gateway"),
         wanted("fd00:1::/64", 2, "gateway"),
     ];
-    let reasons: Vec<_> = plan(&wanted, &interfaces, &observed).unresolved.into_iter().map(|route| route.reason).collect();
+    let reasons: Vec<_> =
+        plan(&wanted, &interfaces, &observed).unresolved.into_iter().map(|route| route.reason).collect();
     assert_eq!(
         reasons,
         [

@@ -154,11 +154,10 @@ pub struct Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.destination)?;
-        if let Some(via) = self.via {
-            write!(f, " via {via}")?;
+        match self.via {
+            Some(via) => write!(f, "{} via {via}", self.destination),
+            None => write!(f, "{}", self.destination),
         }
-        write!(f, " dev {}", self.ifindex)
     }
 }
 

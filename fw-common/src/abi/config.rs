@@ -52,5 +52,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 80 );
+assert_size!(Config = 80);
 plain_bytes!(Config);

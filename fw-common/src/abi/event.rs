@@ -41,8 +41,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 6] =
-        [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Reused, Self::Removed];
+    pub const ALL: [Self; 6] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Reused, Self::Removed];
 
     /// The name in flow logs.
     #[must_use]

@@ -4,7 +4,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address in network byte order: IPv4 in the first four bytes with the rest zero, IPv6 in all sixteen.
-#[repr(C)]
+///
+/// Aligned to words, so that the eBPF program copies and compares it by words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The bytes.

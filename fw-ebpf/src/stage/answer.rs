@@ -8,9 +8,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_TX};
 use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::icmp_error::{
-    self, Answer, IPV4_OVERHEAD, IPV6_OVERHEAD, answers_with_reset, may_answer, quote_len,
-};
+use fw_common::icmp_error::{self, Answer, IPV4_OVERHEAD, IPV6_OVERHEAD, answers_with_reset, may_answer, quote_len};
 use fw_common::wire::checksum;
 use fw_common::wire::parse::{Frame as _, tcp_flag};
 use fw_common::wire::protocol;

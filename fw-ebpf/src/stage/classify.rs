@@ -49,15 +49,14 @@ impl PolicyTables for Tables {
     }
 
     #[inline(always)]
-    fn first_match(&self, list: EntryList, query: &Query, limit: u32) -> Option<Entry> {
-        let mut walk = Walk { slot: self.slot, start: list.start, limit, query, found: None };
+    fn improve(&self, list: EntryList, query: &Query, best: &mut Entry) {
+        let mut walk = Walk { slot: self.slot, start: list.start, query, best };
         let len = if list.len < MAX_LIST { list.len } else { MAX_LIST };
         // VERIFIER: a plain loop over the list is verified once per iteration and path, which exceeds a million
         // instructions for lists of this length; the callback of `bpf_loop` is verified once. Test:
         // `prog_run::long_lists_are_searched_to_their_end`.
         // SAFETY: `walk` outlives the call, and `step` takes it back as what it is.
         unsafe { bpf_loop(len, step as *mut c_void, (&raw mut walk).cast(), 0) };
-        walk.found
     }
 
     #[inline(always)]
@@ -71,9 +70,8 @@ impl PolicyTables for Tables {
 struct Walk<'a> {
     slot: u32,
     start: u32,
-    limit: u32,
     query: &'a Query,
-    found: Option<Entry>,
+    best: &'a mut Entry,
 }
 
 /// Looks at one entry; returns 1 to end the walk.
@@ -82,11 +80,11 @@ unsafe extern "C" fn step(position: u32, walk: *mut c_void) -> i64 {
     let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
     let Some(entry) = ENTRIES.get_value(walk.slot, &(walk.start + position)) else { return 1 };
     // Lists ascend by order: nothing behind can win any more.
-    if entry.order >= walk.limit {
+    if entry.order >= walk.best.order {
         return 1;
     }
     if matches(entry, walk.query) {
-        walk.found = Some(*entry);
+        *walk.best = *entry;
         return 1;
     }
     0

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{Direction, Flow, flow_flags};
+use fw_common::abi::flow::{DYING, Direction, Flow, flow_flags};
 use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
@@ -52,12 +52,6 @@ pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {
     }
     match open_from_wire(ctx, job, found) {
         Ok(()) => conclude(job),
-        // Another processor was faster: the packet belongs to the flow that it made.
-        Err(DropReason::FlowRace) => match table::find(job).map(|flow| continue_from_wire(ctx, job, flow)) {
-            Some(Progress::Continues) => conclude(job),
-            Some(Progress::Drop(reason)) => Verdict::Drop(reason),
-            Some(Progress::Reopens) | None => Verdict::Drop(DropReason::FlowRace),
-        },
         Err(reason) => Verdict::Drop(reason),
     }
 }
@@ -77,11 +71,6 @@ pub(crate) fn judge_from_host(job: &mut Job) -> Verdict {
     }
     match open_from_host(job, found) {
         Ok(()) => Verdict::Pass,
-        Err(DropReason::FlowRace) => match table::find(job).map(|flow| continue_flow(job, flow)) {
-            Some(Ok(Progress::Continues)) => Verdict::Pass,
-            Some(Ok(Progress::Drop(reason)) | Err(reason)) => Verdict::Drop(reason),
-            Some(Ok(Progress::Reopens)) | None => Verdict::Drop(DropReason::FlowRace),
-        },
         Err(reason) => Verdict::Drop(reason),
     }
 }
@@ -113,14 +102,15 @@ fn continue_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> P
 }
 
 /// Takes the next hop from the flow, or looks it up.
-#[inline(never)]
+#[inline(always)]
 fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     let side = side_of(job, flow);
     let direction = direction_of(flow, side);
     // SAFETY: a live map value. Another processor may be storing a fresh next hop: at worst one frame goes to the old one.
     let cached = unsafe { &(*direction).egress };
     let (ifindex, slot) = (cached.ifindex, cached.slot);
-    let fresh = cached.fib_generation == job.fib_generation && job.now.wrapping_sub(cached.resolved_at) <= EGRESS_LIFETIME;
+    let fresh =
+        cached.fib_generation == job.fib_generation && job.now.wrapping_sub(cached.resolved_at) <= EGRESS_LIFETIME;
     if ifindex != 0 && fresh {
         job.egress = *cached;
         return Ok(());
@@ -163,12 +153,14 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropRea
     // SAFETY: as above.
     unsafe {
         let last_seen = (*pointer).last_seen;
-        // Written once a second at most, so that a busy flow's line stays shared between processors.
-        if last_seen != job.now && !atomic::compare_and_swap(&raw mut (*pointer).last_seen, last_seen, job.now) {
-            // Another processor has touched it for the same second, or is removing it.
-            if (*pointer).last_seen == fw_common::abi::flow::DYING {
-                return Err(DropReason::FlowRace);
-            }
+        // Written once a second at most, so that a busy flow's line stays shared between processors. If another one has
+        // changed the word, it has seen a packet in the same second, or it is removing the flow.
+        if last_seen == DYING
+            || (last_seen != job.now
+                && !atomic::compare_and_swap(&raw mut (*pointer).last_seen, last_seen, job.now)
+                && (*pointer).last_seen == DYING)
+        {
+            return Err(DropReason::FlowRace);
         }
         atomic::add(&raw mut (*direction).packets, 1);
         atomic::add(&raw mut (*direction).bytes, u64::from(job.packet.ip_len));
@@ -243,7 +235,7 @@ fn check_ingress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), D
 }
 
 /// Checks that a packet of the flow leaves into the zone that was judged, when the route leads elsewhere than before.
-#[inline(never)]
+#[inline(always)]
 fn check_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     let (_, expected) = zones_of(flow, side);
     let slot = u32::from(job.egress.slot);
@@ -312,8 +304,7 @@ pub(crate) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (*pointer).rule = job.decision.rule;
         (*pointer).rule_timeout = job.decision.idle_timeout;
         (*pointer).timeout = timeout_of(State::from_number((*pointer).state), job.decision.idle_timeout);
-        (*pointer).flags =
-            ((*pointer).flags & !flow_flags::LOG) | if job.decision.log { flow_flags::LOG } else { 0 };
+        (*pointer).flags = ((*pointer).flags & !flow_flags::LOG) | if job.decision.log { flow_flags::LOG } else { 0 };
         (*pointer).epoch = job.active.epoch;
     }
     Ok(())
@@ -425,7 +416,12 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     make(job, icmp);
     match stale {
         Some(flow) => reuse(job, flow)?,
-        None => table::insert(job)?,
+        None => match table::insert(job) {
+            // Another processor has opened the same flow for a packet of the same tuple. This packet is allowed as well;
+            // only the flow's counters miss it.
+            Err(DropReason::FlowRace) => return Ok(()),
+            inserted => inserted?,
+        },
     }
     count::opened(job);
     Ok(())

@@ -10,7 +10,6 @@ use fw_common::{DropReason, Verdict};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
-use crate::pipeline::MISSING;
 
 /// VERIFIER: the offset of the network header comes back from map memory, where its bounds are forgotten: 14, 18 or 22.
 /// Test: `prog_run::tagged_frames_are_forwarded`.
@@ -73,7 +72,7 @@ fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     if job.packet.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
-    let config = CONFIG.get(0).ok_or(MISSING)?;
+    let config = CONFIG.get(0).ok_or(DropReason::NotHandedOver)?;
     if config.handover_ifindex == 0 {
         return Err(DropReason::NotHandedOver);
     }

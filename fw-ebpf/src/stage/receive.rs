@@ -14,7 +14,6 @@ use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
 use crate::job::Job;
 use crate::maps::{CONFIG, INTERFACES};
 use crate::packet::Linear;
-use crate::pipeline::MISSING;
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,9 +127,11 @@ fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
     // SAFETY: the helper has no arguments.
     job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     job.now = (job.now_ns / 1_000_000_000) as u32;
-    // SAFETY: the agent replaces entries whole; a reader may see a mix of an old and a new entry of the same interface.
-    job.interface = *unsafe { INTERFACES.get(&ifindex) }.ok_or(DropReason::UnknownInterface)?;
-    CONFIG.get(0).ok_or(MISSING)
+    let interface = INTERFACES.get_ptr(&ifindex).ok_or(DropReason::UnknownInterface)?;
+    // SAFETY: a live map value, which the agent replaces whole, and this processor's scratch space. Volatile, so that the
+    // compiler makes no byte-wise `memmove` of it.
+    unsafe { (&raw mut job.interface).cast::<[u32; 9]>().write_volatile(interface.cast::<[u32; 9]>().read_volatile()) };
+    CONFIG.get(0).ok_or(DropReason::NoPolicy)
 }
 
 /// Reads, once per packet, which policy judges it.

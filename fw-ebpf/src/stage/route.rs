@@ -25,9 +25,7 @@ const AF_INET6: u8 = 10;
 pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
     prepare(job);
     // SAFETY: the arguments lie in this processor's scratch space, and their size is given.
-    let result = unsafe {
-        bpf_fib_lookup(ctx.as_ptr(), &raw mut job.fib, size_of::<FibLookup>() as i32, 0)
-    };
+    let result = unsafe { bpf_fib_lookup(ctx.as_ptr(), &raw mut job.fib, size_of::<FibLookup>() as i32, 0) };
     let unresolved = match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => false,
         BPF_FIB_LKUP_RET_NO_NEIGH => true,

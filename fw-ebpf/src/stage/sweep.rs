@@ -55,7 +55,7 @@ unsafe extern "C" fn batch_step(_step: u32, _context: *mut c_void) -> i64 {
 fn take_positions(ipv4: bool, steps: u64) -> Option<u64> {
     let hand: *mut ClockHand = CLOCK_HANDS.get_ptr_mut(if ipv4 { 0 } else { 1 })?;
     // SAFETY: an aligned word of a map value.
-    Some(unsafe { atomic::add(&raw mut (*hand).hand, steps) })
+    Some(unsafe { atomic::fetch_add(&raw mut (*hand).hand, steps) })
 }
 
 /// Removes the flow in one slot if it has been over for longer than the grace period.

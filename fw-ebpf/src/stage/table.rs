@@ -14,7 +14,6 @@ use fw_common::conntrack::{self, State};
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CLOCK_HANDS, CLOCK4, CLOCK6, CONFIG, EVENTS, FLOWS4, FLOWS6, FREE4, FREE6};
-use crate::pipeline::MISSING;
 use crate::stage::{count, sweep};
 
 /// `-EEXIST` of Linux.
@@ -51,7 +50,7 @@ pub(crate) fn claim(flow: NonNull<Flow>) -> bool {
 
 /// Stores `job.flow` under the packet's key.
 ///
-/// [`DropReason::FlowRace`]: another processor was faster, its flow is to be used.
+/// [`DropReason::FlowRace`]: another processor was faster, and its flow is there.
 #[inline(never)]
 pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
     let ipv4 = job.packet.is_ipv4();
@@ -72,7 +71,7 @@ pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
     } else {
         CLOCK6.set(clock_slot, ClockSlot6 { key: job.key6, used: 1 }, 0)
     };
-    marked.map_err(|_| MISSING)
+    marked.map_err(|_| DropReason::TableFull)
 }
 
 /// Removes the packet's flow, which the caller has claimed, and reports its end.
@@ -165,12 +164,12 @@ pub(crate) const fn end_reason(state: u8) -> EndReason {
 /// A slot of the clock for a new flow.
 #[inline(always)]
 fn take_clock_slot(ipv4: bool) -> Result<u32, DropReason> {
-    let capacity = u64::from(CONFIG.get(0).ok_or(MISSING)?.max_flows);
-    let hand: *mut ClockHand = CLOCK_HANDS.get_ptr_mut(if ipv4 { 0 } else { 1 }).ok_or(MISSING)?;
+    let capacity = u64::from(CONFIG.get(0).ok_or(DropReason::TableFull)?.max_flows);
+    let hand: *mut ClockHand = CLOCK_HANDS.get_ptr_mut(if ipv4 { 0 } else { 1 }).ok_or(DropReason::TableFull)?;
     // SAFETY: an aligned word of a map value. The counter stops a few steps behind the capacity at most.
     unsafe {
         if (*hand).fresh < capacity {
-            let fresh = atomic::add(&raw mut (*hand).fresh, 1);
+            let fresh = atomic::fetch_add(&raw mut (*hand).fresh, 1);
             if fresh < capacity {
                 return Ok(fresh as u32);
             }
@@ -202,4 +201,3 @@ pub(crate) fn clear_clock_slot(ipv4: bool, clock_slot: u32) {
 fn give_back_clock_slot(ipv4: bool, clock_slot: u32) {
     let _ = if ipv4 { FREE4.push(clock_slot, 0) } else { FREE6.push(clock_slot, 0) };
 }
-

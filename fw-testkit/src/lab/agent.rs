@@ -244,7 +244,8 @@ impl Agent {
     /// Runs `fw-agent detach`.
     pub fn detach(&self) -> Result<Finished, LabError> {
         let mut command = self.namespace.command(&self.programs.agent)?;
-        process::run(command.arg("detach").arg("--pin-dir").arg(&self.pins))
+        command.arg("detach").arg("--pin-dir").arg(&self.pins).arg("--runtime-dir").arg(self.directory.join("run"));
+        process::run(&mut command)
     }
 
     /// Runs `fwctl` against this agent.
@@ -260,6 +261,26 @@ impl Agent {
             what: format!("fwctl {}", arguments.join(" ")),
             answer: format!("{error} in {printed}"),
         })
+    }
+
+    /// How many live flows match these options of `fwctl flows`.
+    pub fn matching_flows(&self, options: &[&str]) -> Result<u64, LabError> {
+        let flows = self.fwctl_json(&[&["flows"], options].concat())?;
+        flows["matching"]
+            .as_u64()
+            .ok_or_else(|| LabError::Answer { what: "fwctl flows".to_owned(), answer: flows.to_string() })
+    }
+
+    /// Packets dropped so far for a reason, in the program's own counters.
+    pub fn dropped(&self, reason: &str) -> Result<u64, LabError> {
+        let drops = self.fwctl_json(&["drops"])?;
+        let packets = drops["drops"].as_array().into_iter().flatten().find(|row| row["reason"] == reason);
+        // A reason without packets may be left out; an answer without the list may not.
+        match (packets, drops["drops"].is_array()) {
+            (Some(row), _) => Ok(row["packets"].as_u64().unwrap_or(0)),
+            (None, true) => Ok(0),
+            (None, false) => Err(LabError::Answer { what: "fwctl drops".to_owned(), answer: drops.to_string() }),
+        }
     }
 
     /// Lets the agent outlive the guard.

@@ -65,7 +65,9 @@ pub(super) async fn converse(stream: TcpStream, peer: SocketAddr) -> io::Result<
             stream.write_all(head("200 OK", length).as_bytes()).await?;
             write_pattern(&mut stream, length, per_second).await
         }
-        ("GET", None) if request.path == "/" => respond(&mut stream, "200 OK", &format!("hello {}\n", peer.ip())).await,
+        ("GET", None) if request.path == "/" => {
+            respond(&mut stream, "200 OK", &format!("hello {}\n", peer.ip().to_canonical())).await
+        }
         ("GET", None) => respond(&mut stream, "404 Not Found", "no such page\n").await,
         _ => respond(&mut stream, "405 Method Not Allowed", "only GET\n").await,
     }

@@ -28,11 +28,7 @@ pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
 ///
 /// The maps come first: a program that runs finds its interface, and other interfaces may send to it only once it can
 /// transmit.
-pub(super) fn attach(
-    object: &mut Object,
-    pin_dir: &Path,
-    interface: &AttachedInterface,
-) -> Result<(), DataplaneError> {
+pub(super) fn attach(object: &mut Object, pin_dir: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     write_interface(object, interface)?;
     let links = links_dir(pin_dir);
     attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
@@ -45,7 +41,8 @@ fn write_interface(object: &mut Object, interface: &AttachedInterface) -> Result
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let entry = Interface {
         slot: interface.slot,
-        flags: flag(interface.hairpin, interface_flags::HAIRPIN) | flag(interface.management, interface_flags::MANAGEMENT),
+        flags: flag(interface.hairpin, interface_flags::HAIRPIN)
+            | flag(interface.management, interface_flags::MANAGEMENT),
         mac: interface.mac,
         mtu: interface.mtu,
         ipv4: interface.ipv4.map(|addr| addr.octets()).unwrap_or_default(),
@@ -114,9 +111,7 @@ fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface
         // No link, or one whose device is gone.
         None => {
             unpin(pin)?;
-            program
-                .attach_to_if_index(interface.ifindex, XdpMode::Driver)
-                .map_err(|error| refused(chain(&error)))?
+            program.attach_to_if_index(interface.ifindex, XdpMode::Driver).map_err(|error| refused(chain(&error)))?
         }
     };
     let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;

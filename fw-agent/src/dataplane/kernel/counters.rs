@@ -54,7 +54,11 @@ impl Summed for Happenings {
 }
 
 /// Sums one entry over the processors.
-fn sum<V: Summed>(object: &Object, name: &'static str, indexes: impl Iterator<Item = u32>) -> Result<Vec<V>, DataplaneError> {
+fn sum<V: Summed>(
+    object: &Object,
+    name: &'static str,
+    indexes: impl Iterator<Item = u32>,
+) -> Result<Vec<V>, DataplaneError> {
     let map = object.per_cpu::<V>(name)?;
     let summed = indexes.map(|index| {
         let mut total = V::default();

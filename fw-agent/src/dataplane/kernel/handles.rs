@@ -129,6 +129,8 @@ mod tests {
     fn too_many_rules_are_refused() {
         let names: Vec<String> = (0..MAX_RULES).map(|number| format!("rule-{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert!(matches!(plan(&[], &names), Err(DataplaneError::TooManyRules { limit, held: 0 }) if limit == MAX_RULES - 1));
+        assert!(
+            matches!(plan(&[], &names), Err(DataplaneError::TooManyRules { limit, held: 0 }) if limit == MAX_RULES - 1)
+        );
     }
 }

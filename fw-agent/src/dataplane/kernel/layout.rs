@@ -59,7 +59,8 @@ const INDEX: usize = size_of::<u32>();
 /// What is said of arrays.
 const CANNOT_FILL: &str = "cannot: every index exists";
 /// What is said of the inner maps of a policy.
-const MADE_TO_SIZE: &str = "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
+const MADE_TO_SIZE: &str =
+    "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
 
 use Capacity::{Fixed, Flows, PerPolicy};
 

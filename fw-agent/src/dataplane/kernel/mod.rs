@@ -24,7 +24,7 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
-pub use layout::{MAPS, MapDescription};
+pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 
 /// How the data plane is opened.

@@ -207,16 +207,23 @@ impl Object {
     }
 }
 
-/// An error with its causes in one line.
+/// An error with its causes in one line; of the verifier's log, which can have megabytes, only the end, where it says why.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = shorten(&error.to_string());
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
-        text.push_str(&cause.to_string());
+        text.push_str(&shorten(&cause.to_string()));
         source = cause.source();
     }
     text
+}
+
+/// The last part of a long text.
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 600;
+    let skipped = text.chars().count().saturating_sub(LONGEST);
+    if skipped == 0 { text.to_owned() } else { format!("[…] {}", text.chars().skip(skipped).collect::<String>()) }
 }
 
 /// What went wrong with a map.

@@ -28,8 +28,18 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     let handles = handles::assign(object, &ids)?;
     let tables = &policy.tables;
 
-    fill(object, "ZONES4", next.slot, trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?)?;
-    fill(object, "ZONES6", next.slot, trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?)?;
+    fill(
+        object,
+        "ZONES4",
+        next.slot,
+        trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?,
+    )?;
+    fill(
+        object,
+        "ZONES6",
+        next.slot,
+        trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?,
+    )?;
     for (name, table) in [("SOURCES4", &tables.sources4), ("DESTINATIONS4", &tables.destinations4)] {
         fill(object, name, next.slot, trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
     }
@@ -68,7 +78,8 @@ fn trie<K: Pod, V: Pod>(
     name: &'static str,
     entries: impl ExactSizeIterator<Item = (Key<K>, V)>,
 ) -> Result<LpmTrie<MapData, K, V>, DataplaneError> {
-    let mut map = LpmTrie::create(capacity(entries.len()), BPF_F_NO_PREALLOC).map_err(|error| map_error(name, &error))?;
+    let mut map =
+        LpmTrie::create(capacity(entries.len()), BPF_F_NO_PREALLOC).map_err(|error| map_error(name, &error))?;
     for (key, value) in entries {
         map.insert(&key, value, 0).map_err(|error| map_error(name, &error))?;
     }

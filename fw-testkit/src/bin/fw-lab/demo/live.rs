@@ -27,7 +27,7 @@ pub(super) fn spoofed_source(stage: &Stage, report: &mut Report) -> Result<()> {
     let arrivals = Capture::on(stage.lab.ns(Node::It), "eth0")?;
     let sender = Sender::on(stage.lab.ns(Node::Ot), "eth0")?;
     let (own_mac, firewall_mac) = (mac_of(OT.ipv4), mac_of(ENI_OT.ipv4));
-    let before = dropped(stage, "spoofed")?;
+    let before = stage.agent.dropped("spoofed")?;
     for sequence in 0..FORGERIES {
         let forgery = Packet::echo_request(PLC.ipv4, IT.ipv4, 666, sequence).macs(own_mac, firewall_mac);
         sender.send(&forgery.build())?;
@@ -37,7 +37,7 @@ pub(super) fn spoofed_source(stage: &Stage, report: &mut Report) -> Result<()> {
     let first = arrivals.wait_for("a ping", PATIENCE, |frame| {
         !frame.outgoing && (frame.is_between(claimed, to) || frame.is_between(honest, to))
     })?;
-    let counted = dropped(stage, "spoofed")? - before;
+    let counted = stage.agent.dropped("spoofed")? - before;
     let happened = match (first.is_between(honest, to), counted) {
         (true, counted) if counted == u64::from(FORGERIES) => Ok(format!("{counted} dropped as `spoofed`")),
         (true, counted) => Err(format!("{counted} of {FORGERIES} counted as `spoofed`")),
@@ -45,13 +45,6 @@ pub(super) fn spoofed_source(stage: &Stage, report: &mut Report) -> Result<()> {
     };
     report.check("a host in OT that claims the PLC's address gets nothing across", happened);
     Ok(())
-}
-
-fn dropped(stage: &Stage, reason: &str) -> Result<u64> {
-    let drops = stage.agent.fwctl_json(&["drops"])?;
-    let rows = drops["drops"].as_array().context("`fwctl drops` lists no drops")?;
-    let row = rows.iter().find(|row| row["reason"] == reason);
-    Ok(row.and_then(|row| row["packets"].as_u64()).unwrap_or(0))
 }
 
 /// A rule that opens what nothing else allows.
@@ -94,16 +87,21 @@ fn epoch(stage: &Stage) -> Result<u64> {
     status["policy"]["epoch"].as_u64().context("`fwctl status` shows no epoch")
 }
 
-/// Size of the transfer, and its rate: it lasts four seconds, in which the agent is killed and started again.
+/// Size of the transfer in bytes.
 const LENGTH: u64 = 200_000_000;
-const PER_SECOND: u64 = 50_000_000;
 
+/// The shortest time that the transfer takes.
+const SHORTEST_TRANSFER: Duration = Duration::from_secs(4);
+
+/// A transfer is slowed down so that it lasts longer than the agent takes to come back.
 pub(super) fn agent_killed(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let lasts = SHORTEST_TRANSFER.max(stage.start_took * 2);
+    let path = format!("/bytes/{LENGTH}?per_second={}", LENGTH / lasts.as_secs().max(1));
     let (lab, agent) = (&stage.lab, &mut stage.agent);
-    let path = format!("/bytes/{LENGTH}?per_second={PER_SECOND}");
     let (outcome, in_time) = thread::scope(|scope| -> Result<_> {
         let transfer = scope.spawn(|| client::http_get(lab.ns(Node::Ws), (IT.ipv4, 8080).into(), &path, PATIENCE));
-        let flowing = || agent.fwctl_json(&["flows"]).is_ok_and(|flows| flows.to_string().contains("8080"));
+        let of_transfer = ["--state", "established", "--port", "8080"];
+        let flowing = || agent.matching_flows(&of_transfer).is_ok_and(|flows| flows > 0);
         wait::until_true("the transfer is in the flow table", PATIENCE, flowing)?;
         agent.kill()?;
         report.check("the agent is killed with SIGKILL", Ok("gone".to_owned()));

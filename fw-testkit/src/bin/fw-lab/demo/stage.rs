@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fw_testkit::LabError;
@@ -19,6 +20,8 @@ pub(crate) struct Stage {
     pub(crate) agent: Agent,
     servers: Vec<Running>,
     pub(crate) policies: PathBuf,
+    /// How long the agent took to start.
+    pub(crate) start_took: Duration,
     pub(crate) lab: Lab,
 }
 
@@ -33,16 +36,21 @@ impl Stage {
         let copy = lab.directory().join("policies");
         copy_policies(policies, &copy)?;
         let config = AgentConfig::new(&copy);
+        let start = Instant::now();
         let agent = lab.agent(AgentOptions { programs, config });
-        let ready = agent.as_ref().map(|_| "ready".to_owned()).map_err(ToString::to_string);
+        let start_took = start.elapsed();
+        let ready = agent
+            .as_ref()
+            .map(|_| format!("ready after {:.1} s", start_took.as_secs_f64()))
+            .map_err(ToString::to_string);
         report.check(&format!("the agent runs the policies of {}", policies.display()), ready);
-        Ok(Self { agent: agent?, servers, policies: copy, lab })
+        Ok(Self { agent: agent?, servers, policies: copy, start_took, lab })
     }
 
     /// Prints the drops by reason and the top flows, as an operator sees them.
     pub(crate) fn show_counters(&self, report: &Report) -> Result<(), LabError> {
         report.show("Drops by reason (`fwctl drops`)", &self.agent.fwctl(&["drops"])?.success()?);
-        report.show("Top flows (`fwctl flows`)", &self.agent.fwctl(&["flows", "--top", "10"])?.success()?);
+        report.show("Top flows (`fwctl flows`)", &self.agent.fwctl(&["flows", "--limit", "10"])?.success()?);
         Ok(())
     }
 

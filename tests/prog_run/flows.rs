@@ -1,0 +1,251 @@
+//! Flows: who opens one, what passes because of it, and when it ends.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use aya::maps::{HashMap, Map, MapData};
+use fw_agent::dataplane::{Dataplane as _, FlowRecord};
+use fw_common::DropReason;
+use fw_common::abi::event::EndReason;
+use fw_common::abi::flow::{DYING, Flow, FlowKey4};
+use fw_common::conntrack::{State, Timeouts};
+use fw_testkit::packet::{Packet, Transport, tcp_flags};
+
+use crate::rig::{IT, OT, Outcome, POLICY, Rig, Setup};
+
+const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
+const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
+const OT_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x101, 0, 0, 0, 0x50);
+const IT_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x201, 0, 0, 0, 0x20);
+
+fn pairs() -> [(IpAddr, IpAddr); 2] {
+    [(OT_HOST.into(), IT_HOST.into()), (OT_HOST6.into(), IT_HOST6.into())]
+}
+
+fn flows(rig: &Rig) -> Vec<FlowRecord> {
+    let mut flows = Vec::new();
+    rig.dataplane
+        .visit_flows(&mut |flow| {
+            flows.push(flow);
+            true
+        })
+        .unwrap();
+    flows
+}
+
+fn state(rig: &Rig) -> State {
+    let flows = flows(rig);
+    assert_eq!(flows.len(), 1);
+    State::from_number(flows[0].flow.state)
+}
+
+/// Time-outs of this many seconds for everything.
+fn short_timeouts(rig: &Rig, seconds: u32) {
+    rig.dataplane.set_limits(&Timeouts { seconds: [seconds; 12] }, 1000).unwrap();
+}
+
+/// Waits until the coarse clock of the kernel has advanced by `seconds`.
+fn wait(seconds: i64) {
+    let now = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec;
+    let start = now();
+    while now() - start < seconds {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn only_the_reply_passes() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        assert_eq!(rig.send(IT, Packet::udp(it, 53, ot, 4000)).reason(), Some(DropReason::Policy), "before");
+        assert!(matches!(rig.send(OT, Packet::udp(ot, 4000, it, 53)), Outcome::Redirected(_)));
+        assert!(matches!(rig.send(IT, Packet::udp(it, 53, ot, 4000)), Outcome::Redirected(_)), "the reply");
+        assert_eq!(rig.send(IT, Packet::udp(it, 53, ot, 4001)).reason(), Some(DropReason::Policy), "another port");
+        assert_eq!(rig.send(IT, Packet::udp(it, 54, ot, 4000)).reason(), Some(DropReason::Policy), "another service");
+    }
+}
+
+#[test]
+fn counters_of_a_flow_count_each_direction() {
+    let Some(rig) = Rig::new() else { return };
+    for _ in 0..3 {
+        rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53).payload(&[0; 10]));
+    }
+    rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000).payload(&[0; 100]));
+    let flow = flows(&rig)[0].flow;
+    assert_eq!((flow.directions[0].packets, flow.directions[0].bytes), (3, 3 * 38));
+    assert_eq!((flow.directions[1].packets, flow.directions[1].bytes), (1, 128));
+    assert_eq!(State::from_number(flow.state), State::UdpReplied);
+    let web = rig.dataplane.rule_names().unwrap().into_iter().find(|(_, id)| id == "web").unwrap().0;
+    let rules = rig.dataplane.rules().unwrap();
+    let (_, counter) = rules.iter().find(|(handle, _)| *handle == web).unwrap();
+    assert_eq!((counter.packets, counter.bytes, counter.flows), (4, 3 * 38 + 128, 1));
+}
+
+#[test]
+fn tcp_goes_through_its_states() {
+    use tcp_flags::{ACK, FIN, SYN};
+    for family in 0..2 {
+        let Some(rig) = Rig::new() else { return };
+        let (ot, it) = pairs()[family];
+        let forth = |flags| rig.send(OT, Packet::tcp(ot, 4000, it, 80, flags)).reason();
+        let back = |flags| rig.send(IT, Packet::tcp(it, 80, ot, 4000, flags)).reason();
+        assert_eq!(forth(SYN), None);
+        assert_eq!(state(&rig), State::SynSent);
+        assert_eq!(back(SYN | ACK), None);
+        assert_eq!(state(&rig), State::SynReceived);
+        assert_eq!(forth(ACK), None);
+        assert_eq!(state(&rig), State::Established);
+        assert_eq!(back(FIN | ACK), None);
+        assert_eq!(state(&rig), State::FinWait);
+        assert_eq!(forth(ACK), None);
+        assert_eq!(state(&rig), State::FinWait, "one side may still send");
+        assert_eq!(forth(FIN | ACK), None);
+        assert_eq!(back(ACK), None);
+        assert_eq!(state(&rig), State::TimeWait);
+        // The tuple is used again, by the policy's leave.
+        assert_eq!(forth(SYN), None);
+        assert_eq!(state(&rig), State::SynSent);
+    }
+}
+
+#[test]
+fn a_reset_closes_and_the_responder_may_not_reopen() {
+    use tcp_flags::{ACK, RST, SYN};
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, SYN));
+    assert_eq!(rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, RST | ACK)).reason(), None);
+    assert_eq!(state(&rig), State::Closed);
+    let after = rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, ACK)).reason();
+    assert_eq!(after, Some(DropReason::TcpState));
+    let reopened = rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, SYN)).reason();
+    assert_eq!(reopened, Some(DropReason::Policy), "it to ot is not allowed");
+}
+
+#[test]
+fn each_side_pings_for_itself() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        let reply_type = if ot.is_ipv4() { 0 } else { 129 };
+        let reply = |src, dst| Packet::new(src, dst, Transport::Icmp { kind: reply_type, code: 0, rest: [0, 5, 0, 1] });
+        assert_eq!(rig.send(IT, reply(it, ot)).reason(), Some(DropReason::IcmpUnrelated));
+        assert_eq!(rig.send(OT, Packet::echo_request(ot, it, 5, 1)).reason(), None);
+        assert_eq!(rig.send(IT, reply(it, ot)).reason(), None);
+        // The same identifier from the other side is a request of its own, which nothing allows.
+        assert_eq!(rig.send(IT, Packet::echo_request(it, ot, 5, 1)).reason(), Some(DropReason::Policy));
+    }
+}
+
+#[test]
+fn icmp_errors_follow_their_flow() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        let ipv4 = ot.is_ipv4();
+        // From a router whose address is in no zone.
+        let router: IpAddr = if ipv4 { Ipv4Addr::new(172, 31, 0, 1).into() } else { "2001:db8::1".parse().unwrap() };
+        let kind = if ipv4 { 3 } else { 1 };
+        let quoted = Packet::udp(ot, 4000, it, 53).payload(&[1; 64]).build_ip();
+        let error = Packet::new(router, ot, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&quoted);
+        assert_eq!(rig.send(IT, error.clone()).reason(), Some(DropReason::IcmpUnrelated), "without a flow");
+        rig.send(OT, Packet::udp(ot, 4000, it, 53));
+        let before = flows(&rig);
+        let frame = rig.send(IT, error.clone()).frame();
+        assert_eq!(frame.src_addr, router);
+        assert_eq!(frame.ttl, 63);
+        assert!(frame.checksums_are_valid);
+        let after = flows(&rig);
+        assert_eq!(before.len(), after.len(), "no flow is opened");
+        assert_eq!(before[0].flow.directions[1].packets, after[0].flow.directions[1].packets);
+        assert_eq!(
+            rig.send(OT, error).reason(),
+            Some(DropReason::IcmpUnrelated),
+            "from where the flow's packets do not go"
+        );
+        let elsewhere: IpAddr =
+            if ipv4 { Ipv4Addr::new(10, 1, 1, 51).into() } else { "fd00:0:0:101::51".parse().unwrap() };
+        let misdirected =
+            Packet::new(router, elsewhere, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&quoted);
+        assert_eq!(rig.send(IT, misdirected).reason(), Some(DropReason::IcmpUnrelated), "to another than it quotes");
+    }
+}
+
+#[test]
+fn flows_age_without_the_agent() {
+    let Some(rig) = Rig::with(Setup { max_flows: 64, ..Setup::default() }) else { return };
+    short_timeouts(&rig, 1);
+    // Far more flows than the table holds; nobody sweeps but the program itself.
+    for round in 0..4u16 {
+        for port in 0..64 {
+            let outcome = rig.send(OT, Packet::udp(OT_HOST, 5000 + 100 * round + port, IT_HOST, 53));
+            assert_eq!(outcome.reason(), None, "round {round}, flow {port}");
+        }
+        // Time-out and grace period.
+        wait(5);
+    }
+    let happenings = rig.dataplane.happenings().unwrap();
+    assert_eq!(happenings.opened, 256);
+    assert_eq!(happenings.table_full, 0);
+}
+
+#[test]
+fn a_reply_after_the_time_out_is_not_let_in() {
+    let Some(rig) = Rig::new() else { return };
+    short_timeouts(&rig, 1);
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    wait(3);
+    assert_eq!(rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000)).reason(), Some(DropReason::Policy));
+    // The originator opens it anew.
+    assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53)).reason(), None);
+    assert_eq!(rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000)).reason(), None);
+}
+
+#[test]
+fn the_sweep_removes_the_dead_and_reports_them_once() {
+    let Some(rig) = Rig::new() else { return };
+    short_timeouts(&rig, 1);
+    for (ot, it) in pairs() {
+        rig.send(OT, Packet::udp(ot, 4000, it, 53).payload(&[0; 10]));
+    }
+    assert_eq!(rig.dataplane.sweep().unwrap(), 0, "they are alive");
+    wait(5);
+    assert_eq!(rig.dataplane.sweep().unwrap(), 2);
+    assert!(flows(&rig).is_empty());
+    let mut ended = Vec::new();
+    rig.dataplane.poll_ended(&mut |end| ended.push(*end)).unwrap();
+    assert_eq!(ended.len(), 2);
+    for end in &ended {
+        assert_eq!(EndReason::from_number(end.reason), Some(EndReason::Idle));
+        assert_eq!(end.flow.directions[0].packets, 1);
+        assert_eq!(end.flow.directions[0].bytes, if end.family == 4 { 38 } else { 58 });
+    }
+    rig.dataplane.poll_ended(&mut |_| panic!("reported twice")).unwrap();
+}
+
+#[test]
+fn a_flow_that_is_being_removed_is_left_alone() {
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    let data = MapData::from_pin(rig.pin_dir.join(format!("abi-{}/FLOWS4", fw_common::ABI_VERSION))).unwrap();
+    let mut table: HashMap<MapData, FlowKey4, Flow> = HashMap::try_from(Map::HashMap(data)).unwrap();
+    let (key, flow) = table.iter().next().unwrap().unwrap();
+    table.insert(key, Flow { last_seen: DYING, ..flow }, 0).unwrap();
+    let outcome = rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    assert_eq!(outcome.reason(), Some(DropReason::FlowRace));
+    assert_eq!(table.get(&key, 0).unwrap().last_seen, DYING, "nobody revives it");
+}
+
+#[test]
+fn a_policy_change_cuts_what_it_forbids_and_keeps_the_rest() {
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN));
+    rig.apply(&POLICY.replace("\"udp/53\", ", ""));
+    let reply = rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000));
+    assert_eq!(reply.reason(), Some(DropReason::PolicyChanged), "judged by the original tuple");
+    let syn_ack = tcp_flags::SYN | tcp_flags::ACK;
+    assert_eq!(rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, syn_ack)).reason(), None);
+    assert_eq!(flows(&rig).len(), 1, "the forbidden flow is gone");
+    let mut reasons = Vec::new();
+    rig.dataplane.poll_ended(&mut |end| reasons.push(EndReason::from_number(end.reason).unwrap())).unwrap();
+    assert_eq!(reasons, [EndReason::PolicyChange]);
+    assert_eq!(rig.dataplane.happenings().unwrap().rejudged, 2);
+}

@@ -1,0 +1,12 @@
+//! The ingress program on single packets: `BPF_PROG_TEST_RUN` with interfaces, routes and neighbours of a name space of the
+//! test's own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
+
+mod answers;
+mod flows;
+mod forwarding;
+mod maps;
+mod policies;
+mod reasons;
+mod rig;

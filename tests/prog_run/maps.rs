@@ -1,0 +1,50 @@
+//! The programs load, and their maps are what `docs/maps.md` says.
+
+use aya::maps::MapInfo;
+use fw_agent::dataplane::Dataplane as _;
+use fw_agent::dataplane::kernel::{Capacity, MAPS};
+
+use crate::rig::{Rig, Setup};
+
+#[test]
+fn the_programs_load() {
+    let Some(rig) = Rig::with(Setup { policy: None, ..Setup::default() }) else { return };
+    assert_eq!(rig.dataplane.adopted(), None);
+}
+
+#[test]
+fn the_maps_are_as_described() {
+    let Some(rig) = Rig::new() else { return };
+    let dir = rig.pin_dir.join(format!("abi-{}", fw_common::ABI_VERSION));
+    let mut pinned: Vec<String> =
+        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    pinned.sort();
+    let mut described: Vec<&str> = MAPS.iter().filter(|map| map.pinned).map(|map| map.name).collect();
+    described.sort_unstable();
+    assert_eq!(pinned, described);
+    for map in MAPS.iter().filter(|map| map.pinned) {
+        let info = MapInfo::from_pin(dir.join(map.name)).unwrap();
+        let entries = match map.capacity {
+            Capacity::Fixed(entries) => entries,
+            Capacity::Flows => 4096,
+            Capacity::PerPolicy => 2,
+        };
+        assert_eq!(info.max_entries(), entries, "{}", map.name);
+        if map.capacity != Capacity::PerPolicy {
+            assert_eq!(info.key_size() as usize, map.key_size, "{}", map.name);
+            assert_eq!(info.value_size() as usize, map.value_size, "{}", map.name);
+        }
+    }
+}
+
+#[test]
+fn a_second_opening_adopts_the_first() {
+    let Some(rig) = Rig::new() else { return };
+    let options = fw_agent::dataplane::kernel::KernelOptions { pin_dir: rig.pin_dir.clone(), max_flows: Some(9999) };
+    let second = rig.netns.within(|| fw_agent::dataplane::kernel::KernelDataplane::open(options).unwrap()).unwrap();
+    let adopted = second.adopted().unwrap();
+    assert_eq!(adopted.epoch, 1);
+    assert_eq!(adopted.digest, crate::rig::compile(crate::rig::POLICY).digest);
+    assert_eq!(second.max_flows(), 4096, "an adopted table keeps its size");
+    assert_eq!(second.rule_names().unwrap(), rig.dataplane.rule_names().unwrap());
+}

@@ -1,0 +1,187 @@
+//! Each reason to drop a packet, produced by a packet.
+
+use fw_agent::dataplane::Dataplane as _;
+use fw_common::DropReason;
+use fw_testkit::packet::{Packet, Transport, tcp_flags};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::rig::{IT, MACS, MANAGEMENT, NEIGHBOUR, OT, POLICY, Rig, Setup};
+
+const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
+const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
+
+fn v4(addr: &str) -> Ipv4Addr {
+    addr.parse().unwrap()
+}
+
+fn v6(addr: &str) -> Ipv6Addr {
+    addr.parse().unwrap()
+}
+
+/// DNS from an OT host, which the policy allows to IT.
+fn dns(dst_addr: impl Into<IpAddr>) -> Packet {
+    Packet::udp(OT_HOST, 4000, dst_addr, 53)
+}
+
+/// A frame of the OT host, to be spoiled.
+fn frame(packet: Packet) -> Vec<u8> {
+    packet.macs(NEIGHBOUR, MACS[OT]).build()
+}
+
+/// The frame with one byte changed.
+fn with(mut frame: Vec<u8>, position: usize, byte: u8) -> Vec<u8> {
+    frame[position] = byte;
+    frame
+}
+
+/// Sends what the usual rig drops for this reason; false if the reason needs a rig of its own.
+///
+/// The match has no wildcard, so that a new reason does not compile before it has a packet.
+fn produce(rig: &Rig, reason: DropReason) -> bool {
+    let outcome = match reason {
+        DropReason::UnknownInterface => rig.receive_at(1, &frame(dns(IT_HOST))),
+        DropReason::Truncated => rig.receive(OT, &frame(dns(IT_HOST).payload(&[0; 100]))[..80]),
+        DropReason::Ethertype => rig.receive(OT, &with(frame(dns(IT_HOST)), 13, 0x99)),
+        DropReason::NotOurMac => rig.receive(OT, &dns(IT_HOST).macs(NEIGHBOUR, [2, 9, 9, 9, 9, 9]).build()),
+        DropReason::VlanDepth => rig.send(OT, dns(IT_HOST).vlan(1).vlan(2).vlan(3)),
+        DropReason::Ipv4Header => rig.receive(OT, &with(frame(dns(IT_HOST)), 14, 0x44)),
+        DropReason::Ipv4Checksum => rig.send(OT, dns(IT_HOST).with_wrong_ipv4_checksum()),
+        // Loose source route by way of 10.2.1.20 (RFC 791).
+        DropReason::Ipv4Options => rig.send(OT, dns(IT_HOST).ipv4_options(&[131, 7, 4, 10, 2, 1, 20, 0])),
+        DropReason::Ipv6Header => {
+            rig.receive(OT, &with(frame(Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53)), 14, 0x40))
+        }
+        DropReason::Ipv6ExtensionChain => {
+            let mut packet = Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53);
+            for _ in 0..9 {
+                packet = packet.extension(60, &[0, 1, 4, 0, 0, 0, 0]);
+            }
+            rig.send(OT, packet)
+        }
+        DropReason::Ipv6RoutingHeader => {
+            rig.send(OT, Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53).extension(43, &[0; 7]))
+        }
+        DropReason::TcpHeader => {
+            rig.receive(OT, &with(frame(Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN)), 14 + 20 + 12, 0x40))
+        }
+        DropReason::TcpFlags => rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN | tcp_flags::FIN)),
+        DropReason::UdpHeader => rig.receive(OT, &with(frame(dns(IT_HOST)), 14 + 20 + 5, 7)),
+        DropReason::IcmpHeader => {
+            rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Other(1)).payload(&[8, 0, 0, 0]))
+        }
+        DropReason::Fragment => rig.send(OT, dns(IT_HOST).ipv4_fragment(7, 0x2000)),
+        DropReason::SourceMartian => rig.send(OT, Packet::udp(v4("127.0.0.1"), 1, IT_HOST, 53)),
+        DropReason::DestinationMartian => rig.send(OT, dns(v4("127.0.0.1"))),
+        DropReason::Land => rig.send(OT, Packet::udp(IT_HOST, 53, IT_HOST, 53)),
+        DropReason::Spoofed => rig.send(OT, Packet::udp(v4("192.168.10.10"), 1, IT_HOST, 53)),
+        DropReason::Multicast => rig.send(OT, dns(v4("239.1.2.3"))),
+        DropReason::Broadcast => rig.send(OT, dns(v4("10.2.1.255"))),
+        DropReason::LinkLocal => rig.send(OT, dns(v4("169.254.7.7"))),
+        DropReason::TcpNotSyn => rig.send(OT, Packet::tcp(OT_HOST, 4001, IT_HOST, 80, tcp_flags::ACK)),
+        DropReason::TcpState => {
+            rig.send(OT, Packet::tcp(OT_HOST, 4002, IT_HOST, 80, tcp_flags::SYN));
+            // The originator has nothing to acknowledge yet.
+            rig.send(OT, Packet::tcp(OT_HOST, 4002, IT_HOST, 80, tcp_flags::ACK))
+        }
+        DropReason::IcmpUnrelated => {
+            rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Icmp { kind: 0, code: 0, rest: [0, 9, 0, 1] }))
+        }
+        DropReason::Asymmetric => {
+            // Both interfaces have a zone for "the rest", so that the same address is in one zone here, in another there.
+            rig.apply(
+                &POLICY
+                    .replace("networks = [\"192.168.0.0/16\", \"fd00:0:0:a00::/56\"]", "")
+                    .replace("networks = [\"10.2.0.0/16\", \"fd00:0:0:200::/56\"]", ""),
+            );
+            rig.ip("route add 8.8.4.0/24 via 10.0.1.1");
+            assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 4003, v4("8.8.4.4"), 53)).reason(), None);
+            let outcome = rig.send(IT, Packet::udp(v4("8.8.4.4"), 53, OT_HOST, 4003));
+            rig.apply(POLICY);
+            outcome
+        }
+        DropReason::Policy => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 54)),
+        DropReason::Rejected => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 81)),
+        DropReason::PolicyChanged => {
+            rig.send(OT, Packet::udp(OT_HOST, 4005, IT_HOST, 53));
+            rig.apply(&POLICY.replace("\"udp/53\", ", ""));
+            let outcome = rig.send(OT, Packet::udp(OT_HOST, 4005, IT_HOST, 53));
+            rig.apply(POLICY);
+            outcome
+        }
+        DropReason::ManagementTransit => {
+            assert_eq!(
+                rig.send(MANAGEMENT, Packet::udp(v4("10.3.1.50"), 1, IT_HOST, 53)).reason(),
+                Some(DropReason::ManagementTransit)
+            );
+            rig.send(OT, dns(v4("10.3.1.50")))
+        }
+        DropReason::NoRoute => rig.send(OT, dns(v4("8.8.8.8"))),
+        DropReason::UnreachableRoute => rig.send(OT, dns(v4("10.2.99.1"))),
+        DropReason::EgressNotForwarding => rig.send(OT, dns(v4("10.2.3.4"))),
+        DropReason::DestinationZone => rig.send(OT, dns(v4("172.21.0.1"))),
+        DropReason::Hairpin => rig.send(OT, Packet::udp(v4("10.1.2.9"), 1, OT_HOST, 53)),
+        DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
+        DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
+        DropReason::TableFull | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {
+            return false;
+        }
+    };
+    assert_eq!(outcome.reason(), Some(reason), "{outcome:?}");
+    true
+}
+
+#[test]
+fn each_reason_is_produced_by_a_packet() {
+    let Some(rig) = Rig::new() else { return };
+    let elsewhere: Vec<&DropReason> = DropReason::ALL.iter().filter(|reason| !produce(&rig, **reason)).collect();
+    // Those have a test of their own below, or in `flows.rs`.
+    assert_eq!(
+        elsewhere,
+        [&DropReason::TableFull, &DropReason::FlowRace, &DropReason::NoPolicy, &DropReason::NotHandedOver]
+    );
+}
+
+#[test]
+fn without_a_policy_nothing_passes() {
+    let Some(rig) = Rig::with(Setup { policy: None, ..Setup::default() }) else { return };
+    assert_eq!(rig.send(OT, dns(IT_HOST)).reason(), Some(DropReason::NoPolicy));
+    let own: Ipv4Addr = v4("10.1.1.10");
+    assert_eq!(rig.send(OT, Packet::echo_request(OT_HOST, own, 1, 1)).reason(), Some(DropReason::NoPolicy));
+}
+
+#[test]
+fn without_a_way_to_the_kernel_unresolved_next_hops_are_counted() {
+    let Some(rig) = Rig::with(Setup { handover: false, ..Setup::default() }) else { return };
+    assert_eq!(rig.send(OT, dns(v4("10.2.1.77"))).reason(), Some(DropReason::NotHandedOver));
+}
+
+#[test]
+fn a_full_table_drops_new_flows_and_keeps_old_ones() {
+    let Some(rig) = Rig::with(Setup { max_flows: 64, ..Setup::default() }) else { return };
+    for port in 0..64 {
+        assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 5000 + port, IT_HOST, 53)).reason(), None, "flow {port}");
+    }
+    assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 6000, IT_HOST, 53)).reason(), Some(DropReason::TableFull));
+    for port in 0..64 {
+        assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 5000 + port, IT_HOST, 53)).reason(), None, "flow {port}");
+    }
+    assert_eq!(rig.dataplane.happenings().unwrap().table_full, 1);
+}
+
+#[test]
+fn denied_packets_are_aggregated_with_their_rule() {
+    let Some(rig) = Rig::new() else { return };
+    for _ in 0..3 {
+        rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 81));
+    }
+    let denied = rig.dataplane.take_denied().unwrap();
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    let (key, counted) = denied[0];
+    assert_eq!(counted.packets, 3);
+    assert_eq!(counted.bytes, 3 * 28);
+    assert_eq!(key.reason, DropReason::Rejected as u8);
+    let names = rig.dataplane.rule_names().unwrap();
+    let (_, rule) = names.iter().find(|(handle, _)| *handle == key.rule).unwrap();
+    assert_eq!(rule, "no-81");
+    assert!(rig.dataplane.take_denied().unwrap().is_empty(), "taken once");
+}

@@ -1,0 +1,359 @@
+//! A firewall for single packets: three forwarding interfaces, one for management, and a policy.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
+use fw_agent::dataplane::{AttachedInterface, Dataplane};
+use fw_common::DropReason;
+use fw_common::conntrack::Timeouts;
+use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, SourceFile};
+use fw_testkit::netns::NetNs;
+use fw_testkit::packet::{Decoded, Packet};
+
+/// Hardware addresses of the firewall's interfaces, by slot.
+pub(crate) const MACS: [[u8; 6]; 4] =
+    [[2, 0, 0, 0, 0, 0x10], [2, 0, 0, 0, 0, 0x11], [2, 0, 0, 0, 0, 0x12], [2, 0, 0, 0, 0, 0x13]];
+/// Hardware address of every neighbour.
+pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 1, 1];
+
+/// Slots of the interfaces.
+pub(crate) const EXPOSED: usize = 0;
+pub(crate) const OT: usize = 1;
+pub(crate) const IT: usize = 2;
+pub(crate) const MANAGEMENT: usize = 3;
+
+/// The policy of most tests.
+pub(crate) const POLICY: &str = r#"
+version = 1
+[defaults]
+action = "drop"
+[zones.onprem]
+networks = ["192.168.0.0/16", "fd00:0:0:a00::/56"]
+[zones.exposed]
+networks = ["10.0.0.0/16", "fd00::/56"]
+[zones.ot]
+networks = ["10.1.0.0/16", "fd00:0:0:100::/56"]
+[zones.it]
+networks = ["10.2.0.0/16", "fd00:0:0:200::/56"]
+[[rule]]
+id = "web"
+from = ["ot"]
+to = ["it", "onprem", "exposed", "ot"]
+services = ["tcp/80", "udp/53", "icmp/echo-request", "icmpv6/echo-request", "proto/47"]
+action = "allow"
+log = true
+[[rule]]
+id = "no-81"
+from = ["ot"]
+to = ["it"]
+services = ["tcp/81", "udp/81"]
+action = "reject"
+[[rule]]
+id = "ping-me"
+from = ["ot"]
+to = ["local"]
+services = ["icmp/echo-request", "icmpv6/echo-request"]
+action = "allow"
+[[zone_pair]]
+from = "it"
+to = "ot"
+action = "drop"
+"#;
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The host gets it.
+    Passed,
+    /// It was redirected to an interface or to the kernel.
+    Redirected(Vec<u8>),
+    /// It was turned into an answer.
+    Answered(DropReason, Vec<u8>),
+    /// It was dropped.
+    Dropped(DropReason),
+}
+
+impl Outcome {
+    /// The frame as it left.
+    #[track_caller]
+    pub(crate) fn frame(&self) -> Decoded {
+        match self {
+            Self::Redirected(frame) | Self::Answered(_, frame) => Decoded::from_ethernet(frame).unwrap(),
+            Self::Passed | Self::Dropped(_) => panic!("no frame left: {self:?}"),
+        }
+    }
+
+    /// The reason, if it was dropped in silence or with an answer.
+    pub(crate) const fn reason(&self) -> Option<DropReason> {
+        match self {
+            Self::Dropped(reason) | Self::Answered(reason, _) => Some(*reason),
+            Self::Passed | Self::Redirected(_) => None,
+        }
+    }
+}
+
+/// Kernel actions of `include/uapi/linux/bpf.h`.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// The firewall. Dropping it removes its name space and its pins.
+pub(crate) struct Rig {
+    pub(crate) dataplane: KernelDataplane,
+    pub(crate) ifindexes: [u32; 4],
+    pub(crate) pin_dir: PathBuf,
+    pub(crate) netns: NetNs,
+}
+
+/// How a rig differs from the usual one.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// The policy; none at all if `None`.
+    pub(crate) policy: Option<&'a str>,
+    /// Size of each flow table.
+    pub(crate) max_flows: u32,
+    /// Whether there is a pair of devices for packets without a next hop.
+    pub(crate) handover: bool,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { policy: Some(POLICY), max_flows: 4096, handover: true }
+    }
+}
+
+impl Rig {
+    /// The usual rig, or `None`, with a line that says so, if this process may not make one.
+    pub(crate) fn new() -> Option<Self> {
+        Self::with(Setup::default())
+    }
+
+    pub(crate) fn with(setup: Setup<'_>) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: program runs need root");
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ofwpr{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let network = Network::new(&name);
+        let netns = NetNs::open(&name).unwrap();
+        let pin_dir = PathBuf::from("/sys/fs/bpf").join(&name);
+        let (dataplane, ifindexes) = netns.within(|| open(&pin_dir, setup)).unwrap();
+        std::mem::forget(network);
+        let rig = Self { dataplane, ifindexes, pin_dir, netns };
+        if let Some(policy) = setup.policy {
+            rig.apply(policy);
+        }
+        Some(rig)
+    }
+
+    /// Loads a policy.
+    pub(crate) fn apply(&self, policy: &str) -> u32 {
+        self.dataplane.apply_policy(&compile(policy)).unwrap()
+    }
+
+    /// Lets a frame come in by an interface, and reads from the counters why it was dropped.
+    #[track_caller]
+    pub(crate) fn receive(&self, slot: usize, frame: &[u8]) -> Outcome {
+        self.receive_at(self.ifindexes[slot], frame)
+    }
+
+    #[track_caller]
+    pub(crate) fn receive_at(&self, ifindex: u32, frame: &[u8]) -> Outcome {
+        let before = self.drops();
+        let (action, after) = self.netns.within(|| self.dataplane.run(frame, ifindex).unwrap()).unwrap();
+        let counted = self.drops();
+        let dropped: Vec<DropReason> = (0..DropReason::COUNT)
+            .filter(|number| counted[*number] != before[*number])
+            .filter_map(|number| DropReason::from_number(u8::try_from(number).unwrap()))
+            .collect();
+        match (action, dropped.as_slice()) {
+            (XDP_PASS, []) => Outcome::Passed,
+            (XDP_REDIRECT, []) => Outcome::Redirected(after),
+            (XDP_TX, [reason]) => Outcome::Answered(*reason, after),
+            (XDP_DROP, [reason]) => Outcome::Dropped(*reason),
+            (action, reasons) => panic!("action {action} with {reasons:?} counted"),
+        }
+    }
+
+    /// Sends a packet to an interface of the firewall.
+    #[track_caller]
+    pub(crate) fn send(&self, slot: usize, packet: Packet) -> Outcome {
+        self.receive(slot, &packet.macs(NEIGHBOUR, MACS[slot]).build())
+    }
+
+    fn drops(&self) -> Vec<u64> {
+        self.dataplane.drops().unwrap().into_iter().map(|counter| counter.packets).collect()
+    }
+
+    /// Runs `ip` in the name space.
+    pub(crate) fn ip(&self, arguments: &str) {
+        ip(&format!("-n {} {arguments}", self.netns.name()));
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = detach_all(&self.pin_dir);
+        ip(&format!("netns delete {}", self.netns.name()));
+    }
+}
+
+/// Compiles a policy for the rig.
+pub(crate) fn compile(policy: &str) -> Compiled {
+    let source = SourceFile { name: "test.toml".to_owned(), text: policy.to_owned() };
+    let policy = fw_policy::load(&[source]).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let interface = |name: &str, zones: &[&str]| InterfaceBinding {
+        name: name.to_owned(),
+        zones: zones.iter().map(|zone| (*zone).to_owned()).collect(),
+    };
+    let binding = Binding {
+        interfaces: vec![
+            interface("exposed", &["onprem", "exposed"]),
+            interface("ot", &["ot"]),
+            interface("it", &["it"]),
+            interface("management", &[]),
+        ],
+        management: Some(ManagementBinding { slot: 3, allow: vec!["tcp/9477 from 10.3.0.0/16".to_owned()] }),
+        disabled_system_rules: Default::default(),
+    };
+    policy
+        .compile(&binding, time::OffsetDateTime::now_utc())
+        .unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+/// The interfaces, routes and neighbours. Dropping it deletes the name space: kept only until the rig is whole.
+struct Network {
+    name: String,
+}
+
+impl Network {
+    fn new(name: &str) -> Self {
+        ip(&format!("netns add {name}"));
+        let network = Self { name: name.to_owned() };
+        let netns = NetNs::open(name).unwrap();
+        network.run(LINKS);
+        // The far ends would send multicast listener reports, which count as drops.
+        for far in ["exposed", "ot", "it", "management", "other"] {
+            netns.set_sysctl(&format!("ipv6/conf/{far}-far/disable_ipv6"), "1").unwrap();
+        }
+        network.run(ADDRESSES);
+        for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")] {
+            netns.set_sysctl(key, value).unwrap();
+        }
+        network.run(ROUTES);
+        network
+    }
+
+    /// Runs `ip` for each line.
+    fn run(&self, commands: &str) {
+        for command in commands.lines().filter(|line| !line.is_empty()) {
+            ip(&format!("-n {} {command}", self.name));
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        ip(&format!("netns delete {}", self.name));
+    }
+}
+
+const LINKS: &str = "
+link set lo up
+link add exposed address 02:00:00:00:00:10 type veth peer name exposed-far
+link add ot address 02:00:00:00:00:11 type veth peer name ot-far
+link add it address 02:00:00:00:00:12 type veth peer name it-far
+link add management address 02:00:00:00:00:13 type veth peer name management-far
+link add other type veth peer name other-far
+link add ofw-out type veth peer name ofw-in
+";
+
+const ADDRESSES: &str = "
+link set exposed up
+link set ot up
+link set it mtu 1400 up
+link set management up
+link set other up
+link set exposed-far up
+link set ot-far up
+link set it-far up
+link set management-far up
+link set other-far up
+link set ofw-out up
+link set ofw-in up
+address add 10.0.1.10/24 dev exposed
+address add 10.1.1.10/24 dev ot
+address add 10.2.1.10/24 dev it
+address add 10.3.1.10/24 dev management
+address add 172.30.0.1/24 dev other
+address add fd00:0:0:1::10/64 dev exposed nodad
+address add fd00:0:0:101::10/64 dev ot nodad
+address add fd00:0:0:201::10/64 dev it nodad
+";
+
+const ROUTES: &str = "
+neighbour add 10.0.1.1 lladdr 02:00:00:00:01:01 dev exposed
+neighbour add 10.1.1.50 lladdr 02:00:00:00:01:01 dev ot
+neighbour add 10.2.1.20 lladdr 02:00:00:00:01:01 dev it
+neighbour add 10.3.1.50 lladdr 02:00:00:00:01:01 dev management
+neighbour add 172.30.0.9 lladdr 02:00:00:00:01:01 dev other
+neighbour add fd00:0:0:1::1 lladdr 02:00:00:00:01:01 dev exposed
+neighbour add fd00:0:0:101::50 lladdr 02:00:00:00:01:01 dev ot
+neighbour add fd00:0:0:201::20 lladdr 02:00:00:00:01:01 dev it
+route add 192.168.0.0/16 via 10.0.1.1
+route add fd00:0:0:a00::/56 via fd00:0:0:1::1
+route add blackhole 10.2.99.0/24
+route add blackhole fd00:0:0:299::/64
+route add 172.21.0.0/16 via 10.2.1.20
+route add 10.2.3.0/24 via 172.30.0.9
+";
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn open(pin_dir: &std::path::Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
+    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(setup.max_flows) };
+    let dataplane = KernelDataplane::open(options).unwrap();
+    let names = ["exposed", "ot", "it", "management"];
+    let ifindexes = names.map(index_of);
+    for (slot, name) in names.iter().enumerate() {
+        let third = u8::try_from(slot).unwrap();
+        let ipv6 = (slot != MANAGEMENT).then(|| format!("fd00:0:0:{third}01::10").parse().unwrap());
+        dataplane
+            .attach(&AttachedInterface {
+                slot: u32::try_from(slot).unwrap(),
+                ifindex: ifindexes[slot],
+                name: (*name).to_owned(),
+                mac: MACS[slot],
+                mtu: if slot == IT { 1400 } else { 1500 },
+                ipv4: Some(Ipv4Addr::new(10, third, 1, 10)),
+                ipv6,
+                hairpin: false,
+                management: slot == MANAGEMENT,
+            })
+            .unwrap();
+    }
+    let own: Vec<IpAddr> =
+        ["10.0.1.10", "10.1.1.10", "10.2.1.10", "10.3.1.10", "fd00:0:0:1::10", "fd00:0:0:101::10", "fd00:0:0:201::10"]
+            .map(|addr| addr.parse().unwrap())
+            .to_vec();
+    dataplane.set_local_addresses(&own, &[Ipv4Addr::new(10, 2, 1, 255)]).unwrap();
+    dataplane.set_limits(&Timeouts::default(), 1_000_000).unwrap();
+    if setup.handover {
+        dataplane.set_handover(index_of("ofw-out"), [2, 0, 0, 0, 9, 9]).unwrap();
+    }
+    (dataplane, ifindexes)
+}
+
+/// The kernel's index of an interface of this thread's name space.
+pub(crate) fn index_of(name: &str) -> u32 {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).unwrap();
+    rustix::net::netdevice::name_to_index(&socket, name).unwrap()
+}
