@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fw_policy::{Binding, Compiled, Diagnostic, Diagnostics, SourceFile, TestResult};
+use fw_policy::{Binding, Compiled, Diagnostic, Diagnostics, Options, SourceFile, TestResult};
 use time::OffsetDateTime;
 
 /// A policy that may be applied: it compiles and its own tests pass.
@@ -64,10 +64,16 @@ pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
     Ok(files)
 }
 
-/// Compiles the files for these interfaces and runs their tests.
-pub fn check(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Result<CheckedPolicy, PolicyError> {
+/// Compiles the files for these interfaces and runs their tests. `running`: the policy in force, whose zones keep their
+/// numbers, so that the records of its flows name them rightly.
+pub fn check(
+    files: &[SourceFile],
+    binding: &Binding,
+    now: OffsetDateTime,
+    running: Option<&Compiled>,
+) -> Result<CheckedPolicy, PolicyError> {
     let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
-    let compiled = policy.compile(binding, now).map_err(PolicyError::Invalid)?;
+    let compiled = policy.compile_with(binding, now, &options(running)).map_err(PolicyError::Invalid)?;
     let results = policy.run_tests(&compiled, now);
     let tests = results.len();
     let failed: Vec<_> = results.into_iter().filter(|result| !result.passed).collect();
@@ -78,10 +84,20 @@ pub fn check(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Re
 }
 
 /// Compiles files that are in force already for another time, without their tests.
-pub fn recompile(files: &[SourceFile], binding: &Binding, now: OffsetDateTime) -> Result<CheckedPolicy, PolicyError> {
+pub fn recompile(
+    files: &[SourceFile],
+    binding: &Binding,
+    now: OffsetDateTime,
+    running: Option<&Compiled>,
+) -> Result<CheckedPolicy, PolicyError> {
     let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
-    let compiled = policy.compile(binding, now).map_err(PolicyError::Invalid)?;
+    let compiled = policy.compile_with(binding, now, &options(running)).map_err(PolicyError::Invalid)?;
     Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
+}
+
+fn options(running: Option<&Compiled>) -> Options {
+    let previous_zones = running.map(|running| running.zones.clone()).unwrap_or_default();
+    Options { previous_zones, ..Options::default() }
 }
 
 /// What tells whether a file was changed.

@@ -35,10 +35,7 @@ pub enum Step {
 #[must_use]
 pub const fn step(state: State, side: Side, flags: u8, seen_fin: [bool; 2]) -> Step {
     if flags & RST != 0 {
-        return match state {
-            State::Closed => Step::Invalid,
-            _ => Step::To(State::Closed),
-        };
+        return if matches!(state, State::Closed) { Step::Invalid } else { Step::To(State::Closed) };
     }
     match flags & (SYN | ACK | FIN) {
         SYN => syn(state, side),
@@ -77,7 +74,13 @@ const fn fin(state: State, seen_fin: [bool; 2]) -> Step {
         State::SynReceived | State::Established | State::FinWait => Step::To(State::FinWait),
         // A retransmission after the last acknowledgement was lost.
         State::TimeWait if seen_fin[0] && seen_fin[1] => Step::To(State::TimeWait),
-        _ => Step::Invalid,
+        State::SynSent
+        | State::TimeWait
+        | State::Closed
+        | State::UdpNew
+        | State::UdpReplied
+        | State::Icmp
+        | State::Other => Step::Invalid,
     }
 }
 

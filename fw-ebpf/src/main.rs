@@ -21,19 +21,19 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Every frame that arrives on an interface of the firewall.
 #[xdp]
-pub fn fw_ingress(ctx: XdpContext) -> u32 {
+fn fw_ingress(ctx: XdpContext) -> u32 {
     pipeline::ingress(&ctx)
 }
 
 /// Every frame that the host's own stack sends on such an interface.
 #[classifier]
-pub fn fw_egress(ctx: TcContext) -> i32 {
+fn fw_egress(ctx: TcContext) -> i32 {
     pipeline::egress(&ctx)
 }
 
 /// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.
 #[xdp]
-pub fn fw_sweep(_ctx: XdpContext) -> u32 {
+fn fw_sweep(_ctx: XdpContext) -> u32 {
     stage::sweep::sweep_batch();
     XDP_PASS
 }
@@ -41,13 +41,13 @@ pub fn fw_sweep(_ctx: XdpContext) -> u32 {
 /// Never attached: the agent runs it on a packet that holds the word for [`fw_common::abi::config::Config::active`]. A store
 /// of the whole word switches policies; the kernel's update of a map entry promises no such thing.
 #[xdp]
-pub fn fw_activate(ctx: XdpContext) -> u32 {
+fn fw_activate(ctx: XdpContext) -> u32 {
     pipeline::activate(&ctx)
 }
 
 /// Never attached by the agent: the least that a forwarder can do, for the benchmarks.
 #[xdp]
-pub fn redirect_only(ctx: XdpContext) -> u32 {
+fn redirect_only(ctx: XdpContext) -> u32 {
     bench::redirect_only(&ctx)
 }
 

@@ -2,16 +2,16 @@
 //! advertisements, DHCP, instance metadata, and the management station.
 
 use std::io::ErrorKind;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use fw_testkit::capture::Sender;
 use fw_testkit::client;
-use fw_testkit::lab::{ENI_MANAGEMENT, ENI_OT, METADATA, Node, OT};
+use fw_testkit::lab::{ENI_MANAGEMENT, ENI_OT, METADATA, Node, OT, link_local_of, mac_of};
+use fw_testkit::packet::{Packet, Transport};
 use fw_testkit::wait;
 
 use crate::firewall::{Firewall, NEVER, SOON, both};
-
-/// The VPC routers announce themselves every four seconds; the first announcement may have been sent just before.
-const ANNOUNCEMENT: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_host_resolves_the_firewall_and_the_firewall_a_host() {
@@ -37,15 +37,22 @@ fn a_host_resolves_the_firewall_and_the_firewall_a_host() {
     }
 }
 
+/// A router solicitation (RFC 4861, 4.1), as the kernel sends it when an interface comes up.
+fn solicitation() -> Vec<u8> {
+    let mac = mac_of(ENI_OT.ipv4);
+    let (own, all_routers): (Ipv6Addr, Ipv6Addr) = (link_local_of(mac), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
+    let solicitation = Transport::Icmp { kind: 133, code: 0, rest: [0; 4] };
+    Packet::new(own, all_routers, solicitation).ttl(255).macs(mac, [0x33, 0x33, 0, 0, 0, 2]).build()
+}
+
 #[test]
-fn router_advertisements_arrive() {
+fn a_router_is_solicited_and_its_advertisement_arrives() {
     let Some(firewall) = Firewall::up() else { return };
     let lab = &firewall.lab;
-    lab.run(Node::Fw, &["ip", "-6", "route", "del", "default", "dev", "ens7", "proto", "ra"])
-        .unwrap()
-        .success()
-        .unwrap();
-    wait::until_true("the router's route comes back", ANNOUNCEMENT, || {
+    let line = ["ip", "-6", "route", "del", "default", "dev", "ens7", "proto", "ra"];
+    lab.run(Node::Fw, &line).unwrap().success().unwrap();
+    Sender::on(lab.ns(Node::Fw), "ens7").unwrap().send(&solicitation()).unwrap();
+    wait::until_true("the router's route comes back", SOON, || {
         let routes = lab.run(Node::Fw, &["ip", "-6", "route", "show", "default", "dev", "ens7"]).unwrap().stdout;
         routes.contains("proto ra")
     })

@@ -98,7 +98,6 @@ impl Outcome {
 /// Kernel actions of `include/uapi/linux/bpf.h`.
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 
 /// The firewall. Dropping it removes its name space and its pins.
@@ -174,7 +173,7 @@ impl Rig {
         match (action, dropped.as_slice()) {
             (XDP_PASS, []) => Outcome::Passed,
             (XDP_REDIRECT, []) => Outcome::Redirected(after),
-            (XDP_TX, [reason]) => Outcome::Answered(*reason, after),
+            (XDP_REDIRECT, [reason]) => Outcome::Answered(*reason, after),
             (XDP_DROP, [reason]) => Outcome::Dropped(*reason),
             (action, reasons) => panic!("action {action} with {reasons:?} counted"),
         }

@@ -52,9 +52,8 @@ fn path(name: &str) -> String {
     format!("docs/{name}.md")
 }
 
-/// Uses the release build, which `cargo xtask test` has made before.
 fn generate(workspace: &Workspace, name: &str) -> Result<String> {
     let mut command = workspace.cargo("run");
-    command.args(["--quiet", "--release", "--package", "fw-agent", "--example", "reference_docs", "--", name]);
+    command.args(["--quiet", "--package", "fw-agent", "--example", "reference_docs", "--", name]);
     process::output(&mut command)
 }

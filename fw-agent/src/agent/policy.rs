@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_policy::{Binding, SourceFile};
+use fw_policy::{Binding, Compiled, SourceFile};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
@@ -29,10 +29,10 @@ pub(super) struct Attempt {
 }
 
 /// Reads the policy directory and checks it.
-pub(super) async fn attempt(config: &AgentConfig) -> Result<Attempt, RunError> {
+pub(super) async fn attempt(config: &AgentConfig, running: Option<Arc<Compiled>>) -> Result<Attempt, RunError> {
     match read_whole(config).await? {
         Ok(files) => {
-            let result = check(files.clone(), config.binding()).await?;
+            let result = check(files.clone(), config.binding(), running).await?;
             Ok(Attempt { files: Some(files), result })
         }
         Err(error) => Ok(Attempt { files: None, result: Err(error) }),
@@ -51,9 +51,14 @@ async fn read_whole(config: &AgentConfig) -> Result<Result<Vec<SourceFile>, Poli
     }
 }
 
-async fn check(files: Vec<SourceFile>, binding: Binding) -> Result<Result<CheckedPolicy, PolicyError>, RunError> {
+async fn check(
+    files: Vec<SourceFile>,
+    binding: Binding,
+    running: Option<Arc<Compiled>>,
+) -> Result<Result<CheckedPolicy, PolicyError>, RunError> {
     let now = OffsetDateTime::now_utc();
-    let checked = tokio::task::spawn_blocking(move || policy_set::check(&files, &binding, now)).await;
+    let checked =
+        tokio::task::spawn_blocking(move || policy_set::check(&files, &binding, now, running.as_deref())).await;
     checked.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
@@ -120,7 +125,9 @@ impl Supervisor {
         self.facts.policy.next_change = None;
         let Some(files) = self.applied.clone() else { return };
         let binding = self.config.binding();
-        let compiled = tokio::task::spawn_blocking(move || policy_set::recompile(&files, &binding, now)).await;
+        let running = self.facts.policy.compiled.clone();
+        let compiled =
+            tokio::task::spawn_blocking(move || policy_set::recompile(&files, &binding, now, running.as_deref())).await;
         let problem = self.facts.policy.problem.clone();
         let result = match compiled {
             Ok(Ok(checked)) => apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await,
@@ -138,7 +145,7 @@ impl Supervisor {
 
     /// Reads, checks and applies the policy; what fails leaves the running one in place.
     pub(super) async fn reload_policy(&mut self, reason: &str) {
-        let result = match attempt(&self.config).await {
+        let result = match attempt(&self.config, self.facts.policy.compiled.clone()).await {
             Ok(Attempt { files, result }) => self.take_over(files, result, reason).await,
             Err(error) => Err(error),
         };
@@ -182,7 +189,7 @@ mod tests {
     fn checked(extra: &str) -> CheckedPolicy {
         let files = [SourceFile { name: "a.toml".to_owned(), text: format!("{POLICY}{extra}") }];
         let binding = AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
-        policy_set::check(&files, &binding, OffsetDateTime::UNIX_EPOCH).unwrap()
+        policy_set::check(&files, &binding, OffsetDateTime::UNIX_EPOCH, None).unwrap()
     }
 
     fn fake() -> (Arc<FakeDataplane>, Arc<dyn Dataplane>) {

@@ -39,7 +39,7 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
-    let Attempt { files, result } = policy::attempt(&config).await?;
+    let Attempt { files, result } = policy::attempt(&config, None).await?;
     let checked = go_on_only_with_a_policy(result, options.has_pins())?;
     forward_chain::load().await?;
     let events = Events::subscribe()?;

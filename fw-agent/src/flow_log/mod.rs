@@ -1,5 +1,5 @@
 //! The flow log: one JSON object a line for each flow that has ended and each denied flow ([`record`]), written by a thread
-//! of its own ([`writer`]) to a file of bounded size ([`file`]).
+//! of its own ([`writer`]) to a file of bounded size ([`mod@file`]).
 
 pub mod file;
 pub mod record;

@@ -4,7 +4,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_TX};
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
@@ -14,7 +14,7 @@ use fw_common::wire::parse::{Frame as _, tcp_flag};
 use fw_common::wire::protocol;
 
 use crate::job::Job;
-use crate::maps::{ANSWER_BUDGET, CONFIG};
+use crate::maps::{ANSWER_BUDGET, CONFIG, EGRESS};
 use crate::packet::{Linear, frame_len, move_end, move_start};
 use crate::stage::count;
 
@@ -37,7 +37,9 @@ pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32
     job.answer = answer;
     if send(ctx, job) {
         count::happening(|happenings| happenings.answers += 1);
-        return XDP_TX;
+        // Not XDP_TX, which does the same on a network card, but on a veth pair leaves the frame in the peer's ring until
+        // something else wakes the peer up, unless that has an XDP program, too (veth_xdp_flush in drivers/net/veth.c).
+        return EGRESS.redirect(job.ingress_ifindex, 0).unwrap_or(XDP_DROP);
     }
     XDP_DROP
 }

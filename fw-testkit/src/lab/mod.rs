@@ -11,6 +11,7 @@ mod network;
 mod node;
 mod owner;
 mod pair;
+mod receiver;
 mod removal;
 mod topology;
 

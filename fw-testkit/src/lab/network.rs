@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::node::{ENI_EXPOSED, ENI_IT, ENI_OT, ENIS, Eni, METADATA, Node, mac_of, mac_text};
+use super::receiver::PassProgram;
 use super::{Forwarding, Lab, namespace_name, topology};
 use crate::error::While;
 use crate::netns::NetNs;
@@ -37,6 +38,11 @@ pub(super) fn configure(lab: &Lab, forwarding: Forwarding) -> Result<(), LabErro
             set_offloads(lab.ns(end.node), end.interface)?;
         }
     }
+    let pass = PassProgram::load(&lab.name)?;
+    for eni in ENIS {
+        let far_end = topology::eni_link(eni).1;
+        pass.attach(lab.ns(far_end.node), far_end.interface)?;
+    }
     if forwarding == Forwarding::Kernel {
         set_sysctls(lab.ns(Node::Fw), KERNEL_FORWARDING)?;
         ip_batch(Some(lab.ns(Node::Fw)), &topology::kernel_routing_lines())?;
@@ -46,10 +52,11 @@ pub(super) fn configure(lab: &Lab, forwarding: Forwarding) -> Result<(), LabErro
 
 /// Runs lines of `ip` in one process.
 pub(super) fn ip_batch(namespace: Option<&NetNs>, lines: &[String]) -> Result<(), LabError> {
-    let mut command = Command::new("ip");
-    if let Some(namespace) = namespace {
-        command.args(["-netns", namespace.name()]);
-    }
+    // `ip -netns` would hide `/sys/fs/bpf`.
+    let mut command = match namespace {
+        Some(namespace) => namespace.command("ip")?,
+        None => Command::new("ip"),
+    };
     // Without `-force` the batch ends at the first line that fails, and the message names it.
     process::feed(command.args(["-batch", "-"]), &(lines.join("\n") + "\n"))?.success()?;
     Ok(())

@@ -172,7 +172,7 @@ pub fn mac_text(mac: [u8; 6]) -> String {
 
 /// The link-local address that a hardware address leads to (RFC 4291, appendix A).
 #[must_use]
-pub(super) fn link_local_of(mac: [u8; 6]) -> Ipv6Addr {
+pub fn link_local_of(mac: [u8; 6]) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac;
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

@@ -17,7 +17,7 @@ const MEMORY_SHARE: u64 = 16;
 /// A sixteenth of the machine's memory, between 64 Ki and 2 Mi flows of each family.
 pub(super) fn default_max_flows() -> u32 {
     let info = rustix::system::sysinfo();
-    let memory = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit));
+    let memory = info.totalram.saturating_mul(u64::from(info.mem_unit));
     let flows = (memory / MEMORY_SHARE / (2 * FLOW_MEMORY)).clamp(1 << 16, 1 << 21);
     u32::try_from(flows).unwrap_or(1 << 16)
 }

@@ -35,11 +35,12 @@ impl Object {
         }
         let mut ebpf = loader.load(BYTES).map_err(|error| DataplaneError::Load(chain(&error)))?;
         for (_, program) in ebpf.programs_mut() {
-            let loaded = match program {
-                aya::programs::Program::Xdp(program) => program.load(),
-                aya::programs::Program::SchedClassifier(program) => program.load(),
-                #[expect(clippy::wildcard_enum_match_arm, reason = "the object has programs of these two types only")]
-                _ => continue,
+            let loaded = if let aya::programs::Program::Xdp(program) = program {
+                program.load()
+            } else if let aya::programs::Program::SchedClassifier(program) = program {
+                program.load()
+            } else {
+                Ok(())
             };
             loaded.map_err(|error| DataplaneError::Load(chain(&error)))?;
         }
@@ -129,10 +130,8 @@ impl Object {
 
     /// Flows that each table can hold, as the kernel says.
     pub(super) fn max_flows(&self) -> Result<u32, DataplaneError> {
-        let data = match self.map("FLOWS4")? {
-            Map::HashMap(data) => data,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is as wrong as the next")]
-            _ => return Err(DataplaneError::Map { map: "FLOWS4", reason: "is not a hash".to_owned() }),
+        let Map::HashMap(data) = self.map("FLOWS4")? else {
+            return Err(DataplaneError::Map { map: "FLOWS4", reason: "is not a hash".to_owned() });
         };
         Ok(data.info().map_err(|error| map_error("FLOWS4", &error))?.max_entries())
     }
