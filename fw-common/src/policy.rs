@@ -46,7 +46,7 @@ pub trait PolicyTables {
     fn destination_class(&self, addr: &Address) -> AddressClass;
     /// The entries of a pair of classes.
     fn pair(&self, key: PairKey) -> Option<EntryList>;
-    /// Replaces `best` by the first entry of the list that [`matches`], if its order is below that of `best`.
+    /// Replaces `best` by the first entry of the list that [`matches()`], if its order is below that of `best`.
     ///
     /// VERIFIER: not an `Option`, whose empty case has bytes that were never written; the compiler copies those, and the
     /// verifier refuses to read them. Test: `prog_run::the_programs_load`.

@@ -6,6 +6,10 @@
     internal_features,
     reason = "atomic read-modify-write operations: the BPF targets have no `core::sync::atomic` ones"
 )]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values are lent to the helpers: moving them would copy them to the stack, which has 512 bytes"
+)]
 
 mod atomic;
 mod bench;

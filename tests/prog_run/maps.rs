@@ -48,3 +48,13 @@ fn a_second_opening_adopts_the_first() {
     assert_eq!(second.max_flows(), 4096, "an adopted table keeps its size");
     assert_eq!(second.rule_names().unwrap(), rig.dataplane.rule_names().unwrap());
 }
+
+#[test]
+fn the_programs_stay_far_from_the_limit_of_the_verifier() {
+    let Some(rig) = Rig::with(Setup { policy: None, ..Setup::default() }) else { return };
+    for (program, instructions) in rig.dataplane.verified_instructions() {
+        println!("{program}: {instructions:?}");
+        // The limit is a million (BPF_COMPLEXITY_LIMIT_INSNS); other kernels and compilers need room.
+        assert!(instructions.is_none_or(|count| count < 400_000), "{program}: {instructions:?}");
+    }
+}

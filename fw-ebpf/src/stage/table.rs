@@ -64,7 +64,7 @@ pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
     };
     if let Err(error) = inserted {
         give_back_clock_slot(ipv4, clock_slot);
-        return Err(if error as i32 == EEXIST { DropReason::FlowRace } else { DropReason::TableFull });
+        return Err(if error == EEXIST { DropReason::FlowRace } else { DropReason::TableFull });
     }
     let marked = if ipv4 {
         CLOCK4.set(clock_slot, ClockSlot4 { key: job.key4, used: 1 }, 0)

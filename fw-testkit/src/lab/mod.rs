@@ -23,7 +23,7 @@ pub use agent::{Agent, AgentOptions, Programs};
 pub use agent_config::AgentConfig;
 pub use node::{
     ENI_EXPOSED, ENI_IT, ENI_MANAGEMENT, ENI_OT, ENIS, EXPOSED, Eni, Host, IT, IT2, MANAGEMENT, METADATA, Node, OT,
-    OT2, PLC, WS, mac_of, mac_text,
+    OT2, PLC, WS, link_local_of, mac_of, mac_text,
 };
 pub use owner::{leftover, names};
 pub use pair::{CLIENT_ADDRESS, LEFT, PairLab, PairNode, RIGHT, SERVER_ADDRESS};

@@ -50,10 +50,11 @@ fn clippy(workspace: &Workspace) -> Command {
 }
 
 /// Lints the eBPF program as if it were built for the host, because clippy needs a compiled `core`. The program uses
-/// nightly features; they would rebuild every dependency if they were unlocked in the common target directory.
+/// nightly features; they would rebuild every dependency if they were unlocked in the common target directory. Its profile
+/// aborts on panic, without which a program without `std` cannot be built for the host.
 fn clippy_ebpf(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo("clippy");
-    command.args(["--package", "fw-ebpf", "--", "-D", "warnings"]);
+    command.args(["--profile", "ebpf", "--package", "fw-ebpf", "--", "-D", "warnings"]);
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.ebpf_target());
     command
 }

@@ -78,6 +78,11 @@ impl KernelDataplane {
         self.object().run_ingress(packet, ifindex)
     }
 
+    /// How many instructions the verifier looked at for each program, of the million that it accepts.
+    pub fn verified_instructions(&self) -> Vec<(String, Option<u32>)> {
+        self.object().verified_instructions()
+    }
+
     /// The object, whatever happened to a thread that held it: its state is in the kernel.
     fn object(&self) -> MutexGuard<'_, Object> {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)

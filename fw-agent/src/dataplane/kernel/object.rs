@@ -107,6 +107,17 @@ impl Object {
         self.run("fw_activate", &packet, None, 1).map(drop)
     }
 
+    /// How many instructions the verifier looked at for each program; none where the kernel does not say.
+    pub(super) fn verified_instructions(&self) -> Vec<(String, Option<u32>)> {
+        let counts = self.ebpf.programs().map(|(name, program)| {
+            let count = program.info().ok().and_then(|info| info.verified_instruction_count());
+            (name.to_owned(), count)
+        });
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort();
+        counts
+    }
+
     /// The configuration entry.
     pub(super) fn config(&self) -> Result<Config, DataplaneError> {
         self.array::<Config>("CONFIG")?.get(&0, 0).map_err(|error| map_error("CONFIG", &error))

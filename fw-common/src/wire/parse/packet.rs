@@ -1,0 +1,161 @@
+//! What a parsed frame is.
+
+use crate::wire::{Address, protocol};
+
+/// Bits of [`Packet::tcp_flags`] (RFC 9293, section 3.1).
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgement number is valid.
+    pub const ACK: u8 = 0x10;
+    /// Urgent.
+    pub const URG: u8 = 0x20;
+}
+
+/// What the packet is to the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// TCP.
+    Tcp = 0,
+    /// UDP.
+    Udp = 1,
+    /// An ICMP or ICMPv6 message that asks for a reply.
+    IcmpQuery = 2,
+    /// The reply to such a message.
+    IcmpReply = 3,
+    /// An ICMP or ICMPv6 error that quotes the packet it is about.
+    IcmpError = 4,
+    /// ICMPv6 neighbour discovery (RFC 4861): never forwarded.
+    NeighbourDiscovery = 5,
+    /// IGMP or MLD: never forwarded.
+    MulticastListener = 6,
+    /// Any other protocol.
+    Other = 7,
+}
+
+/// Where the link layer ends and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// EtherType behind the tags.
+    pub ethertype: u16,
+    /// Offset of the network header in bytes.
+    pub l3_offset: usize,
+    /// Destination hardware address.
+    pub dst_mac: [u8; 6],
+}
+
+/// A parsed packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub src_addr: Address,
+    /// Destination address.
+    pub dst_addr: Address,
+    /// What it is to the flow table.
+    pub kind: Kind,
+    /// Protocol number of the transport header.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags, see [`tcp_flag`]; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// ICMP type, or 0.
+    pub icmp_type: u8,
+    /// ICMP code, or 0.
+    pub icmp_code: u8,
+    /// IPv4: the packet may not be fragmented. IPv6: always true.
+    pub dont_fragment: bool,
+    /// Source port; for ICMP queries the identifier and the type of the request stand in their place.
+    pub src_port: u16,
+    /// Destination port; for ICMP queries the identifier and the type of the request stand in their place.
+    pub dst_port: u16,
+    /// Offset of the network header in the frame, in bytes.
+    pub l3_offset: u16,
+    /// Offset of the transport header in the frame, in bytes.
+    pub l4_offset: u16,
+    /// Length of the IP packet, in bytes.
+    pub ip_len: u16,
+}
+
+impl Packet {
+    /// Nothing, to be overwritten by [`network`].
+    pub const EMPTY: Self = Self {
+        src_addr: Address::v4([0; 4]),
+        dst_addr: Address::v4([0; 4]),
+        kind: Kind::Other,
+        protocol: 0,
+        ttl: 0,
+        tcp_flags: 0,
+        icmp_type: 0,
+        icmp_code: 0,
+        dont_fragment: false,
+        src_port: 0,
+        dst_port: 0,
+        l3_offset: 0,
+        l4_offset: 0,
+        ip_len: 0,
+    };
+
+    /// Whether this is an IPv4 packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.src_addr.is_ipv4()
+    }
+
+    /// The ports as the policy sees them: for ICMP, 0 and `type << 8 | code`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn policy_ports(&self) -> (u16, u16) {
+        match self.kind {
+            Kind::Tcp | Kind::Udp => (self.src_port, self.dst_port),
+            Kind::IcmpQuery
+            | Kind::IcmpReply
+            | Kind::IcmpError
+            | Kind::NeighbourDiscovery
+            | Kind::MulticastListener => {
+                if self.protocol == protocol::IGMP {
+                    (0, 0)
+                } else {
+                    (0, ((self.icmp_type as u16) << 8) | self.icmp_code as u16)
+                }
+            }
+            Kind::Other => (self.src_port, self.dst_port),
+        }
+    }
+
+    /// The "ports" of an ICMP query: the identifier on the asking side and the type of the request on the other, so that
+    /// each side's requests are flows of their own and a reply finds the flow of its request.
+    #[inline(always)]
+    pub(super) const fn query_ports(kind: Kind, request_type: u8, identifier: u16) -> (u16, u16) {
+        match kind {
+            Kind::IcmpReply => (request_type as u16, identifier),
+            Kind::IcmpQuery
+            | Kind::Tcp
+            | Kind::Udp
+            | Kind::IcmpError
+            | Kind::NeighbourDiscovery
+            | Kind::MulticastListener
+            | Kind::Other => (identifier, request_type as u16),
+        }
+    }
+}
+
+/// How much of the packet must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// A packet that was received: all of it.
+    Whole,
+    /// A packet that the host sends: its headers. The rest may lie elsewhere, and its checksums may be left to the device.
+    Headers,
+    /// A packet that an ICMP error quotes: its headers and eight bytes behind them (RFC 792).
+    Quoted,
+}

@@ -1,0 +1,128 @@
+//! Transport headers: TCP, UDP, ICMP and ICMPv6.
+
+use super::{Extent, Frame, Kind, Packet, tcp_flag};
+use crate::DropReason;
+use crate::wire::protocol;
+
+/// Reads the transport header at `offset`, behind which the packet has `len` bytes with the header.
+#[inline(always)]
+pub(super) fn read(
+    frame: &impl Frame,
+    offset: usize,
+    len: usize,
+    extent: Extent,
+    packet: &mut Packet,
+) -> Result<(), DropReason> {
+    match packet.protocol {
+        protocol::TCP => tcp(frame, offset, len, extent, packet),
+        protocol::UDP => udp(frame, offset, len, extent, packet),
+        protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv4_kind),
+        protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv6_kind),
+        protocol::IGMP => {
+            packet.kind = Kind::MulticastListener;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a TCP header (RFC 9293).
+#[inline(always)]
+fn tcp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &mut Packet) -> Result<(), DropReason> {
+    packet.kind = Kind::Tcp;
+    let [s0, s1, d0, d1]: [u8; 4] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
+    packet.src_port = u16::from_be_bytes([s0, s1]);
+    packet.dst_port = u16::from_be_bytes([d0, d1]);
+    if extent == Extent::Quoted {
+        return Ok(());
+    }
+    let [data_offset, flags]: [u8; 2] = frame.bytes(offset + 12).ok_or(DropReason::TcpHeader)?;
+    let header_len = usize::from(data_offset >> 4) * 4;
+    if header_len < 20 || header_len > len {
+        return Err(DropReason::TcpHeader);
+    }
+    packet.tcp_flags = flags & 0x3f;
+    if !tcp_flags_are_sane(packet.tcp_flags) {
+        return Err(DropReason::TcpFlags);
+    }
+    Ok(())
+}
+
+/// Whether a stack that follows RFC 9293 can have sent these flags.
+#[inline(always)]
+pub(super) const fn tcp_flags_are_sane(flags: u8) -> bool {
+    use tcp_flag::{ACK, FIN, RST, SYN};
+    match flags & (SYN | FIN | RST | ACK) {
+        // Null and FIN without ACK are scans; SYN with FIN or RST, and RST with FIN, contradict themselves.
+        0 | FIN => false,
+        // `x if` would read worse: every remaining combination of two opposites.
+        combination => {
+            combination & (SYN | FIN) != SYN | FIN
+                && combination & (SYN | RST) != SYN | RST
+                && combination & (FIN | RST) != FIN | RST
+        }
+    }
+}
+
+/// Reads a UDP header (RFC 768).
+#[inline(always)]
+fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &mut Packet) -> Result<(), DropReason> {
+    packet.kind = Kind::Udp;
+    let header: [u8; 8] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
+    packet.src_port = u16::from_be_bytes([header[0], header[1]]);
+    packet.dst_port = u16::from_be_bytes([header[2], header[3]]);
+    let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if extent == Extent::Whole && (udp_len < 8 || udp_len > len) {
+        return Err(DropReason::UdpHeader);
+    }
+    Ok(())
+}
+
+/// Reads an ICMP or ICMPv6 header.
+#[inline(always)]
+fn icmp(
+    frame: &impl Frame,
+    offset: usize,
+    len: usize,
+    packet: &mut Packet,
+    kind_of: fn(u8) -> (Kind, u8),
+) -> Result<(), DropReason> {
+    let [message_type, code, _, _, i0, i1, _, _]: [u8; 8] = frame.bytes(offset).ok_or(DropReason::IcmpHeader)?;
+    if len < 8 {
+        return Err(DropReason::IcmpHeader);
+    }
+    packet.icmp_type = message_type;
+    packet.icmp_code = code;
+    let (kind, request_type) = kind_of(message_type);
+    packet.kind = kind;
+    if kind == Kind::IcmpQuery || kind == Kind::IcmpReply {
+        (packet.src_port, packet.dst_port) = Packet::query_ports(kind, request_type, u16::from_be_bytes([i0, i1]));
+    }
+    Ok(())
+}
+
+/// What an ICMP type is (RFC 792, 950, 1256), and the type of the request it belongs to.
+#[inline(always)]
+pub(super) fn icmpv4_kind(message_type: u8) -> (Kind, u8) {
+    match message_type {
+        8 | 13 | 15 | 17 => (Kind::IcmpQuery, message_type),
+        0 => (Kind::IcmpReply, 8),
+        14 | 16 | 18 => (Kind::IcmpReply, message_type - 1),
+        3 | 4 | 5 | 11 | 12 => (Kind::IcmpError, 0),
+        _ => (Kind::Other, 0),
+    }
+}
+
+/// What an ICMPv6 type is (RFC 4443, 4861, 2710, 3810), and the type of the request it belongs to.
+#[inline(always)]
+pub(super) fn icmpv6_kind(message_type: u8) -> (Kind, u8) {
+    match message_type {
+        128 => (Kind::IcmpQuery, 128),
+        129 => (Kind::IcmpReply, 128),
+        // RFC 4443, section 2.1: types below 128 are errors.
+        1..=127 => (Kind::IcmpError, 0),
+        133..=137 => (Kind::NeighbourDiscovery, 0),
+        130..=132 | 143 => (Kind::MulticastListener, 0),
+        _ => (Kind::Other, 0),
+    }
+}

@@ -1,0 +1,160 @@
+//! A packet that belongs to no living flow: may it open one?
+
+use core::ptr::NonNull;
+
+use aya_ebpf::programs::XdpContext;
+use fw_common::DropReason;
+use fw_common::abi::flow::{Direction, Flow, flow_flags};
+use fw_common::abi::interface::{interface_flags, local_kind};
+use fw_common::abi::policy::{Action, zone};
+use fw_common::anomaly::is_link_local;
+use fw_common::conntrack::{self, Opening, State};
+
+use super::rejudge::ask;
+use super::side::timeout_of;
+use crate::job::Job;
+use crate::stage::zone::{local_kind_of, zone_of};
+use crate::stage::{count, route, table};
+
+/// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
+#[inline(never)]
+pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
+    let from_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
+    job.query.from_zone = from_zone;
+    if local_kind_of(&job.packet.src_addr) != 0 {
+        return Err(DropReason::SourceMartian);
+    }
+    if from_zone == zone::NONE {
+        return Err(DropReason::Spoofed);
+    }
+    match local_kind_of(&job.packet.dst_addr) {
+        local_kind::OWN => job.for_host = true,
+        local_kind::BROADCAST => return Err(DropReason::Broadcast),
+        _ => {}
+    }
+    let state = match conntrack::opening(&job.packet, job.for_host) {
+        Opening::Flow(state) => state,
+        Opening::Refused(reason) => return Err(reason),
+    };
+    job.flow.state = state as u8;
+    if job.for_host {
+        job.query.to_zone = zone::LOCAL;
+    } else {
+        route_new(ctx, job)?;
+    }
+    open(job, stale)
+}
+
+/// Finds the egress and its zone for the first packet of a flow.
+#[inline(never)]
+fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
+    if job.interface.flags & interface_flags::MANAGEMENT != 0 {
+        return Err(DropReason::ManagementTransit);
+    }
+    if job.query.from_zone == zone::LINK || is_link_local(&job.packet.dst_addr) {
+        return Err(DropReason::LinkLocal);
+    }
+    route::resolve(ctx, job)?;
+    let to_zone = zone_of(job.active.slot, u32::from(job.egress.slot), &job.packet.dst_addr);
+    job.query.to_zone = to_zone;
+    if to_zone == zone::LINK {
+        return Err(DropReason::LinkLocal);
+    }
+    if to_zone == zone::NONE {
+        return Err(DropReason::DestinationZone);
+    }
+    if job.egress.ifindex == job.ingress_ifindex && job.interface.flags & interface_flags::HAIRPIN == 0 {
+        return Err(DropReason::Hairpin);
+    }
+    Ok(())
+}
+
+/// A packet of the host that belongs to no living flow.
+#[inline(never)]
+pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
+    let to_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.dst_addr);
+    job.query.from_zone = zone::LOCAL;
+    job.query.to_zone = to_zone;
+    if to_zone == zone::NONE {
+        return Err(DropReason::DestinationZone);
+    }
+    // The host's own stack judges its connections: those from before the program are picked up.
+    match conntrack::opening(&job.packet, true) {
+        Opening::Flow(state) => job.flow.state = state as u8,
+        Opening::Refused(reason) => return Err(reason),
+    }
+    open(job, stale)
+}
+
+/// Asks the policy, and opens the flow if it allows: both zones are in `job.query`, the state in `job.flow`.
+///
+/// VERIFIER: handed over in memory, so that this is verified once and not for each state and zone. Test:
+/// `prog_run::the_programs_load`.
+#[inline(never)]
+fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
+    let icmp = [job.packet.icmp_type, job.packet.icmp_code];
+    ask(job, true, icmp);
+    match job.decision.action {
+        Action::Allow => {}
+        Action::Drop => return Err(DropReason::Policy),
+        Action::Reject => return Err(DropReason::Rejected),
+    }
+    make(job, icmp);
+    match stale {
+        Some(flow) => reuse(job, flow)?,
+        None => match table::insert(job) {
+            // Another processor has opened the same flow for a packet of the same tuple. This packet is allowed as well;
+            // only the flow's counters miss it.
+            Err(DropReason::FlowRace) => return Ok(()),
+            inserted => inserted?,
+        },
+    }
+    count::opened(job);
+    Ok(())
+}
+
+/// Makes the flow that the packet opens, in the job.
+#[inline(always)]
+fn make(job: &mut Job, icmp: [u8; 2]) {
+    let timeout = timeout_of(State::from_number(job.flow.state), job.decision.idle_timeout);
+    let origin = if job.sender_is_high { flow_flags::ORIGIN_IS_HIGH } else { 0 };
+    let log = if job.decision.log { flow_flags::LOG } else { 0 };
+    let flow = &mut job.flow;
+    flow.last_seen = job.now;
+    flow.timeout = timeout;
+    flow.epoch = job.active.epoch;
+    flow.rule = job.decision.rule;
+    flow.rule_timeout = job.decision.idle_timeout;
+    flow.flags = origin | log;
+    flow.from_zone = job.query.from_zone;
+    flow.to_zone = job.query.to_zone;
+    flow.icmp = icmp;
+    flow.opened_at = job.now_ns;
+    let [forth, back] = &mut flow.directions;
+    forth.packets = 1;
+    forth.bytes = u64::from(job.packet.ip_len);
+    forth.egress = job.egress;
+    forth.ingress_ifindex = job.ingress_ifindex;
+    forth.tcp_flags = job.packet.tcp_flags;
+    if job.for_host || job.unresolved {
+        forth.egress.ifindex = 0;
+    }
+    *back = Direction::default();
+}
+
+/// Opens a flow in the place of a dead one with the same key.
+#[inline(never)]
+fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    if !table::claim(flow) {
+        return Err(DropReason::FlowRace);
+    }
+    let pointer = flow.as_ptr();
+    // SAFETY: a map value that this processor has claimed: the sweep leaves it alone until `last_seen` is set again, which
+    // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
+    unsafe {
+        job.flow.clock_slot = (*pointer).clock_slot;
+        table::report_end_of(job, flow, table::end_reason((*pointer).state));
+        table::copy_flow(&raw const job.flow, pointer);
+    }
+    Ok(())
+}
