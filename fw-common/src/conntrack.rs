@@ -113,7 +113,8 @@ impl Default for Timeouts {
 /// Slack between the moment a flow is treated as over and the moment it may be removed, in seconds.
 ///
 /// A processor that found the flow alive holds a pointer to it for microseconds; the slack makes sure that nobody does when
-/// the element goes back to the kernel's free list.
+/// the element goes back to the kernel's free list. One that found it over may hold a pointer still, but can only claim the
+/// flow by swapping the very word that it judged.
 pub const REMOVAL_GRACE: u32 = 2;
 
 /// Whether a flow is still alive at `now` (seconds since boot, as `last_seen`).
@@ -171,14 +172,21 @@ pub const fn step(state: State, side: Side, packet: &Packet, seen_fin: [bool; 2]
             Side::Originator => Step::To(state),
             Side::Responder => Step::To(State::UdpReplied),
         },
-        Kind::IcmpQuery
-        | Kind::IcmpReply
-        | Kind::IcmpError
-        | Kind::NeighbourDiscovery
-        | Kind::MulticastListener
-        | Kind::Other => Step::To(state),
+        // A request of the other side can have the same key, if its identifier is the number of a request's type.
+        Kind::IcmpQuery => match side {
+            Side::Originator => Step::To(state),
+            Side::Responder => Step::Invalid,
+        },
+        Kind::IcmpReply => match side {
+            Side::Originator => Step::Invalid,
+            Side::Responder => Step::To(state),
+        },
+        Kind::IcmpError | Kind::NeighbourDiscovery | Kind::MulticastListener | Kind::Other => Step::To(state),
     }
 }
+
+/// Slots of each flow table that one run of the sweep program looks at.
+pub const SWEEP_BATCH: u32 = 512;
 
 /// The canonical key of an IPv4 packet, and whether its sender is the higher end.
 #[inline(always)]

@@ -42,7 +42,7 @@ drop_reasons! {
     Ipv4Options = 7, "ipv4_options", "The IPv4 header has options that steer or record the route, or that are malformed.";
     Ipv6Header = 8, "ipv6_header", "The IPv6 header's version or payload length is impossible.";
     Ipv6ExtensionChain = 9, "ipv6_extension_chain", "The chain of IPv6 extension headers is longer than eight headers or 2,048 bytes, or malformed.";
-    Ipv6RoutingHeader = 10, "ipv6_routing_header", "The packet has a routing header of type 0, which RFC 5095 forbids.";
+    Ipv6RoutingHeader = 10, "ipv6_routing_header", "The packet has a routing header of type 0, which RFC 5095 forbids, or one that leads on to other destinations.";
     TcpHeader = 11, "tcp_header", "The TCP header's data offset is impossible.";
     TcpFlags = 12, "tcp_flags", "The TCP flags are a combination that no stack sends (null, SYN with FIN or RST, FIN without ACK).";
     UdpHeader = 13, "udp_header", "The UDP length is impossible.";
@@ -59,7 +59,7 @@ drop_reasons! {
     // The flow.
     TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
     TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";
-    IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow.";
+    IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow, or is one that a firewall must not pass on (redirect, source quench).";
     Asymmetric = 26, "asymmetric", "A packet of a flow came in by another zone than the flow's.";
     TableFull = 27, "table_full", "The flow table is full of live flows.";
     FlowRace = 28, "flow_race", "Another processor changed the flow at the same moment; the sender's retransmission will pass.";

@@ -49,6 +49,8 @@ pub(crate) struct Job {
     pub key4: FlowKey4,
     /// The key of an IPv6 flow.
     pub key6: FlowKey6,
+    /// [`Flow::last_seen`] of the flow that was found, as it was when it was judged alive or over.
+    pub judged: u32,
     /// A flow that is being made.
     pub flow: Flow,
     /// Who sent the packet, once its flow is found.
@@ -79,6 +81,8 @@ impl Job {
         // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
         // the two programs has an entry of its own. Every bit pattern that a stage leaves is one that it wrote.
         let job = unsafe { &mut *job };
+        job.interface.slot = u32::MAX;
+        job.packet.ip_len = 0;
         job.parsed = false;
         job.for_host = false;
         job.unresolved = false;

@@ -8,7 +8,7 @@ use fw_common::Verdict;
 use fw_common::wire::parse::{Frame as _, Kind};
 
 use crate::job::{Job, Program};
-use crate::maps::{CONFIG, EGRESS};
+use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::receive::Received;
 use crate::stage::{answer, count, flow, forward, receive, related};
@@ -28,9 +28,7 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
     count::received(ctx, job, verdict);
     match job.forget(verdict) {
         Verdict::Pass => xdp_action::XDP_PASS,
-        Verdict::Forward | Verdict::HandOver => {
-            EGRESS.redirect(job.egress.ifindex, 0).unwrap_or(xdp_action::XDP_ABORTED)
-        }
+        Verdict::Forward | Verdict::HandOver => xdp_action::XDP_REDIRECT,
         Verdict::Drop(reason) => answer::answer(ctx, job, reason),
     }
 }
@@ -57,7 +55,10 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
         Received::Drop(reason) => Verdict::Drop(reason),
     };
     match job.forget(verdict) {
-        Verdict::Pass | Verdict::Forward => TC_ACT_OK,
+        Verdict::Pass | Verdict::Forward => {
+            count::passed_from_host(job);
+            TC_ACT_OK
+        }
         Verdict::HandOver => TC_ACT_SHOT,
         Verdict::Drop(reason) => {
             count::dropped_from_host(job, reason);

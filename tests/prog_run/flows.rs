@@ -10,7 +10,7 @@ use fw_common::abi::flow::{DYING, Flow, FlowKey4};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{IT, OT, Outcome, POLICY, Rig, Setup};
+use crate::rig::{EXPOSED, IT, OT, Outcome, POLICY, Rig, Setup};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -132,6 +132,11 @@ fn each_side_pings_for_itself() {
         assert_eq!(rig.send(IT, reply(it, ot)).reason(), None);
         // The same identifier from the other side is a request of its own, which nothing allows.
         assert_eq!(rig.send(IT, Packet::echo_request(it, ot, 5, 1)).reason(), Some(DropReason::Policy));
+        // With this identifier both sides' requests have one key: the other side's is no reply.
+        let request_type = if ot.is_ipv4() { 8 } else { 128 };
+        assert_eq!(rig.send(OT, Packet::echo_request(ot, it, request_type, 1)).reason(), None);
+        let request = rig.send(IT, Packet::echo_request(it, ot, request_type, 1));
+        assert_eq!(request.reason(), Some(DropReason::IcmpUnrelated));
     }
 }
 
@@ -165,6 +170,47 @@ fn icmp_errors_follow_their_flow() {
         let misdirected =
             Packet::new(router, elsewhere, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&quoted);
         assert_eq!(rig.send(IT, misdirected).reason(), Some(DropReason::IcmpUnrelated), "to another than it quotes");
+    }
+}
+
+#[test]
+fn redirects_are_not_passed_on() {
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    let quoted = Packet::udp(OT_HOST, 4000, IT_HOST, 53).build_ip();
+    for kind in [4, 5] {
+        let message = Transport::Icmp { kind, code: 0, rest: [10, 1, 1, 66] };
+        let outcome = rig.send(IT, Packet::new(Ipv4Addr::new(10, 1, 1, 1), OT_HOST, message).payload(&quoted));
+        assert_eq!(outcome.reason(), Some(DropReason::IcmpUnrelated), "type {kind}");
+    }
+}
+
+#[test]
+fn a_third_party_cannot_report_an_error() {
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    // About the responder's packets, before it has sent any, from an interface that is no party to the flow.
+    let quoted = Packet::udp(IT_HOST, 53, OT_HOST, 4000).build_ip();
+    let error = Packet::new(Ipv4Addr::new(192, 168, 1, 1), IT_HOST, Transport::Icmp { kind: 3, code: 3, rest: [0; 4] });
+    assert_eq!(rig.send(EXPOSED, error.payload(&quoted)).reason(), Some(DropReason::IcmpUnrelated));
+}
+
+#[test]
+fn no_reply_leaves_into_another_zone() {
+    let Some(rig) = Rig::new() else { return };
+    let client = Ipv4Addr::new(10, 1, 7, 7);
+    rig.ip("neighbour add 10.1.1.1 lladdr 02:00:00:00:01:01 dev ot");
+    rig.ip("route add 10.1.7.0/24 via 10.1.1.1");
+    // Everything that is in no other zone belongs to the exposed interface.
+    rig.apply(&POLICY.replace("networks = [\"192.168.0.0/16\", \"fd00:0:0:a00::/56\"]", ""));
+    assert!(matches!(rig.send(OT, Packet::udp(client, 4000, IT_HOST, 53)), Outcome::Redirected(_)));
+    assert!(matches!(rig.send(IT, Packet::udp(IT_HOST, 53, client, 4000)), Outcome::Redirected(_)));
+    // The way back to the client moves to an interface behind which the client is in no zone of the flow.
+    rig.ip("route replace 10.1.7.0/24 via 10.0.1.1");
+    rig.dataplane.invalidate_next_hops().unwrap();
+    for reply in 0..3 {
+        let outcome = rig.send(IT, Packet::udp(IT_HOST, 53, client, 4000));
+        assert_eq!(outcome.reason(), Some(DropReason::DestinationZone), "reply {reply}");
     }
 }
 
@@ -243,7 +289,11 @@ fn a_policy_change_cuts_what_it_forbids_and_keeps_the_rest() {
     assert_eq!(reply.reason(), Some(DropReason::PolicyChanged), "judged by the original tuple");
     let syn_ack = tcp_flags::SYN | tcp_flags::ACK;
     assert_eq!(rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, syn_ack)).reason(), None);
-    assert_eq!(flows(&rig).len(), 1, "the forbidden flow is gone");
+    let alive = flows(&rig).into_iter().filter(|record| record.flow.timeout != 0).count();
+    assert_eq!(alive, 1, "the forbidden flow is over");
+    wait(4);
+    rig.dataplane.sweep().unwrap();
+    assert_eq!(flows(&rig).len(), 1, "and gone");
     let mut reasons = Vec::new();
     rig.dataplane.poll_ended(&mut |end| reasons.push(EndReason::from_number(end.reason).unwrap())).unwrap();
     assert_eq!(reasons, [EndReason::PolicyChange]);

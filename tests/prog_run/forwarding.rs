@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::Dataplane as _;
+use fw_common::DropReason;
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
 use crate::rig::{EXPOSED, IT, MACS, MANAGEMENT, NEIGHBOUR, OT, Outcome, Rig};
@@ -76,6 +77,23 @@ fn other_protocols_are_forwarded_by_number() {
     let Some(rig) = Rig::new() else { return };
     let gre = Packet::new(OT_HOST, IT_HOST, Transport::Other(47)).payload(&[0; 8]);
     assert_eq!(rig.send(OT, gre).frame().protocol, 47);
+}
+
+#[test]
+fn sctp_is_judged_by_its_ports() {
+    let Some(rig) = Rig::new() else { return };
+    let sctp = |src_port: u16, dst_port: u16| {
+        let mut header = Vec::new();
+        header.extend(src_port.to_be_bytes());
+        header.extend(dst_port.to_be_bytes());
+        header.extend([0; 12]);
+        header
+    };
+    let forth = |port| Packet::new(OT_HOST, IT_HOST, Transport::Other(132)).payload(&sctp(4000, port));
+    assert_eq!(rig.send(OT, forth(2906)).reason(), Some(DropReason::Policy));
+    assert!(matches!(rig.send(OT, forth(2905)), Outcome::Redirected(_)));
+    let reply = Packet::new(IT_HOST, OT_HOST, Transport::Other(132)).payload(&sctp(2905, 4000));
+    assert!(matches!(rig.send(IT, reply), Outcome::Redirected(_)));
 }
 
 #[test]

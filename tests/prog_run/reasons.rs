@@ -59,7 +59,11 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
             rig.send(OT, packet)
         }
         DropReason::Ipv6RoutingHeader => {
-            rig.send(OT, Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53).extension(43, &[0; 7]))
+            let packet = Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53);
+            // Type 4 (RFC 8754) with a segment left: the destination is only the next stop.
+            let outcome = rig.send(OT, packet.clone().extension(43, &[0, 4, 1, 0, 0, 0, 0]));
+            assert_eq!(outcome.reason(), Some(DropReason::Ipv6RoutingHeader));
+            rig.send(OT, packet.extension(43, &[0; 7]))
         }
         DropReason::TcpHeader => {
             rig.receive(OT, &with(frame(Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN)), 14 + 20 + 12, 0x40))
@@ -76,7 +80,15 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::Spoofed => rig.send(OT, Packet::udp(v4("192.168.10.10"), 1, IT_HOST, 53)),
         DropReason::Multicast => rig.send(OT, dns(v4("239.1.2.3"))),
         DropReason::Broadcast => rig.send(OT, dns(v4("10.2.1.255"))),
-        DropReason::LinkLocal => rig.send(OT, dns(v4("169.254.7.7"))),
+        DropReason::LinkLocal => {
+            // As a source, where the interface has a zone for everything else.
+            let rest = POLICY.replace("networks = [\"10.2.0.0/16\", \"fd00:0:0:200::/56\"]", "");
+            rig.apply(&rest.replace("from = [\"ot\"]", "from = [\"ot\", \"it\"]"));
+            let outcome = rig.send(IT, Packet::udp(v4("169.254.7.7"), 1, OT_HOST, 53));
+            assert_eq!(outcome.reason(), Some(DropReason::LinkLocal));
+            rig.apply(POLICY);
+            rig.send(OT, dns(v4("169.254.7.7")))
+        }
         DropReason::TcpNotSyn => rig.send(OT, Packet::tcp(OT_HOST, 4001, IT_HOST, 80, tcp_flags::ACK)),
         DropReason::TcpState => {
             rig.send(OT, Packet::tcp(OT_HOST, 4002, IT_HOST, 80, tcp_flags::SYN));

@@ -42,7 +42,7 @@ networks = ["10.2.0.0/16", "fd00:0:0:200::/56"]
 id = "web"
 from = ["ot"]
 to = ["it", "onprem", "exposed", "ot"]
-services = ["tcp/80", "udp/53", "icmp/echo-request", "icmpv6/echo-request", "proto/47"]
+services = ["tcp/80", "udp/53", "icmp/echo-request", "icmpv6/echo-request", "proto/47", "sctp/2905"]
 action = "allow"
 log = true
 [[rule]]

@@ -1,10 +1,20 @@
-//! One agent at a time: a lock that the kernel lets go of when the process ends, however it ends.
+//! One agent at a time: locks that the kernel lets go of when the process ends, however it ends.
+//!
+//! One is a file in the runtime directory, which names the holder. The other is a socket in the abstract name space, which each
+//! network name space has of its own: it stops a second agent that was given another runtime directory from managing the same
+//! interfaces.
 
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use rustix::fs::{FlockOperation, flock};
+
+/// The name in the abstract name space.
+const NAME: &[u8] = b"outpost-fw/agent";
 
 /// Why the lock was not had.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +27,11 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Another agent runs in this network name space, with another runtime directory.
+    #[error(
+        "another fw-agent manages the interfaces of this network name space, with another --runtime-dir: stop it first"
+    )]
+    NameSpaceHeld,
     /// The lock file could not be opened or locked.
     #[error("{path}: {reason}")]
     Io {
@@ -31,6 +46,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    _name: UnixDatagram,
 }
 
 impl Lock {
@@ -50,8 +66,20 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(io_error)?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, _name: take_name().map_err(|reason| name_error(reason, &path))? })
     }
+}
+
+/// Binds the name that one agent of the network name space can have.
+fn take_name() -> io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(NAME)?)
+}
+
+fn name_error(reason: io::Error, path: &Path) -> LockError {
+    if reason.kind() == io::ErrorKind::AddrInUse {
+        return LockError::NameSpaceHeld;
+    }
+    LockError::Io { path: path.to_owned(), reason }
 }
 
 fn holder(file: &mut File) -> String {
@@ -72,6 +100,9 @@ mod tests {
         let first = Lock::take(dir.path()).unwrap();
         let refusal = Lock::take(dir.path()).unwrap_err().to_string();
         assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let refusal = Lock::take(elsewhere.path()).unwrap_err();
+        assert!(matches!(refusal, LockError::NameSpaceHeld), "{refusal}");
         drop(first);
         Lock::take(dir.path()).unwrap();
     }

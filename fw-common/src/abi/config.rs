@@ -23,6 +23,11 @@ pub struct Config {
     pub answers_per_second: u32,
     /// Default idle time-outs by state, in seconds.
     pub timeouts: Timeouts,
+    /// Until when TCP segments from the middle of a connection may open flows to and from the host, in seconds since boot:
+    /// set when the program is put on the interfaces for the first time, so that the host's connections survive that.
+    pub pick_up_until: u32,
+    /// Explicit padding.
+    pub _pad2: u32,
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.
@@ -52,5 +57,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 80);
+assert_size!(Config = 88);
 plain_bytes!(Config);

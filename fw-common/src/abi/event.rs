@@ -33,15 +33,11 @@ pub enum EndReason {
     Reset = 3,
     /// A new policy forbids it.
     PolicyChange = 4,
-    /// The same tuple was opened anew.
-    Reused = 5,
-    /// An operator or `detach` removed it.
-    Removed = 6,
 }
 
 impl EndReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 6] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Reused, Self::Removed];
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange];
 
     /// The name in flow logs.
     #[must_use]
@@ -51,8 +47,6 @@ impl EndReason {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::PolicyChange => "policy-change",
-            Self::Reused => "reused",
-            Self::Removed => "removed",
         }
     }
 

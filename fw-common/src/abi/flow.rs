@@ -10,9 +10,9 @@ pub struct FlowKey4 {
     pub low_addr: [u8; 4],
     /// Address of the higher end.
     pub high_addr: [u8; 4],
-    /// Port of the lower end; for ICMP queries the identifier.
+    /// Port of the lower end; for ICMP queries the identifier at the asking end and the type of the request at the other.
     pub low_port: [u8; 2],
-    /// Port of the higher end; for ICMP queries the identifier.
+    /// Port of the higher end, likewise.
     pub high_port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
@@ -28,9 +28,9 @@ pub struct FlowKey6 {
     pub low_addr: [u8; 16],
     /// Address of the higher end.
     pub high_addr: [u8; 16],
-    /// Port of the lower end; for ICMPv6 queries the identifier.
+    /// Port of the lower end, as in [`FlowKey4`].
     pub low_port: [u8; 2],
-    /// Port of the higher end; for ICMPv6 queries the identifier.
+    /// Port of the higher end, likewise.
     pub high_port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
@@ -127,6 +127,9 @@ pub struct Flow {
 
 /// Value of [`Flow::last_seen`] while a sweeper is removing the flow.
 pub const DYING: u32 = u32::MAX;
+
+/// [`Direction::ingress_ifindex`] of a direction whose sender's zone must be checked again, because the policy has changed.
+pub const UNCHECKED: u32 = u32::MAX;
 
 /// Bits of [`Flow::flags`].
 pub mod flow_flags {

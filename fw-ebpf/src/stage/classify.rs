@@ -76,7 +76,7 @@ struct Walk<'a> {
 
 /// Looks at one entry; returns 1 to end the walk.
 unsafe extern "C" fn step(position: u32, walk: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` hands over the pointer that `first_match` gave it.
+    // SAFETY: `bpf_loop` hands over the pointer that `improve` gave it.
     let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
     let Some(entry) = ENTRIES.get_value(walk.slot, &(walk.start + position)) else { return 1 };
     // Lists ascend by order: nothing behind can win any more.

@@ -48,6 +48,12 @@ pub(crate) fn dropped_from_host(job: &mut Job, reason: DropReason) {
     dropped(job, reason, bytes, NO_SLOT);
 }
 
+/// Counts a packet of the host for the rule that lets it leave.
+#[inline(always)]
+pub(crate) fn passed_from_host(job: &Job) {
+    ruled(job, u64::from(job.packet.ip_len));
+}
+
 /// Counts a dropped packet by its reason, its rule and its tuple.
 #[inline(never)]
 fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {

@@ -1,14 +1,14 @@
 //! The last checks of a packet that goes on, and its new headers.
 //!
-//! Drops: TTL expired, too big.
+//! Drops: TTL expired, too big, an egress that is not (or no longer) the firewall's.
 
 use aya_ebpf::programs::XdpContext;
-use fw_common::wire::checksum;
 use fw_common::wire::parse::Frame as _;
+use fw_common::wire::{ETHERNET_LEN, checksum};
 use fw_common::{DropReason, Verdict};
 
 use crate::job::Job;
-use crate::maps::CONFIG;
+use crate::maps::{CONFIG, EGRESS};
 use crate::packet::Linear;
 
 /// VERIFIER: the offset of the network header comes back from map memory, where its bounds are forgotten: 14, 18 or 22.
@@ -45,6 +45,7 @@ fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     lower_ttl(&frame, job).ok_or(DropReason::Truncated)?;
     frame.write(0, job.egress.dst_mac).ok_or(DropReason::Truncated)?;
     frame.write(6, job.egress.src_mac).ok_or(DropReason::Truncated)?;
+    aim(job)?;
     Ok(Verdict::Forward)
 }
 
@@ -73,11 +74,22 @@ fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
         return Err(DropReason::TtlExpired);
     }
     let config = CONFIG.get(0).ok_or(DropReason::NotHandedOver)?;
-    if config.handover_ifindex == 0 {
+    // The inner end has no VLAN devices: the kernel would drop a tagged frame in silence.
+    if config.handover_ifindex == 0 || usize::from(job.packet.l3_offset) != ETHERNET_LEN {
         return Err(DropReason::NotHandedOver);
     }
     let frame = Linear::of_xdp(ctx);
     frame.write(0, config.handover_mac).ok_or(DropReason::Truncated)?;
     job.egress.ifindex = config.handover_ifindex;
+    aim(job)?;
     Ok(Verdict::HandOver)
+}
+
+/// Names the device that the frame is redirected to; the kernel sends it there after the program has ended.
+#[inline(always)]
+fn aim(job: &Job) -> Result<(), DropReason> {
+    match EGRESS.redirect(job.egress.ifindex, 0) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DropReason::EgressNotForwarding),
+    }
 }

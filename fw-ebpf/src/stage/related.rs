@@ -1,7 +1,7 @@
 //! ICMP errors: which flow is the quoted packet of?
 //!
-//! An error passes if the packet it quotes is one that a living flow sent, and if it comes from where that flow's packets
-//! went. It neither opens nor refreshes a flow. Its own source may be any router of the path, so that it is not checked
+//! An error passes if the packet it quotes is one that a living flow sent, if it comes by an interface behind which that
+//! packet's destination lies, and if it goes back into the zone of that packet's sender. It neither opens nor refreshes a flow. Its own source may be any router of the path, so that it is not checked
 //! against the zones.
 
 use core::ptr::NonNull;
@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::abi::flow::Flow;
 use fw_common::abi::policy::zone;
+use fw_common::anomaly::is_link_local;
 use fw_common::conntrack;
 use fw_common::tcp_state::Side;
 use fw_common::wire::parse::{self, Extent, Frame as _};
@@ -19,7 +20,11 @@ use crate::job::Job;
 use crate::maps::{FLOWS4, FLOWS6};
 use crate::packet::Linear;
 use crate::stage::route;
+use crate::stage::zone::{local_kind_of, zone_of};
 
+/// ICMP types that are errors by their form, but no reports about a flow.
+const ICMPV4_SOURCE_QUENCH: u8 = 4;
+const ICMPV4_REDIRECT: u8 = 5;
 /// Bytes of an ICMP header in front of the quoted packet.
 const ICMP_LEN: usize = 8;
 /// VERIFIER: the offset comes back from map memory, where its bounds are forgotten. Larger than any offset that the parser
@@ -31,13 +36,29 @@ const MAX_OFFSET: usize = 0x3fff;
 pub(crate) fn judge(ctx: &XdpContext, job: &mut Job) -> Verdict {
     match related(&Linear::of_xdp(ctx), job) {
         Ok(true) => Verdict::Pass,
-        Ok(false) => match route::resolve(ctx, job) {
+        Ok(false) => match route_back(ctx, job) {
             Ok(()) if job.unresolved => Verdict::HandOver,
             Ok(()) => Verdict::Forward,
             Err(reason) => Verdict::Drop(reason),
         },
         Err(reason) => Verdict::Drop(reason),
     }
+}
+
+/// Finds the way to the sender of the quoted packet, which must lead into that sender's zone.
+#[inline(always)]
+fn route_back(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
+    if local_kind_of(&job.packet.src_addr) != 0 {
+        return Err(DropReason::SourceMartian);
+    }
+    if is_link_local(&job.packet.src_addr) {
+        return Err(DropReason::LinkLocal);
+    }
+    route::resolve(ctx, job)?;
+    if zone_of(job.active.slot, u32::from(job.egress.slot), &job.packet.dst_addr) != job.query.to_zone {
+        return Err(DropReason::Asymmetric);
+    }
+    Ok(())
 }
 
 /// An ICMP error that the host sends about a packet it received.
@@ -52,6 +73,11 @@ pub(crate) fn judge_from_host(ctx: &TcContext, job: &mut Job) -> Verdict {
 /// Finds the flow; true if the sender of the quoted packet is the host itself.
 #[inline(always)]
 fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
+    // A redirect would let any correspondent choose a host's next hop; source quench is obsolete (RFC 6633).
+    if job.packet.is_ipv4() && (job.packet.icmp_type == ICMPV4_REDIRECT || job.packet.icmp_type == ICMPV4_SOURCE_QUENCH)
+    {
+        return Err(DropReason::IcmpUnrelated);
+    }
     let offset = (usize::from(job.packet.l4_offset) & MAX_OFFSET) + ICMP_LEN;
     let [version]: [u8; 1] = frame.bytes(offset).ok_or(DropReason::IcmpHeader)?;
     let ethertype = match version >> 4 {
@@ -65,31 +91,34 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
         return Err(DropReason::IcmpUnrelated);
     }
     let flow = find_quoted(job).ok_or(DropReason::IcmpUnrelated)?;
-    let side = conntrack::side(flow_flags_of(flow), job.sender_is_high);
     let pointer = flow.as_ptr();
     // SAFETY: a live map value.
-    let (alive, judged, egress, sender_zone, rule) = unsafe {
-        let (direction, sender_zone) = match side {
-            Side::Originator => (&raw const (*pointer).directions[0], (*pointer).from_zone),
-            Side::Responder => (&raw const (*pointer).directions[1], (*pointer).to_zone),
-        };
+    let (alive, judged, from_zone, to_zone, rule, flags) = unsafe {
         (
             conntrack::is_alive((*pointer).last_seen, (*pointer).timeout, job.now),
             (*pointer).epoch == job.active.epoch,
-            (*direction).egress.ifindex,
-            sender_zone,
+            (*pointer).from_zone,
+            (*pointer).to_zone,
             (*pointer).rule,
+            (*pointer).flags,
         )
     };
     // A flow that the current policy has not judged yet is not vouched for; its next packet changes that.
     if !alive || !judged {
         return Err(DropReason::IcmpUnrelated);
     }
-    // From the wire: only from where the quoted packet went. From the host: about anything it received.
-    if job.ingress_ifindex != 0 && egress != 0 && egress != job.ingress_ifindex {
+    let (sender_zone, receiver_zone) = match conntrack::side(flags, job.sender_is_high) {
+        Side::Originator => (from_zone, to_zone),
+        Side::Responder => (to_zone, from_zone),
+    };
+    // From the wire: only by an interface behind which the quoted packet's destination lies. From the host: about anything
+    // that it received.
+    if job.ingress_ifindex != 0 && zone_of(job.active.slot, job.interface.slot, &job.quoted.dst_addr) != receiver_zone {
         return Err(DropReason::IcmpUnrelated);
     }
     job.decision.rule = rule;
+    job.query.from_zone = receiver_zone;
+    job.query.to_zone = sender_zone;
     Ok(sender_zone == zone::LOCAL)
 }
 
@@ -113,11 +142,4 @@ fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
         (job.key6, job.sender_is_high) = conntrack::key6(&job.quoted);
         FLOWS6.get_ptr_mut(&job.key6).and_then(NonNull::new)
     }
-}
-
-/// The flags of a flow.
-#[inline(always)]
-fn flow_flags_of(flow: NonNull<Flow>) -> u8 {
-    // SAFETY: a live map value.
-    unsafe { (*flow.as_ptr()).flags }
 }

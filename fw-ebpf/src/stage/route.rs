@@ -4,8 +4,8 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
-    BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup as FibLookup,
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
+    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup as FibLookup,
 };
 use aya_ebpf::helpers::bpf_fib_lookup;
 use aya_ebpf::programs::XdpContext;
@@ -32,7 +32,9 @@ pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason>
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
             return Err(DropReason::UnreachableRoute);
         }
-        _ => return Err(DropReason::NoRoute),
+        BPF_FIB_LKUP_RET_NOT_FWDED => return Err(DropReason::NoRoute),
+        // Forwarding is off, or the route needs an encapsulation: nothing that the sender should give up for.
+        _ => return Err(DropReason::UnreachableRoute),
     };
     // SAFETY: see `receive::start`.
     let interface = unsafe { INTERFACES.get(&job.fib.ifindex) }.ok_or(DropReason::EgressNotForwarding)?;

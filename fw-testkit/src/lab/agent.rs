@@ -292,7 +292,7 @@ impl Agent {
 }
 
 /// Mounts the BPF file system where it belongs, once per machine.
-pub(super) fn mount_bpf_file_system() -> Result<(), LabError> {
+fn mount_bpf_file_system() -> Result<(), LabError> {
     let mounts = fs::read_to_string("/proc/self/mounts").during(|| "read /proc/self/mounts".to_owned())?;
     if !mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf")) {
         process::run(std::process::Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))?.success()?;

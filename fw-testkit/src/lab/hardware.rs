@@ -1,7 +1,6 @@
 //! What people and AWS do to the hardware: unplugging an interface, plugging it in, replacing a host.
 
 use super::node::{Eni, Host, Node, mac_text};
-use super::receiver::PassProgram;
 use super::{Lab, network, topology};
 use crate::LabError;
 
@@ -15,7 +14,6 @@ impl Lab {
     pub fn plug(&self, eni: Eni) -> Result<(), LabError> {
         let link = topology::eni_link(eni);
         self.create_link(link)?;
-        PassProgram::load(&self.name)?.attach(self.ns(link.1.node), link.1.interface)?;
         network::ip_batch(Some(self.ns(Node::Fw)), &topology::eni_lines(eni))?;
         self.join_bridge(link, 1)
     }

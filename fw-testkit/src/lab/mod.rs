@@ -11,7 +11,6 @@ mod network;
 mod node;
 mod owner;
 mod pair;
-mod receiver;
 mod removal;
 mod topology;
 

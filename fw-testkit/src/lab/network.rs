@@ -6,7 +6,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::node::{ENI_EXPOSED, ENI_IT, ENI_OT, ENIS, Eni, METADATA, Node, mac_of, mac_text};
-use super::receiver::PassProgram;
 use super::{Forwarding, Lab, namespace_name, topology};
 use crate::error::While;
 use crate::netns::NetNs;
@@ -37,11 +36,6 @@ pub(super) fn configure(lab: &Lab, forwarding: Forwarding) -> Result<(), LabErro
         for end in [a, b] {
             set_offloads(lab.ns(end.node), end.interface)?;
         }
-    }
-    let pass = PassProgram::load(&lab.name)?;
-    for eni in ENIS {
-        let far_end = topology::eni_link(eni).1;
-        pass.attach(lab.ns(far_end.node), far_end.interface)?;
     }
     if forwarding == Forwarding::Kernel {
         set_sysctls(lab.ns(Node::Fw), KERNEL_FORWARDING)?;

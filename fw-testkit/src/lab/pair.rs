@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::agent::{Agent, Programs};
 use super::node::{mac_of, mac_text};
-use super::{network, owner, remove, unavailable};
+use super::{network, owner, removal, remove, unavailable};
 use crate::LabError;
 use crate::netns::NetNs;
 
@@ -43,6 +43,7 @@ impl PairLab {
         if let Some(reason) = unavailable() {
             return Err(LabError::Unavailable(reason));
         }
+        removal::remove_abandoned();
         let mut lab = Self { name: owner::claim(None)?, namespaces: None };
         let name = lab.name.clone();
         let names = ["client", "middle", "server"].map(|node| format!("{name}-{node}"));

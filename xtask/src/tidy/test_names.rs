@@ -1,7 +1,8 @@
 //! The tests that documents and comments name as guards exist.
 //!
 //! `ARCHITECTURE.md` names the test of each invariant, and a `VERIFIER:` comment the test that fails without its line, as
-//! `lab::subject::test` or `prog_run::test`: a function below `tests/lab` or `tests/prog_run`.
+//! `lab::subject::test` or `prog_run::test`: a function below `tests/lab` or `tests/prog_run`; `lab::subject` alone is a file
+//! of tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +20,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let defined = sources.iter().filter(|path| path.starts_with("tests"));
     let mut tests = BTreeSet::new();
     for path in defined {
-        tests.extend(functions(path, &read(workspace, path)?));
+        tests.extend(tests_in(path, &read(workspace, path)?));
     }
     let is_program = |path: &&PathBuf| path.starts_with("fw-ebpf");
     let mut complaints = Vec::new();
@@ -45,12 +46,13 @@ fn test(program: &str, function: &str) -> String {
     format!("{program}::{function}")
 }
 
-/// The functions of a source file below `tests/PROGRAM`.
-fn functions(path: &Path, source: &str) -> Vec<String> {
+/// A source file below `tests/PROGRAM`, and its functions.
+fn tests_in(path: &Path, source: &str) -> Vec<String> {
     let program = path.components().nth(1).map(|part| part.as_os_str().to_string_lossy().into_owned());
     let name = |line: &str| line.trim_start().strip_prefix("fn ")?.split('(').next().map(str::to_owned);
+    let subject = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let Some(program) = program else { return Vec::new() };
-    source.lines().filter_map(name).map(|name| test(&program, &name)).collect()
+    subject.into_iter().chain(source.lines().filter_map(name)).map(|name| test(&program, &name)).collect()
 }
 
 /// The tests that a text names between backticks. A name with a capital letter is a type's.
@@ -69,7 +71,10 @@ mod tests {
     #[test]
     fn tests_are_found_where_they_are_defined_and_where_they_are_named() {
         let source = "#[test]\nfn one_works() {\n    fn inner(x: u8) {}\n}\n";
-        assert_eq!(functions(Path::new("tests/lab/subject.rs"), source), ["lab::one_works", "lab::inner"]);
+        assert_eq!(
+            tests_in(Path::new("tests/lab/subject.rs"), source),
+            ["lab::subject", "lab::one_works", "lab::inner"]
+        );
         let text = "| `lab::subject::one_works`, `prog_run::two` | `fw_common::x` lab::unquoted `lab::Lab`\n";
         assert_eq!(named(text), ["lab::subject::one_works", "prog_run::two"]);
     }

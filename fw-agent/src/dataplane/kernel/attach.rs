@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapError, xdp::DevMapHash};
+use aya::programs::links::Link as _;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, XdpMode};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
 use fw_common::abi::interface::{Interface, interface_flags};
+use rustix::net::{AddressFamily, SocketType};
 
 use super::object::{Object, chain, map_error};
 use crate::dataplane::{AttachedInterface, DataplaneError};
@@ -97,57 +99,57 @@ fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneEr
 
 /// Puts the XDP program on an interface, in the driver: never in generic mode, which would be slow without saying so.
 fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
-    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     let program = object.ingress()?;
-    let adopted = match adopt(pin)? {
-        Some(link) => {
-            let link = link.try_into().map_err(|error| refused(chain(&error)))?;
-            program.attach_to_link(link).ok()
+    if let Some(link) = adopt(pin)? {
+        let link = link.try_into().map_err(|error: LinkError| refused(&error))?;
+        match program.attach_to_link(link) {
+            // The pin keeps the link; this is another reference to it.
+            Ok(id) => return program.take_link(id).map(drop).map_err(|error| refused(&error)),
+            Err(error) if device_is_gone(&error) => unpin(pin)?,
+            // The program that is there goes on: better an old one than none.
+            Err(error) => return Err(refused(&error)),
         }
-        None => None,
-    };
-    let id = match adopted {
-        Some(id) => id,
-        // No link, or one whose device is gone.
-        None => {
-            unpin(pin)?;
-            program.attach_to_if_index(interface.ifindex, XdpMode::Driver).map_err(|error| refused(chain(&error)))?
-        }
-    };
-    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
-    pin_link(link.try_into().map_err(|error: LinkError| refused(chain(&error)))?, pin)
+    }
+    let id = program.attach_to_if_index(interface.ifindex, XdpMode::Driver).map_err(|error| refused(&error))?;
+    let link = program.take_link(id).map_err(|error| refused(&error))?;
+    pin_link(link.try_into().map_err(|error: LinkError| refused(&error))?, pin)
 }
 
 /// Puts the classifier behind the host's own stack.
 fn attach_egress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
-    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     let program = object.egress()?;
-    // TCX links came with kernel 6.6.
-    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+    if !has_tcx() {
         return attach_egress_by_netlink(program, interface);
     }
-    let adopted = match adopt(pin)? {
-        Some(link) => {
-            let link = link.try_into().map_err(|error| refused(chain(&error)))?;
-            program.attach_to_link(link).ok()
+    if let Some(link) = adopt(pin)? {
+        let link = link.try_into().map_err(|error: LinkError| refused(&error))?;
+        match program.attach_to_link(link) {
+            Ok(id) => return program.take_link(id).map(drop).map_err(|error| refused(&error)),
+            Err(error) if device_is_gone(&error) => unpin(pin)?,
+            Err(error) => return Err(refused(&error)),
         }
-        None => None,
-    };
-    let id = match adopted {
-        Some(id) => id,
-        None => {
-            unpin(pin)?;
-            program
-                .attach_with_options(
-                    &interface.name,
-                    TcAttachType::Egress,
-                    TcAttachOptions::TcxOrder(LinkOrder::default()),
-                )
-                .map_err(|error| refused(chain(&error)))?
-        }
-    };
-    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
-    pin_link(link.try_into().map_err(|error: LinkError| refused(chain(&error)))?, pin)
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id =
+        program.attach_with_options(&interface.name, TcAttachType::Egress, options).map_err(|error| refused(&error))?;
+    let link = program.take_link(id).map_err(|error| refused(&error))?;
+    pin_link(link.try_into().map_err(|error: LinkError| refused(&error))?, pin)
+}
+
+/// Whether the kernel has TCX links, which came with 6.6.
+fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// Whether a link could not be updated because its device has vanished.
+fn device_is_gone(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOLINK))
+}
+
+fn attach_error(interface: &AttachedInterface, error: &dyn std::error::Error) -> DataplaneError {
+    DataplaneError::Attach { interface: interface.name.clone(), reason: chain(error) }
 }
 
 /// The same on kernels without TCX: the filter stays on the device without any link, under a priority and a handle of
@@ -156,28 +158,40 @@ fn attach_egress_by_netlink(
     program: &mut SchedClassifier,
     interface: &AttachedInterface,
 ) -> Result<(), DataplaneError> {
-    let refused = |reason: String| DataplaneError::Attach { interface: interface.name.clone(), reason };
+    let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     // An error here means that the qdisc is there already; if it is not, the next step says so.
     let _ = qdisc_add_clsact(&interface.name);
-    let options = || NlOptions { priority: TC_PRIORITY, handle: TC_HANDLE, classid: None };
-    let existing = aya::programs::tc::SchedClassifierLink::attached(
-        &interface.name,
-        TcAttachType::Egress,
-        TC_PRIORITY,
-        TC_HANDLE,
-        None,
-    );
-    let replaced = existing.ok().and_then(|link| program.attach_to_link(link).ok());
+    let replaced = filter_of(&interface.name).and_then(|link| program.attach_to_link(link).ok());
     let id = match replaced {
         Some(id) => id,
-        None => program
-            .attach_with_options(&interface.name, TcAttachType::Egress, TcAttachOptions::Netlink(options()))
-            .map_err(|error| refused(chain(&error)))?,
+        None => {
+            let options = NlOptions { priority: TC_PRIORITY, handle: TC_HANDLE, classid: None };
+            program
+                .attach_with_options(&interface.name, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+                .map_err(|error| refused(&error))?
+        }
     };
-    let link = program.take_link(id).map_err(|error| refused(chain(&error)))?;
+    let link = program.take_link(id).map_err(|error| refused(&error))?;
     // Dropping a link of this kind would take the filter off.
     std::mem::forget(link);
     Ok(())
+}
+
+/// The filter that an agent has left on an interface, on kernels without TCX.
+fn filter_of(interface: &str) -> Option<SchedClassifierLink> {
+    SchedClassifierLink::attached(interface, TcAttachType::Egress, TC_PRIORITY, TC_HANDLE, None).ok()
+}
+
+/// Takes that filter off. Without a device, or without a filter, there is nothing to do.
+fn remove_filter(ifindex: u32) {
+    if has_tcx() {
+        return;
+    }
+    let name = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|socket| rustix::net::netdevice::index_to_name(&socket, ifindex));
+    if let Some(link) = name.ok().as_deref().and_then(filter_of) {
+        let _ = link.detach();
+    }
 }
 
 /// The link that is pinned at a path.
@@ -191,11 +205,8 @@ fn adopt(pin: &Path) -> Result<Option<FdLink>, DataplaneError> {
     }
 }
 
-/// Pins a link, unless it is the one that is pinned there already.
+/// Pins a link.
 fn pin_link(link: FdLink, pin: &Path) -> Result<(), DataplaneError> {
-    if pin.exists() {
-        return Ok(());
-    }
     link.pin(pin).map(drop).map_err(|error| pin_error(pin, &error))
 }
 
@@ -216,14 +227,16 @@ fn pin_error(pin: &Path, error: &dyn std::error::Error) -> DataplaneError {
 pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(), DataplaneError> {
     let links = links_dir(pin_dir);
     for ifindex in ifindexes_of(object, slot)? {
-        remove_interface(object, ifindex)?;
-        unpin(&links.join(format!("xdp-{ifindex}")))?;
+        // The programs first: without the entry they would drop everything that the host says there.
         unpin(&links.join(format!("tc-{ifindex}")))?;
+        remove_filter(ifindex);
+        unpin(&links.join(format!("xdp-{ifindex}")))?;
+        remove_interface(object, ifindex)?;
     }
     Ok(())
 }
 
-/// Takes every program off: the last reference to a link is its pin.
+/// Takes every program off: the last reference to a link is its pin, and filters without links are removed by hand.
 pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
     let links = links_dir(pin_dir);
     let entries = match std::fs::read_dir(&links) {
@@ -233,6 +246,10 @@ pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
     };
     for entry in entries {
         let entry = entry.map_err(|error| pin_error(&links, &error))?;
+        let name = entry.file_name();
+        if let Some(ifindex) = name.to_str().and_then(|name| name.strip_prefix("xdp-")?.parse().ok()) {
+            remove_filter(ifindex);
+        }
         unpin(&entry.path())?;
     }
     Ok(())

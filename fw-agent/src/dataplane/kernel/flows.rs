@@ -2,13 +2,12 @@
 
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{DYING, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::flow::{ClockHand, DYING, Flow, FlowKey4, FlowKey6};
+use fw_common::conntrack::SWEEP_BATCH;
 
 use super::object::{Object, map_error};
 use crate::dataplane::{DataplaneError, FlowRecord};
 
-/// Slots that one run of the sweep program looks at, in each table (`BATCH` of `fw-ebpf/src/stage/sweep.rs`).
-const SWEEP_BATCH: u32 = 8192;
 /// Bytes of memory that one flow takes in all tables, with the kernel's own overhead.
 const FLOW_MEMORY: u64 = 512;
 /// The part of the machine's memory that flows may take by default.
@@ -59,10 +58,16 @@ pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)
     Ok(taken)
 }
 
-/// Lets the sweep look at every slot once; how many flows it removed.
-pub(super) fn sweep(object: &mut Object) -> Result<u32, DataplaneError> {
-    let before = super::counters::happenings(object)?.swept;
-    object.run_sweep(object.max_flows()?.div_ceil(SWEEP_BATCH))?;
-    let after = super::counters::happenings(object)?.swept;
-    Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
+/// Batches that are swept before the lock is given free.
+pub(super) const SWEEP_CHUNK: u32 = 16;
+
+/// How many batches look once at every slot that was ever used.
+pub(super) fn sweep_batches(object: &Object) -> Result<u32, DataplaneError> {
+    let hands = object.array::<ClockHand>("CLOCK_HANDS")?;
+    let mut used = 0;
+    for table in 0..2 {
+        used = used.max(hands.get(&table, 0).map_err(|error| map_error("CLOCK_HANDS", &error))?.fresh);
+    }
+    let used = used.min(u64::from(object.max_flows()?));
+    Ok(u32::try_from(used.div_ceil(u64::from(SWEEP_BATCH))).unwrap_or(u32::MAX))
 }

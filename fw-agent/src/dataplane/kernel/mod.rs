@@ -65,7 +65,12 @@ impl KernelDataplane {
         })?;
         let adopted = match Active::from_word(object.config()?.active) {
             Some(active) => Some(Adopted { epoch: active.epoch, digest: object.digest(active.slot)? }),
-            None => None,
+            None => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
+                let until = u32::try_from(now).unwrap_or(u32::MAX).saturating_add(PICK_UP_SECONDS);
+                object.update_config(|config| config.pick_up_until = until)?;
+                None
+            }
         };
         Ok(Self { pin_dir: options.pin_dir, adopted, max_flows, object: Mutex::new(object) })
     }
@@ -88,6 +93,10 @@ impl KernelDataplane {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// For how long after a cold start the host's own TCP connections from before it are picked up. An operator's session must
+/// outlive the moment in which the firewall is first started.
+const PICK_UP_SECONDS: u32 = 120;
 
 /// ICMP errors and resets that each processor may send per second, unless configured.
 pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
@@ -204,7 +213,16 @@ impl Dataplane for KernelDataplane {
     }
 
     fn sweep(&self) -> Result<u32, DataplaneError> {
-        flows::sweep(&mut self.object())
+        let before = counters::happenings(&self.object())?.swept;
+        let mut batches = flows::sweep_batches(&self.object())?;
+        // The lock is given free in between: attaching and reading go before sweeping.
+        while batches > 0 {
+            let chunk = batches.min(flows::SWEEP_CHUNK);
+            self.object().run_sweep(chunk)?;
+            batches -= chunk;
+        }
+        let after = counters::happenings(&self.object())?.swept;
+        Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
     }
 
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {

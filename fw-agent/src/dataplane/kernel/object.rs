@@ -17,6 +17,9 @@ static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-
 /// Maps whose size follows the flow tables.
 const SIZED_BY_FLOWS: [&str; 6] = ["FLOWS4", "FLOWS6", "CLOCK4", "CLOCK6", "FREE4", "FREE6"];
 
+/// Kernel action of `include/uapi/linux/bpf.h`.
+const XDP_PASS: u32 = 2;
+
 /// A loaded object.
 pub(super) struct Object {
     ebpf: Ebpf,
@@ -104,7 +107,13 @@ impl Object {
     pub(super) fn activate(&mut self, active: Active) -> Result<(), DataplaneError> {
         let mut packet = [0u8; 64];
         packet[..8].copy_from_slice(&active.to_word().to_ne_bytes());
-        self.run("fw_activate", &packet, None, 1).map(drop)
+        match self.run("fw_activate", &packet, None, 1)? {
+            (XDP_PASS, _) => Ok(()),
+            (action, _) => Err(DataplaneError::Map {
+                map: "CONFIG",
+                reason: format!("the policy was not switched (action {action})"),
+            }),
+        }
     }
 
     /// How many instructions the verifier looked at for each program; none where the kernel does not say.

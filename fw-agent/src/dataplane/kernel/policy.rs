@@ -17,8 +17,9 @@ const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Loads the tables of a policy and switches to them; the new epoch.
 ///
-/// Nothing that judges packets now is touched before the switch, which is one store. Setting an inner map waits until no
-/// program uses the one that was there before (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+/// Nothing that judges packets now is touched before the switch, which is one store. A packet that is under way at that
+/// moment goes on with the old tables; the last step waits until there is none, so that the next policy may fill their
+/// slot.
 pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, DataplaneError> {
     let next = match Active::from_word(object.config()?.active) {
         Some(active) => Active { epoch: next_epoch(active.epoch), slot: 1 - active.slot },
@@ -32,28 +33,32 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
         object,
         "ZONES4",
         next.slot,
-        trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?,
+        &trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?,
     )?;
     fill(
         object,
         "ZONES6",
         next.slot,
-        trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?,
+        &trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?,
     )?;
     for (name, table) in [("SOURCES4", &tables.sources4), ("DESTINATIONS4", &tables.destinations4)] {
-        fill(object, name, next.slot, trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
+        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
     }
     for (name, table) in [("SOURCES6", &tables.sources6), ("DESTINATIONS6", &tables.destinations6)] {
-        fill(object, name, next.slot, trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
+        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
     }
-    fill(object, "PAIRS", next.slot, pairs(&tables.pairs)?)?;
-    fill(object, "ENTRIES", next.slot, entries(&tables.entries, &handles)?)?;
-    fill(object, "ZONE_DEFAULTS", next.slot, zone_defaults(&tables.zone_defaults, &handles)?)?;
+    fill(object, "PAIRS", next.slot, &pairs(&tables.pairs)?)?;
+    fill(object, "ENTRIES", next.slot, &entries(&tables.entries, &handles)?)?;
+    let zone_defaults = zone_defaults(&tables.zone_defaults, &handles)?;
+    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
     object
         .array_mut::<[u8; 32]>("DIGESTS")?
         .set(next.slot, policy.digest, 0)
         .map_err(|error| map_error("DIGESTS", &error))?;
     object.activate(next)?;
+    // Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
+    // kernel/bpf/syscall.c), and every program runs within one.
+    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
     Ok(next.epoch)
 }
 
@@ -66,11 +71,11 @@ const fn next_epoch(epoch: u32) -> u32 {
 }
 
 /// Puts an inner map into a slot of a map of maps.
-fn fill<M: InnerMap>(object: &mut Object, name: &'static str, slot: u32, inner: M) -> Result<(), DataplaneError> {
+fn fill<M: InnerMap>(object: &mut Object, name: &'static str, slot: u32, inner: &M) -> Result<(), DataplaneError> {
     let map = object.map_mut(name)?;
     let mut outer: ArrayOfMaps<&mut MapData, M> =
         ArrayOfMaps::try_from(map).map_err(|error| map_error(name, &error))?;
-    outer.set(slot, &inner, 0).map_err(|error| map_error(name, &error))
+    outer.set(slot, inner, 0).map_err(|error| map_error(name, &error))
 }
 
 /// Makes a trie of the size that its entries need.

@@ -56,10 +56,11 @@ fn skip_extensions(frame: &impl Frame, offset: usize, next: &mut u8) -> Result<u
             protocol::FRAGMENT => return Err(DropReason::Fragment),
             _ => return Ok(skipped),
         };
-        let [following, len, routing_type, _]: [u8; 4] =
+        let [following, len, routing_type, segments_left]: [u8; 4] =
             frame.bytes(offset + skipped).ok_or(DropReason::Ipv6ExtensionChain)?;
-        // RFC 5095: a routing header of type 0 is never honoured.
-        if *next == protocol::ROUTING && routing_type == 0 {
+        // RFC 5095: a routing header of type 0 is never honoured. With segments left, of whatever type, the destination is not
+        // the one that the policy would judge.
+        if *next == protocol::ROUTING && (routing_type == 0 || segments_left != 0) {
             return Err(DropReason::Ipv6RoutingHeader);
         }
         let header_len = if units == 8 { (usize::from(len) + 1) * 8 } else { (usize::from(len) + 2) * 4 };

@@ -86,7 +86,7 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Nothing, to be overwritten by [`network`].
+    /// Nothing, to be overwritten by [`super::network`].
     pub const EMPTY: Self = Self {
         src_addr: Address::v4([0; 4]),
         dst_addr: Address::v4([0; 4]),
@@ -115,20 +115,10 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub const fn policy_ports(&self) -> (u16, u16) {
-        match self.kind {
-            Kind::Tcp | Kind::Udp => (self.src_port, self.dst_port),
-            Kind::IcmpQuery
-            | Kind::IcmpReply
-            | Kind::IcmpError
-            | Kind::NeighbourDiscovery
-            | Kind::MulticastListener => {
-                if self.protocol == protocol::IGMP {
-                    (0, 0)
-                } else {
-                    (0, ((self.icmp_type as u16) << 8) | self.icmp_code as u16)
-                }
-            }
-            Kind::Other => (self.src_port, self.dst_port),
+        if self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6 {
+            (0, ((self.icmp_type as u16) << 8) | self.icmp_code as u16)
+        } else {
+            (self.src_port, self.dst_port)
         }
     }
 

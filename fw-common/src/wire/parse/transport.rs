@@ -18,6 +18,7 @@ pub(super) fn read(
         protocol::UDP => udp(frame, offset, len, extent, packet),
         protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv4_kind),
         protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv6_kind),
+        protocol::SCTP => sctp(frame, offset, packet),
         protocol::IGMP => {
             packet.kind = Kind::MulticastListener;
             Ok(())
@@ -78,6 +79,15 @@ fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &m
     Ok(())
 }
 
+/// Reads the ports of an SCTP header (RFC 9260, section 3.1); its flows have no states of their own yet.
+#[inline(always)]
+fn sctp(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<(), DropReason> {
+    let [s0, s1, d0, d1]: [u8; 4] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
+    packet.src_port = u16::from_be_bytes([s0, s1]);
+    packet.dst_port = u16::from_be_bytes([d0, d1]);
+    Ok(())
+}
+
 /// Reads an ICMP or ICMPv6 header.
 #[inline(always)]
 fn icmp(
@@ -95,6 +105,8 @@ fn icmp(
     packet.icmp_code = code;
     let (kind, request_type) = kind_of(message_type);
     packet.kind = kind;
+    // Each type that is neither a query nor a reply is a flow of its own.
+    (packet.src_port, packet.dst_port) = (u16::from(message_type), u16::from(message_type));
     if kind == Kind::IcmpQuery || kind == Kind::IcmpReply {
         (packet.src_port, packet.dst_port) = Packet::query_ports(kind, request_type, u16::from_be_bytes([i0, i1]));
     }

@@ -9,7 +9,7 @@ use fw_common::abi::interface::interface_flags;
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::{self, State};
 use fw_common::tcp_state::{Side, Step};
-use fw_common::wire::parse::tcp_flag;
+use fw_common::wire::parse::{Kind, tcp_flag};
 
 use super::Progress;
 use super::rejudge::rejudge;
@@ -62,10 +62,24 @@ fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), 
     Ok(())
 }
 
+/// A packet of an established flow that the host sends.
+#[inline(always)]
+pub(super) fn continue_from_host(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
+    let progress = continue_flow(job, flow)?;
+    let side = side_of(job, flow);
+    // SAFETY: a live map value.
+    if progress == Progress::Continues && unsafe { (*direction_of(flow, side)).egress.ifindex } != job.egress.ifindex {
+        check_zone_of_egress(job, flow, side)?;
+        // SAFETY: as above.
+        unsafe { (*direction_of(flow, side)).egress = job.egress };
+    }
+    Ok(progress)
+}
+
 /// What every packet of a flow goes through, from the wire or from the host: the policy's epoch, the sender's zone, the
 /// state, the counters.
 #[inline(always)]
-pub(super) fn continue_flow(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
+fn continue_flow(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
     let side = side_of(job, flow);
     let pointer = flow.as_ptr();
     // SAFETY: a live map value, here and below; its words are read and written one by one.
@@ -134,7 +148,8 @@ fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress,
         }
         Step::To(_) => Ok(Progress::Continues),
         Step::Reopen => Ok(Progress::Reopens),
-        Step::Invalid => Err(DropReason::TcpState),
+        Step::Invalid if job.packet.kind == Kind::Tcp => Err(DropReason::TcpState),
+        Step::Invalid => Err(DropReason::IcmpUnrelated),
     }
 }
 
@@ -157,24 +172,36 @@ fn check_ingress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), D
     Ok(())
 }
 
-/// Checks that a packet of the flow leaves into the zone that was judged, when the route leads elsewhere than before.
+/// Checks that a packet of the flow may leave where the route leads, when that is elsewhere than before.
 #[inline(always)]
 fn check_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
-    let (_, expected) = zones_of(flow, side);
-    let slot = u32::from(job.egress.slot);
-    let actual = zone_of(job.active.slot, slot, &job.packet.dst_addr);
-    if actual == zone::NONE {
-        return Err(DropReason::DestinationZone);
-    }
     if job.egress.ifindex == job.ingress_ifindex && job.interface.flags & interface_flags::HAIRPIN == 0 {
         return Err(DropReason::Hairpin);
     }
+    check_zone_of_egress(job, flow, side)
+}
+
+/// Checks that a packet of the flow leaves into the zone that was judged. If the route to the responder has moved into
+/// another zone, the flow is judged as what it is now; replies do not move a flow.
+#[inline(always)]
+fn check_zone_of_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
+    let (_, expected) = zones_of(flow, side);
+    let actual = zone_of(job.active.slot, u32::from(job.egress.slot), &job.packet.dst_addr);
     if actual == expected {
         return Ok(());
     }
-    // The route has moved into another zone: the flow is judged as what it is now.
-    // SAFETY: a live map value; the new egress is stored before the policy is asked, which reads it.
-    unsafe { (*direction_of(flow, side)).egress = job.egress };
-    rejudge(job, flow)?;
-    if zones_of(flow, side).1 == actual { Ok(()) } else { Err(DropReason::Asymmetric) }
+    if actual == zone::NONE {
+        return Err(DropReason::DestinationZone);
+    }
+    if side == Side::Responder {
+        return Err(DropReason::Asymmetric);
+    }
+    // SAFETY: a live map value. The slot is what the judging reads; without an interface the next hop is not used before
+    // it is stored whole.
+    unsafe {
+        let egress = &raw mut (*direction_of(flow, side)).egress;
+        (*egress).ifindex = 0;
+        (*egress).slot = job.egress.slot;
+    }
+    rejudge(job, flow)
 }

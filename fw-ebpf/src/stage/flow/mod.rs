@@ -10,7 +10,7 @@ mod side;
 use aya_ebpf::programs::XdpContext;
 use fw_common::{DropReason, Verdict};
 
-use self::established::{continue_flow, continue_from_wire};
+use self::established::{continue_from_host, continue_from_wire};
 use self::open::{open_from_host, open_from_wire};
 use crate::job::Job;
 use crate::stage::table;
@@ -31,7 +31,7 @@ enum Progress {
 pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {
     let found = table::find(job);
     if let Some(flow) = found
-        && table::is_alive(flow, job.now)
+        && table::is_alive(job, flow)
     {
         match continue_from_wire(ctx, job, flow) {
             Progress::Continues => return conclude(job),
@@ -50,9 +50,9 @@ pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {
 pub(crate) fn judge_from_host(job: &mut Job) -> Verdict {
     let found = table::find(job);
     if let Some(flow) = found
-        && table::is_alive(flow, job.now)
+        && table::is_alive(job, flow)
     {
-        match continue_flow(job, flow) {
+        match continue_from_host(job, flow) {
             Ok(Progress::Continues) => return Verdict::Pass,
             Ok(Progress::Reopens) => {}
             Ok(Progress::Drop(reason)) | Err(reason) => return Verdict::Drop(reason),

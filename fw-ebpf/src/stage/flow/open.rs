@@ -13,6 +13,7 @@ use fw_common::conntrack::{self, Opening, State};
 use super::rejudge::ask;
 use super::side::timeout_of;
 use crate::job::Job;
+use crate::maps::CONFIG;
 use crate::stage::zone::{local_kind_of, zone_of};
 use crate::stage::{count, route, table};
 
@@ -32,7 +33,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         local_kind::BROADCAST => return Err(DropReason::Broadcast),
         _ => {}
     }
-    let state = match conntrack::opening(&job.packet, job.for_host) {
+    let state = match conntrack::opening(&job.packet, job.for_host && picks_up(job.now)) {
         Opening::Flow(state) => state,
         Opening::Refused(reason) => return Err(reason),
     };
@@ -51,7 +52,7 @@ fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
     if job.interface.flags & interface_flags::MANAGEMENT != 0 {
         return Err(DropReason::ManagementTransit);
     }
-    if job.query.from_zone == zone::LINK || is_link_local(&job.packet.dst_addr) {
+    if job.query.from_zone == zone::LINK || is_link_local(&job.packet.src_addr) || is_link_local(&job.packet.dst_addr) {
         return Err(DropReason::LinkLocal);
     }
     route::resolve(ctx, job)?;
@@ -78,12 +79,17 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
     if to_zone == zone::NONE {
         return Err(DropReason::DestinationZone);
     }
-    // The host's own stack judges its connections: those from before the program are picked up.
-    match conntrack::opening(&job.packet, true) {
+    match conntrack::opening(&job.packet, picks_up(job.now)) {
         Opening::Flow(state) => job.flow.state = state as u8,
         Opening::Refused(reason) => return Err(reason),
     }
     open(job, stale)
+}
+
+/// Whether the host's connections from before the program may go on: its own stack judges them.
+#[inline(always)]
+fn picks_up(now: u32) -> bool {
+    CONFIG.get(0).is_some_and(|config| now < config.pick_up_until)
 }
 
 /// Asks the policy, and opens the flow if it allows: both zones are in `job.query`, the state in `job.flow`.
@@ -145,7 +151,7 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
 /// Opens a flow in the place of a dead one with the same key.
 #[inline(never)]
 fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
-    if !table::claim(flow) {
+    if !table::claim(flow, job.judged) {
         return Err(DropReason::FlowRace);
     }
     let pointer = flow.as_ptr();
@@ -153,7 +159,7 @@ fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
         job.flow.clock_slot = (*pointer).clock_slot;
-        table::report_end_of(job, flow, table::end_reason((*pointer).state));
+        table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
         table::copy_flow(&raw const job.flow, pointer);
     }
     Ok(())

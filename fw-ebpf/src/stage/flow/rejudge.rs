@@ -4,12 +4,11 @@ use core::ptr::NonNull;
 
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{Flow, flow_flags};
+use fw_common::abi::flow::{Flow, UNCHECKED, flow_flags};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::conntrack::State;
 use fw_common::tcp_state::Side;
-use fw_common::wire::parse::Kind;
-use fw_common::wire::{Address, Packet};
+use fw_common::wire::{Address, Packet, protocol};
 
 use super::side::{side_of, timeout_of};
 use crate::job::Job;
@@ -25,6 +24,8 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     let by_originator = side_of(job, flow) == Side::Originator;
     let (src_addr, dst_addr) = oriented(&job.packet, by_originator);
     // SAFETY: a live map value.
+    let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
+    // SAFETY: as above.
     let (ingress_ifindex, egress_slot, from_zone, to_zone, icmp) = unsafe {
         (
             (*pointer).directions[0].ingress_ifindex,
@@ -53,9 +54,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     ask(job, by_originator, icmp);
     let allowed = from_zone != zone::NONE && to_zone != zone::NONE && job.decision.action == Action::Allow;
     if !allowed {
-        if table::claim(flow) {
-            table::remove(job, flow, EndReason::PolicyChange);
-        }
+        table::end_now(job, flow, judged, EndReason::PolicyChange);
         return Err(DropReason::PolicyChanged);
     }
     // SAFETY: a live map value; processors that race write the same.
@@ -66,6 +65,9 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (*pointer).rule_timeout = job.decision.idle_timeout;
         (*pointer).timeout = timeout_of(State::from_number((*pointer).state), job.decision.idle_timeout);
         (*pointer).flags = ((*pointer).flags & !flow_flags::LOG) | if job.decision.log { flow_flags::LOG } else { 0 };
+        // The responder's zone may be elsewhere now: where its packets come from and go to is checked again.
+        (*pointer).directions[1].ingress_ifindex = UNCHECKED;
+        (*pointer).directions[1].egress.ifindex = 0;
         (*pointer).epoch = job.active.epoch;
     }
     Ok(())
@@ -78,15 +80,11 @@ pub(super) fn ask(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
     let query = &mut job.query;
     query.protocol = packet.protocol;
     (query.src_addr, query.dst_addr) = oriented(packet, by_originator);
-    (query.src_port, query.dst_port) = match packet.kind {
-        Kind::Tcp | Kind::Udp if by_originator => (packet.src_port, packet.dst_port),
-        Kind::Tcp | Kind::Udp => (packet.dst_port, packet.src_port),
-        Kind::IcmpQuery
-        | Kind::IcmpReply
-        | Kind::IcmpError
-        | Kind::NeighbourDiscovery
-        | Kind::MulticastListener
-        | Kind::Other => (0, u16::from_be_bytes(icmp)),
+    (query.src_port, query.dst_port) = match packet.protocol {
+        // Of the opening packet: this one may be the reply.
+        protocol::ICMP | protocol::ICMPV6 => (0, u16::from_be_bytes(icmp)),
+        _ if by_originator => (packet.src_port, packet.dst_port),
+        _ => (packet.dst_port, packet.src_port),
     };
     classify::decide(job);
 }

@@ -22,6 +22,7 @@ pub(crate) fn remove_labs_at_the_end(names: Vec<String>) -> anyhow::Result<()> {
                 _ = hang_up.recv() => SignalKind::hangup(),
             }
         });
+        eprintln!("fw-lab: interrupted; removing {}", names.join(", "));
         names.iter().for_each(|name| lab::remove(name));
         // As a shell reports a program that a signal ended.
         std::process::exit(128 + number.as_raw_value());
