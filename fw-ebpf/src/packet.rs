@@ -9,6 +9,9 @@ use fw_common::wire::parse::Frame;
 /// with the end of the packet (`MAX_PACKET_OFF` in kernel/bpf/verifier.c).
 const MAX_OFFSET: u16 = 0x3fff;
 
+/// At least the longest packet and its link-layer header: the next power of two, less one.
+const MAX_LEN: usize = 0x1_ffff;
+
 /// The bytes of a frame that the kernel lets a program read and write directly.
 #[derive(Clone, Copy)]
 pub(crate) struct Linear {
@@ -88,7 +91,9 @@ impl Frame for Linear {
 
     #[inline(always)]
     fn reaches(&self, len: usize) -> bool {
-        opaque(self.start + len) <= self.end
+        // VERIFIER: kernel 6.1 knows no bounds of a number whose bytes were swapped, and refuses to add it to a pointer. No
+        // length is above this one.
+        opaque(self.start + (opaque(len) & MAX_LEN)) <= self.end
     }
 
     #[inline(always)]
