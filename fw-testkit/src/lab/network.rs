@@ -13,8 +13,8 @@ use crate::process::{self, Running};
 use crate::service::{Endpoint, Protocol, Service};
 use crate::{LabError, wait};
 
-/// How long the VPC routers' advertisements may take.
-const ANNOUNCEMENT: Duration = Duration::from_secs(10);
+/// How long the VPC routers' advertisements may take. They come every four seconds; on a busy machine some are late.
+const ANNOUNCEMENT: Duration = Duration::from_secs(40);
 
 pub(super) fn create_namespaces(lab: &str) -> Result<(), LabError> {
     let lines: Vec<String> = Node::ALL.iter().map(|node| format!("netns add {}", namespace_name(lab, *node))).collect();
