@@ -31,6 +31,14 @@ pub enum PolicyError {
         /// What the kernel said.
         reason: io::Error,
     },
+    /// A file is larger than any policy.
+    #[error("{path}: has {size} bytes, and a policy file at most {MAX_FILE}: split it, or move long lists elsewhere")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// Somebody is still writing.
     #[error("{0}: the files are still being changed")]
     InFlux(PathBuf),
@@ -47,18 +55,17 @@ pub enum PolicyError {
 /// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
 /// [`PolicyError::InFlux`], and the caller tries again.
 pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
-    let unreadable = |path: &Path, reason| PolicyError::Unreadable { path: path.to_owned(), reason };
     if is_locked_by_git(directory) {
         return Err(PolicyError::InFlux(directory.to_owned()));
     }
-    let listing = list(directory).map_err(|error| unreadable(directory, error))?;
+    let listing = list(directory)?;
     let mut files = Vec::with_capacity(listing.len());
     for (name, _) in &listing {
         let path = directory.join(name);
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+        let text = fs::read_to_string(&path).map_err(|reason| unreadable(&path, reason))?;
         files.push(SourceFile { name: name.clone(), text });
     }
-    if list(directory).map_err(|error| unreadable(directory, error))? != listing {
+    if list(directory)? != listing {
         return Err(PolicyError::InFlux(directory.to_owned()));
     }
     Ok(files)
@@ -103,16 +110,27 @@ fn options(running: Option<&Compiled>) -> Options {
 /// What tells whether a file was changed.
 type Version = (u64, Option<SystemTime>);
 
-fn list(directory: &Path) -> io::Result<Vec<(String, Version)>> {
+/// The largest policy file that is read, in bytes.
+const MAX_FILE: u64 = 8 << 20;
+
+fn unreadable(path: &Path, reason: io::Error) -> PolicyError {
+    PolicyError::Unreadable { path: path.to_owned(), reason }
+}
+
+fn list(directory: &Path) -> Result<Vec<(String, Version)>, PolicyError> {
     let mut listing = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
+    for entry in fs::read_dir(directory).map_err(|reason| unreadable(directory, reason))? {
+        let entry = entry.map_err(|reason| unreadable(directory, reason))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         if name.starts_with('.') || !name.ends_with(".toml") {
             continue;
         }
         // Followed, because configuration managers install links.
-        let metadata = fs::metadata(entry.path())?;
+        let path = entry.path();
+        let metadata = fs::metadata(&path).map_err(|reason| unreadable(&path, reason))?;
+        if metadata.is_file() && metadata.len() > MAX_FILE {
+            return Err(PolicyError::TooLarge { path, size: metadata.len() });
+        }
         if metadata.is_file() {
             listing.push((name, (metadata.len(), metadata.modified().ok())));
         }

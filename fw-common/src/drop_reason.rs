@@ -55,7 +55,7 @@ drop_reasons! {
     Spoofed = 19, "spoofed", "The source address belongs to no zone of the ingress interface.";
     Multicast = 20, "multicast", "Multicast is not forwarded.";
     Broadcast = 21, "broadcast", "Broadcasts and directed broadcasts are not forwarded.";
-    LinkLocal = 22, "link_local", "A link-local or instance service address was to be forwarded.";
+    LinkLocal = 22, "link_local", "Neighbour discovery, a link-local address or an instance service address was to be forwarded.";
     // The flow.
     TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
     TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";

@@ -11,6 +11,7 @@ mod host_services;
 mod instruments;
 mod neighbours;
 mod policy_change;
+mod repair;
 mod restart;
 mod spoofing;
 mod start_order;

@@ -10,7 +10,7 @@ use fw_common::abi::flow::{DYING, Flow, FlowKey4};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{EXPOSED, IT, OT, Outcome, POLICY, Rig, Setup};
+use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -193,6 +193,16 @@ fn a_third_party_cannot_report_an_error() {
     let quoted = Packet::udp(IT_HOST, 53, OT_HOST, 4000).build_ip();
     let error = Packet::new(Ipv4Addr::new(192, 168, 1, 1), IT_HOST, Transport::Icmp { kind: 3, code: 3, rest: [0; 4] });
     assert_eq!(rig.send(EXPOSED, error.payload(&quoted)).reason(), Some(DropReason::IcmpUnrelated));
+    // About a packet whose next hop is not known yet, and about one to the firewall itself.
+    for dst in [Ipv4Addr::new(10, 2, 1, 99), Ipv4Addr::new(10, 1, 1, 10)] {
+        assert_eq!(rig.send(OT, Packet::echo_request(OT_HOST, dst, 7, 1)).reason(), None);
+        let quoted = Packet::echo_request(OT_HOST, dst, 7, 1).build_ip();
+        for (slot, src) in [(MANAGEMENT, Ipv4Addr::new(10, 3, 1, 50)), (EXPOSED, Ipv4Addr::new(10, 0, 1, 50))] {
+            let error = Packet::new(src, OT_HOST, Transport::Icmp { kind: 3, code: 1, rest: [0; 4] });
+            let outcome = rig.send(slot, error.payload(&quoted));
+            assert_eq!(outcome.reason(), Some(DropReason::IcmpUnrelated), "{dst} from {src}");
+        }
+    }
 }
 
 #[test]

@@ -138,6 +138,11 @@ fn link_layer_control_goes_to_the_host() {
         let packet = Packet::new(link_local, all_nodes, message).ttl(255);
         let frame = packet.clone().macs(NEIGHBOUR, [0x33, 0x33, 0, 0, 0, 1]).build();
         assert_eq!(rig.receive(OT, &frame), Outcome::Passed, "type {kind}");
+        let beyond = Packet::new(link_local, IT_HOST6, message).ttl(255);
+        let outcome = rig.send(OT, beyond);
+        assert_eq!(outcome.reason(), Some(DropReason::LinkLocal), "type {kind} to a host behind the firewall");
+        let own: Ipv6Addr = "fd00:0:0:101::10".parse().unwrap();
+        assert_eq!(rig.send(OT, Packet::new(link_local, own, message).ttl(255)), Outcome::Passed, "type {kind} to us");
         let routed = packet.ttl(254).macs(NEIGHBOUR, [0x33, 0x33, 0, 0, 0, 1]).build();
         assert!(matches!(rig.receive(OT, &routed), Outcome::Dropped(_)), "type {kind} from beyond the link");
     }

@@ -19,6 +19,7 @@ impl Supervisor {
             tracing::warn!("the kernel dropped notifications; looking at everything anew");
         }
         if batch.topology || batch.lost {
+            self.keep_handover().await;
             self.reconcile(batch.lost).await;
         } else {
             self.follow_neighbours(&batch.neighbours).await;
@@ -114,6 +115,22 @@ impl Supervisor {
         match self.dataplane.set_handover(pair.outer_ifindex, pair.inner_mac) {
             Ok(()) => self.pair = pair,
             Err(error) => tracing::error!(%error, "the data plane was not told of the hand-over devices"),
+        }
+    }
+
+    /// Pins what is not pinned any more; whether the programs must be attached again.
+    pub(super) fn keep_attachments(&mut self) -> bool {
+        match self.dataplane.repair() {
+            Ok(false) => false,
+            Ok(true) => {
+                tracing::error!("pinned links were removed, and with them the programs; putting them back");
+                self.attached.clear();
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the pins of the data plane could not be put back");
+                false
+            }
         }
     }
 

@@ -88,7 +88,7 @@ impl RunError {
             Self::Config(_) | Self::Policy(PolicyError::Invalid(_)) => 3,
             Self::Policy(PolicyError::TestsFailed(_)) => 4,
             Self::Lock(_)
-            | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::InFlux(_))
+            | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::TooLarge { .. } | PolicyError::InFlux(_))
             | Self::ForwardChain(_)
             | Self::Handover(_)
             | Self::Netlink(_)

@@ -30,6 +30,9 @@ use crate::netlink::state::Observed;
 /// How often everything is compared anew, whether or not something has happened.
 const ROUND: Duration = Duration::from_secs(30);
 
+/// How often it is checked that what keeps packets from crossing uninspected, and what keeps them crossing, still stands.
+const GUARD: Duration = Duration::from_secs(3);
+
 /// The longest wait for a rule's start or expiry, so that a stepped wall clock is noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -71,6 +74,8 @@ impl Supervisor {
     pub(super) async fn supervise(mut self, mut orders: Orders) -> Result<(), RunError> {
         let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut guards = interval_at(Instant::now() + GUARD, GUARD);
+        guards.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next_change = self.until_next_change();
             tokio::select! {
@@ -89,16 +94,26 @@ impl Supervisor {
                 }
                 () = sleep(next_change) => self.follow_schedule().await,
                 _ = rounds.tick() => self.round().await,
+                _ = guards.tick() => self.guard().await,
             }
         }
         self.stop().await;
         Ok(())
     }
 
-    /// Compares everything anew.
-    async fn round(&mut self) {
+    /// Checks what others can break without a notification, and puts it back.
+    async fn guard(&mut self) {
         self.keep_forward_chain().await;
         self.keep_handover().await;
+        let forwarding = self.facts.forwarding;
+        if self.keep_attachments() || crate::host::sysctl::is_forwarding() != forwarding {
+            self.reconcile(false).await;
+        }
+    }
+
+    /// Compares everything anew.
+    async fn round(&mut self) {
+        self.guard().await;
         self.reconcile(true).await;
         if self.config.policy.watch {
             self.reload_policy_if_changed().await;

@@ -172,6 +172,10 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn repair(&self) -> Result<bool, DataplaneError> {
+        Ok(false)
+    }
+
     fn detach(&self) -> Result<(), DataplaneError> {
         self.change()?.attached.clear();
         Ok(())

@@ -136,6 +136,8 @@ pub trait Dataplane: Send + Sync {
     fn sweep(&self) -> Result<u32, DataplaneError>;
     /// Calls `visit` with each flow that has ended since the last call.
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError>;
+    /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.
+    fn repair(&self) -> Result<bool, DataplaneError>;
     /// Takes programs off all interfaces and removes every pin.
     fn detach(&self) -> Result<(), DataplaneError>;
 }

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::DropReason;
 use fw_common::abi::config::{Active, Config};
+use fw_common::abi::interface::local_kind;
 use fw_common::anomaly::{self, Cast};
 use fw_common::wire::parse::{self, Extent, Kind};
 use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
@@ -14,6 +15,7 @@ use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
 use crate::job::Job;
 use crate::maps::{CONFIG, INTERFACES};
 use crate::packet::Linear;
+use crate::stage::zone::local_kind_of;
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,11 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     parse::network(&frame, link.ethertype, link.l3_offset, Extent::Whole, &mut job.packet)?;
     job.parsed = true;
     match job.packet.kind {
-        Kind::NeighbourDiscovery => return neighbour_discovery(&job.packet),
+        Kind::NeighbourDiscovery => {
+            // The kernel would forward it to any other address: link-layer control stays on its link.
+            let to_us = job.packet.dst_addr.bytes[0] == 0xff || local_kind_of(&job.packet.dst_addr) == local_kind::OWN;
+            return if to_us { neighbour_discovery(&job.packet) } else { Err(DropReason::LinkLocal) };
+        }
         Kind::MulticastListener => return Err(DropReason::Multicast),
         Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {}
     }

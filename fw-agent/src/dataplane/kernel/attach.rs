@@ -236,6 +236,14 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
     Ok(())
 }
 
+/// Whether an interface that should carry the program has no pinned link any more.
+pub(super) fn has_lost_links(object: &Object, pin_dir: &Path) -> Result<bool, DataplaneError> {
+    let links = links_dir(pin_dir);
+    let map = object.hash::<u32, Interface>("INTERFACES")?;
+    let ifindexes = map.keys().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
+    Ok(ifindexes.into_iter().any(|ifindex| !links.join(format!("xdp-{ifindex}")).exists()))
+}
+
 /// Takes every program off: the last reference to a link is its pin, and filters without links are removed by hand.
 pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
     let links = links_dir(pin_dir);

@@ -230,6 +230,17 @@ impl Dataplane for KernelDataplane {
         Ok(())
     }
 
+    fn repair(&self) -> Result<bool, DataplaneError> {
+        let object = self.object();
+        let maps_dir = maps_dir(&self.pin_dir);
+        if object.has_lost_pins(&maps_dir) {
+            make_dir(&maps_dir)?;
+            make_dir(&attach::links_dir(&self.pin_dir))?;
+            object.pin_again(&maps_dir)?;
+        }
+        attach::has_lost_links(&object, &self.pin_dir)
+    }
+
     fn detach(&self) -> Result<(), DataplaneError> {
         detach_all(&self.pin_dir)
     }

@@ -14,6 +14,9 @@ use crate::dataplane::DataplaneError;
 /// The object that the build embeds.
 static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
 
+/// The ring buffer.
+const EVENTS: &str = "EVENTS";
+
 /// Maps whose size follows the flow tables.
 const SIZED_BY_FLOWS: [&str; 6] = ["FLOWS4", "FLOWS6", "CLOCK4", "CLOCK6", "FREE4", "FREE6"];
 
@@ -24,6 +27,8 @@ const XDP_PASS: u32 = 2;
 pub(super) struct Object {
     ebpf: Ebpf,
     events: RingBuf<MapData>,
+    /// The same map once more: the ring buffer gives its own away.
+    events_map: MapData,
 }
 
 impl Object {
@@ -47,9 +52,29 @@ impl Object {
             };
             loaded.map_err(|error| DataplaneError::Load(chain(&error)))?;
         }
+        let pin = maps_dir.join(EVENTS);
+        let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events })
+        Ok(Self { ebpf, events, events_map })
+    }
+
+    /// Whether a pinned map is not pinned any more.
+    pub(super) fn has_lost_pins(&self, maps_dir: &Path) -> bool {
+        MAPS.iter().any(|map| map.pinned && !maps_dir.join(map.name).exists())
+    }
+
+    /// Pins the maps whose pins are missing, so that the next agent finds them.
+    pub(super) fn pin_again(&self, maps_dir: &Path) -> Result<(), DataplaneError> {
+        for map in MAPS.iter().filter(|map| map.pinned) {
+            let path = maps_dir.join(map.name);
+            if path.exists() {
+                continue;
+            }
+            let pinned = if map.name == EVENTS { self.events_map.pin(&path) } else { self.map(map.name)?.pin(&path) };
+            pinned.map_err(|error| DataplaneError::Pin { path: path.display().to_string(), reason: chain(&error) })?;
+        }
+        Ok(())
     }
 
     /// The program for frames from the wire.
