@@ -1,8 +1,9 @@
 //! A firewall for single packets: three forwarding interfaces, one for management, and a policy.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
@@ -137,7 +138,9 @@ impl Rig {
             return None;
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ofwpr{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(remove_leftovers);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let network = Network::new(&name);
         let netns = NetNs::open(&name).unwrap();
         let pin_dir = PathBuf::from("/sys/fs/bpf").join(&name);
@@ -192,6 +195,24 @@ impl Rig {
     /// Runs `ip` in the name space.
     pub(crate) fn ip(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.netns.name()));
+    }
+}
+
+/// What the names of rigs start with; the process that made one, and a number, follow.
+const PREFIX: &str = "ofwpr";
+
+/// Removes the rigs of test runs that were killed: those whose process is gone.
+fn remove_leftovers() {
+    let is_left = |name: &String| {
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    };
+    for name in NetNs::names_with_prefix(PREFIX).iter().filter(|name| is_left(name)) {
+        ip(&format!("netns delete {name}"));
+    }
+    let pins = std::fs::read_dir("/sys/fs/bpf").into_iter().flatten().flatten();
+    for name in pins.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_left) {
+        let _ = detach_all(&Path::new("/sys/fs/bpf").join(name));
     }
 }
 
@@ -317,7 +338,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-fn open(pin_dir: &std::path::Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
+fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
     let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(setup.max_flows) };
     let dataplane = KernelDataplane::open(options).unwrap();
     let names = ["exposed", "ot", "it", "management"];
