@@ -38,6 +38,19 @@ fn the_maps_are_as_described() {
 }
 
 #[test]
+fn the_scratch_space_is_as_described() {
+    let Some(_rig) = Rig::with(Setup { policy: None, ..Setup::default() }) else { return };
+    let described = MAPS.iter().find(|map| map.name == "JOBS").unwrap();
+    let loaded: Vec<MapInfo> = aya::maps::loaded_maps().filter_map(Result::ok).collect();
+    let sizes: Vec<usize> = loaded
+        .iter()
+        .filter(|map| map.name_as_str() == Some(described.name))
+        .map(|map| map.value_size() as usize)
+        .collect();
+    assert!(sizes.contains(&described.value_size), "{sizes:?}");
+}
+
+#[test]
 fn a_second_opening_adopts_the_first() {
     let Some(rig) = Rig::new() else { return };
     let options = fw_agent::dataplane::kernel::KernelOptions { pin_dir: rig.pin_dir.clone(), max_flows: Some(9999) };
