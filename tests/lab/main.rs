@@ -5,6 +5,7 @@
 mod answers;
 mod attachment;
 mod firewall;
+mod flow_log;
 mod forwarding;
 mod garbage;
 mod host_services;
