@@ -53,12 +53,15 @@ fn the_scratch_space_is_as_described() {
 #[test]
 fn a_second_opening_adopts_the_first() {
     let Some(rig) = Rig::new() else { return };
+    let other_layout = rig.pin_dir.join("abi-0");
+    std::fs::create_dir(&other_layout).unwrap();
     let options = fw_agent::dataplane::kernel::KernelOptions { pin_dir: rig.pin_dir.clone(), max_flows: Some(9999) };
     let second = rig.netns.within(|| fw_agent::dataplane::kernel::KernelDataplane::open(options).unwrap()).unwrap();
     let adopted = second.adopted().unwrap();
     assert_eq!(adopted.epoch, 1);
     assert_eq!(adopted.digest, crate::rig::compile(crate::rig::POLICY).digest);
     assert_eq!(second.max_flows(), 4096, "an adopted table keeps its size");
+    assert!(!other_layout.exists(), "the maps of another layout are forgotten");
     assert_eq!(second.rule_names().unwrap(), rig.dataplane.rule_names().unwrap());
 }
 

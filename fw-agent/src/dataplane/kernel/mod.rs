@@ -72,6 +72,7 @@ impl KernelDataplane {
                 None
             }
         };
+        forget_other_layouts(&options.pin_dir)?;
         Ok(Self { pin_dir: options.pin_dir, adopted, max_flows, object: Mutex::new(object) })
     }
 
@@ -117,6 +118,23 @@ pub fn detach_all(pin_dir: &Path) -> Result<(), DataplaneError> {
 /// Where the maps of this layout version are pinned.
 fn maps_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join(format!("abi-{ABI_VERSION}"))
+}
+
+/// Unpins the maps of other layout versions. Programs that are still attached keep theirs until they are replaced.
+fn forget_other_layouts(pin_dir: &Path) -> Result<(), DataplaneError> {
+    let error = |error: std::io::Error| DataplaneError::Pin {
+        path: pin_dir.display().to_string(),
+        reason: format!("{error}; the maps of another version could not be removed"),
+    };
+    let ours = maps_dir(pin_dir);
+    for entry in std::fs::read_dir(pin_dir).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let is_layout = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("abi-"));
+        if is_layout && path != ours {
+            std::fs::remove_dir_all(&path).map_err(error)?;
+        }
+    }
+    Ok(())
 }
 
 fn make_dir(dir: &Path) -> Result<(), DataplaneError> {
