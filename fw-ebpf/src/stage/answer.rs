@@ -143,6 +143,9 @@ fn sum_of(frame: &Linear, offset: usize, len: usize) -> Option<u64> {
 }
 
 /// Adds the next four bytes; returns 1 to stop at the end of the frame.
+///
+/// # Safety
+/// Called by `bpf_loop` alone, with the pointer to the [`Sum`] that `sum_of` lends it.
 unsafe extern "C" fn add_word(position: u32, sum: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `sum_of` gave it.
     let sum = unsafe { &mut *sum.cast::<Sum>() };

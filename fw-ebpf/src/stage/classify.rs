@@ -75,6 +75,9 @@ struct Walk<'a> {
 }
 
 /// Looks at one entry; returns 1 to end the walk.
+///
+/// # Safety
+/// Called by `bpf_loop` alone, with the pointer to the [`Walk`] that `improve` lends it.
 unsafe extern "C" fn step(position: u32, walk: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `improve` gave it.
     let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };

@@ -1,7 +1,7 @@
 //! Ageing: flows that are over are found and removed by a hand that goes round the slots.
 //!
-//! The hand moves two slots for each flow that opens, so that a table never fills with dead flows even without the agent,
-//! and by batches when the agent runs `fw_sweep`.
+//! The hand moves two slots for each flow that opens, and further when there is no free one, so that a table never fills with
+//! dead flows even without the agent; and by batches when the agent runs `fw_sweep`.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -34,6 +34,9 @@ pub(crate) fn advance(ipv4: bool, now: u32, steps: u32) {
 }
 
 /// Looks at the next slot of one table.
+///
+/// # Safety
+/// Called by `bpf_loop` alone, with the pointer to the [`Walk`] that `advance` lends it.
 unsafe extern "C" fn one_step(_step: u32, walk: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `advance` gave it.
     let walk = unsafe { &*walk.cast::<Walk>() };
