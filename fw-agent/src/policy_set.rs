@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fw_policy::{Binding, Compiled, Diagnostic, Diagnostics, Options, SourceFile, TestResult};
 use time::OffsetDateTime;
@@ -39,7 +40,7 @@ pub enum PolicyError {
         /// Its size in bytes.
         size: u64,
     },
-    /// Somebody is still writing.
+    /// Somebody is still writing: the directory, or the lock file that says so.
     #[error("{0}: the files are still being changed")]
     InFlux(PathBuf),
     /// The policy is invalid.
@@ -55,8 +56,8 @@ pub enum PolicyError {
 /// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
 /// [`PolicyError::InFlux`], and the caller tries again.
 pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
-    if is_locked_by_git(directory) {
-        return Err(PolicyError::InFlux(directory.to_owned()));
+    if let Some(lock) = git_lock(directory) {
+        return Err(PolicyError::InFlux(lock));
     }
     let listing = list(directory)?;
     let mut files = Vec::with_capacity(listing.len());
@@ -108,7 +109,7 @@ fn options(running: Option<&Compiled>) -> Options {
 }
 
 /// What tells whether a file was changed.
-type Version = (u64, Option<SystemTime>);
+type Version = (u64, u64, i64, i64);
 
 /// The largest policy file that is read, in bytes.
 const MAX_FILE: u64 = 8 << 20;
@@ -132,16 +133,36 @@ fn list(directory: &Path) -> Result<Vec<(String, Version)>, PolicyError> {
             return Err(PolicyError::TooLarge { path, size: metadata.len() });
         }
         if metadata.is_file() {
-            listing.push((name, (metadata.len(), metadata.modified().ok())));
+            listing.push((name, (metadata.len(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())));
         }
     }
     listing.sort();
     Ok(listing)
 }
 
-/// git holds `index.lock` for as long as a checkout, merge or pull changes the working tree.
-fn is_locked_by_git(directory: &Path) -> bool {
-    directory.ancestors().any(|ancestor| ancestor.join(".git/index.lock").exists())
+/// Whether no file has changed for a while, so that nobody is in the middle of copying a set.
+pub fn is_quiet(directory: &Path, quiet: Duration) -> bool {
+    let now = SystemTime::now();
+    let changed = |(_, (_, _, seconds, _)): &(String, Version)| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(*seconds).unwrap_or_default());
+        now.duration_since(at).is_ok_and(|age| age < quiet)
+    };
+    list(directory).is_ok_and(|listing| !listing.iter().any(changed))
+}
+
+/// How long git may hold its lock; an older one was left by a git that was killed.
+const STALE_LOCK: Duration = Duration::from_secs(600);
+
+/// git holds `index.lock` for as long as a checkout, merge or pull changes the working tree. One from before the last boot, or
+/// that has not changed for long, holds nobody up.
+fn git_lock(directory: &Path) -> Option<PathBuf> {
+    let uptime = Duration::from_secs(u64::try_from(rustix::system::sysinfo().uptime).unwrap_or_default());
+    let is_held = |lock: &PathBuf| {
+        let modified = fs::metadata(lock).and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        lock.exists() && age.is_none_or(|age| age < STALE_LOCK.min(uptime))
+    };
+    directory.ancestors().map(|ancestor| ancestor.join(".git/index.lock")).find(is_held)
 }
 
 fn describe_failures(failed: &[TestResult]) -> String {

@@ -76,7 +76,11 @@ fn detach_takes_everything_off_and_nothing_crosses_after_it() {
 
     firewall.agent.terminate().unwrap();
     assert!(crossings(&firewall.lab) > 0, "SIGTERM leaves the data plane forwarding");
+    // Whatever has become of the forward chain, it stands before the programs go.
+    firewall.lab.run(Node::Fw, &["nft", "flush", "ruleset"]).unwrap().success().unwrap();
     firewall.agent.detach().unwrap().success().unwrap();
+    let ruleset = firewall.lab.run(Node::Fw, &["nft", "list", "ruleset"]).unwrap().success().unwrap();
+    assert!(ruleset.contains("policy drop"), "{ruleset}");
     // The kernel lets go of an unpinned link a moment later, from a work queue.
     wait::until_true("the programs are off", SOON, || attached(&firewall) == 0).unwrap();
     assert!(!firewall.agent.pins().exists() || std::fs::read_dir(firewall.agent.pins()).unwrap().next().is_none());

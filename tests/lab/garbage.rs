@@ -29,6 +29,8 @@ fn an_agent_with_a_broken_configuration_does_not_start_and_attaches_nothing() {
     }
     let links = firewall.lab.run(Node::Fw, &["ip", "-details", "link", "show"]).unwrap().success().unwrap();
     assert!(!links.contains("prog/xdp"), "{links}");
+    let ruleset = firewall.lab.run(Node::Fw, &["nft", "list", "ruleset"]).unwrap().success().unwrap();
+    assert!(ruleset.contains("policy drop"), "the forward chain stands all the same: {ruleset}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use fw_common::abi::flow::{DYING, Flow, FlowKey4};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup};
+use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup, attachment, compile_for};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -171,6 +171,32 @@ fn icmp_errors_follow_their_flow() {
             Packet::new(router, elsewhere, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&quoted);
         assert_eq!(rig.send(IT, misdirected).reason(), Some(DropReason::IcmpUnrelated), "to another than it quotes");
     }
+}
+
+#[test]
+fn flows_outlive_a_new_order_of_the_interfaces() {
+    let Some(rig) = Rig::new() else { return };
+    rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    // As a restarted agent does that finds the entries of agent.toml in another order.
+    let order = [IT, EXPOSED, OT];
+    let slots = |place: usize| order.iter().position(|other| *other == place).unwrap_or(MANAGEMENT);
+    let wanted: Vec<(u32, u32)> =
+        (0..4).map(|place| (rig.ifindexes[place], u32::try_from(slots(place)).unwrap())).collect();
+    rig.dataplane.keep_slots(&wanted).unwrap();
+    let before = rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    assert_eq!(before.reason(), Some(DropReason::UnknownInterface), "nothing is judged under a slot of the old order");
+    rig.dataplane.apply_policy(&compile_for(POLICY, order)).unwrap();
+    rig.netns
+        .within(|| {
+            for place in 0..4 {
+                rig.dataplane.attach(&attachment(place, rig.ifindexes[place], slots(place))).unwrap();
+            }
+        })
+        .unwrap();
+    assert_eq!(rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000)).reason(), None, "the reply");
+    assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53)).reason(), None);
+    assert_eq!(rig.send(IT, Packet::udp(OT_HOST, 4001, IT_HOST, 53)).reason(), Some(DropReason::Spoofed));
+    assert_eq!(flows(&rig).len(), 1);
 }
 
 #[test]

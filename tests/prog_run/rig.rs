@@ -225,19 +225,22 @@ impl Drop for Rig {
 
 /// Compiles a policy for the rig.
 pub(crate) fn compile(policy: &str) -> Compiled {
+    compile_for(policy, [EXPOSED, OT, IT])
+}
+
+/// Compiles a policy for forwarding interfaces whose slots are in this order.
+pub(crate) fn compile_for(policy: &str, order: [usize; 3]) -> Compiled {
     let source = SourceFile { name: "test.toml".to_owned(), text: policy.to_owned() };
     let policy = fw_policy::load(&[source]).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let interface = |name: &str, zones: &[&str]| InterfaceBinding {
         name: name.to_owned(),
         zones: zones.iter().map(|zone| (*zone).to_owned()).collect(),
     };
+    let forwarding = [interface("exposed", &["onprem", "exposed"]), interface("ot", &["ot"]), interface("it", &["it"])];
+    let mut interfaces: Vec<InterfaceBinding> = order.map(|place| forwarding[place].clone()).into();
+    interfaces.push(interface("management", &[]));
     let binding = Binding {
-        interfaces: vec![
-            interface("exposed", &["onprem", "exposed"]),
-            interface("ot", &["ot"]),
-            interface("it", &["it"]),
-            interface("management", &[]),
-        ],
+        interfaces,
         management: Some(ManagementBinding { slot: 3, allow: vec!["tcp/9477 from 10.3.0.0/16".to_owned()] }),
         disabled_system_rules: Default::default(),
     };
@@ -343,22 +346,8 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
     let dataplane = KernelDataplane::open(options).unwrap();
     let names = ["exposed", "ot", "it", "management"];
     let ifindexes = names.map(index_of);
-    for (slot, name) in names.iter().enumerate() {
-        let third = u8::try_from(slot).unwrap();
-        let ipv6 = (slot != MANAGEMENT).then(|| format!("fd00:0:0:{third}01::10").parse().unwrap());
-        dataplane
-            .attach(&AttachedInterface {
-                slot: u32::try_from(slot).unwrap(),
-                ifindex: ifindexes[slot],
-                name: (*name).to_owned(),
-                mac: MACS[slot],
-                mtu: if slot == IT { 1400 } else { 1500 },
-                ipv4: Some(Ipv4Addr::new(10, third, 1, 10)),
-                ipv6,
-                hairpin: false,
-                management: slot == MANAGEMENT,
-            })
-            .unwrap();
+    for (place, ifindex) in ifindexes.into_iter().enumerate() {
+        dataplane.attach(&attachment(place, ifindex, place)).unwrap();
     }
     let own: Vec<IpAddr> =
         ["10.0.1.10", "10.1.1.10", "10.2.1.10", "10.3.1.10", "fd00:0:0:1::10", "fd00:0:0:101::10", "fd00:0:0:201::10"]
@@ -370,6 +359,22 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
         dataplane.set_handover(index_of("ofw-out"), [2, 0, 0, 0, 9, 9]).unwrap();
     }
     (dataplane, ifindexes)
+}
+
+/// The interface at a place of the usual order, under any slot.
+pub(crate) fn attachment(place: usize, ifindex: u32, slot: usize) -> AttachedInterface {
+    let third = u8::try_from(place).unwrap();
+    AttachedInterface {
+        slot: u32::try_from(slot).unwrap(),
+        ifindex,
+        name: ["exposed", "ot", "it", "management"][place].to_owned(),
+        mac: MACS[place],
+        mtu: if place == IT { 1400 } else { 1500 },
+        ipv4: Some(Ipv4Addr::new(10, third, 1, 10)),
+        ipv6: (place != MANAGEMENT).then(|| format!("fd00:0:0:{third}01::10").parse().unwrap()),
+        hairpin: false,
+        management: place == MANAGEMENT,
+    }
 }
 
 /// The kernel's index of an interface of this thread's name space.

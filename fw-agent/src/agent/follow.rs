@@ -42,8 +42,8 @@ impl Supervisor {
     }
 
     async fn try_reconcile(&mut self, whole: bool) -> Result<(), NetlinkError> {
-        let before = std::mem::take(&mut self.observed);
-        self.observed = self.kernel.observe().await?;
+        let observed = self.kernel.observe().await?;
+        let before = std::mem::replace(&mut self.observed, observed);
         self.refresh_interfaces().await;
         self.refresh_settings();
         self.refresh_routes().await;

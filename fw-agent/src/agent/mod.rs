@@ -17,7 +17,7 @@ mod watch;
 
 use crate::config::{AgentConfig, ConfigError};
 use crate::dataplane::DataplaneError;
-use crate::host::forward_chain::ForwardChainError;
+use crate::host::forward_chain::{self, ForwardChainError};
 use crate::host::handover::HandoverError;
 use crate::host::lock::{Lock, LockError};
 use crate::netlink::NetlinkError;
@@ -103,6 +103,8 @@ impl RunError {
 pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let _lock = Lock::take(&options.runtime_dir)?;
     let mut orders = Orders::listen().map_err(RunError::io("signals"))?;
+    // Before anything that can fail: whatever this machine forwards already, an invalid file must not leave it open.
+    forward_chain::load().await?;
     let config = match AgentConfig::load(&options.config) {
         Ok(config) => config,
         Err(error) => match rescue::until_valid(&options, error, &mut orders).await? {

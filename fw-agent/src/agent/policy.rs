@@ -17,6 +17,8 @@ use crate::policy_set::{self, CheckedPolicy, PolicyError};
 
 /// How long a directory that is being changed is waited for.
 const LONGEST_FLUX: Duration = Duration::from_secs(10);
+/// How long no file may have changed before a set is taken over without having been told.
+const QUIET: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const FLUX_ROUND: Duration = Duration::from_millis(100);
 /// How soon a rule's start or expiry that the data plane did not take is tried again.
@@ -105,8 +107,10 @@ impl Supervisor {
     /// Takes over the files if they are not those that were last read, or if the data plane did not take those.
     pub(super) async fn reload_policy_if_changed(&mut self) {
         let directory = self.config.policy.directory.clone();
-        let read = tokio::task::spawn_blocking(move || policy_set::read(&directory)).await;
-        let Ok(Ok(files)) = read else { return };
+        let read = tokio::task::spawn_blocking(move || {
+            policy_set::is_quiet(&directory, QUIET).then(|| policy_set::read(&directory))
+        });
+        let Ok(Some(Ok(files))) = read.await else { return };
         if self.files.as_ref() != Some(&files) {
             self.watch.renew();
             self.reload_policy("the files differ from those that were read").await;

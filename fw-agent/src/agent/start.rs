@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::housekeeping::Housekeeper;
+use super::interfaces;
 use super::options::RunOptions;
 use super::policy::{self, Attempt};
 use super::supervisor::{Supervisor, notify};
@@ -24,8 +25,8 @@ use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
+use crate::host::handover;
 use crate::host::handover::Pair;
-use crate::host::{forward_chain, handover};
 use crate::http;
 use crate::names::Names;
 use crate::netlink::events::Events;
@@ -41,13 +42,14 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
     let Attempt { files, result } = policy::attempt(&config, None).await?;
     let checked = go_on_only_with_a_policy(result, options.has_pins())?;
-    forward_chain::load().await?;
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
     let pair = handover::ensure(&kernel).await?;
     let dataplane = open(&options, &config).await?;
     dataplane.set_limits(&config.conntrack.timeouts, ANSWERS_PER_SECOND)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
+    let observed = kernel.observe().await?;
+    dataplane.keep_slots(&slots(&config, &observed))?;
     let facts = take_policy_over(&dataplane, checked).await?;
 
     let mut supervisor = assemble(options, config, (dataplane, pair), kernel, events, facts)?;
@@ -60,6 +62,12 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
+}
+
+/// Kernel index and slot of each interface that the configuration has now.
+fn slots(config: &AgentConfig, observed: &Observed) -> Vec<(u32, u32)> {
+    let placed = interfaces::place(config, observed);
+    placed.iter().filter_map(|placed| Some((placed.link.as_ref()?.index, placed.slot))).collect()
 }
 
 /// An invalid policy ends a start unless a data plane is pinned that can go on with its own.

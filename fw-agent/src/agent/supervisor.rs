@@ -108,6 +108,8 @@ impl Supervisor {
         let forwarding = self.facts.forwarding;
         if self.keep_attachments() || crate::host::sysctl::is_forwarding() != forwarding {
             self.reconcile(false).await;
+        } else {
+            self.publish();
         }
     }
 

@@ -4,11 +4,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fw_agent::agent::{self, RunOptions};
 use fw_agent::cli::style;
 use fw_agent::config::AgentConfig;
 use fw_agent::dataplane::kernel;
+use fw_agent::host::forward_chain;
 use fw_agent::host::lock::Lock;
 use tracing_subscriber::EnvFilter;
 
@@ -114,6 +116,9 @@ fn run(arguments: Run, format: LogFormat) -> ExitCode {
 
 fn detach(arguments: &Detach) -> anyhow::Result<()> {
     let _no_agent_runs = Lock::take(&arguments.runtime_dir)?;
+    // Without the program only the chain stands between the networks.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(forward_chain::load()).context("nothing was taken off: the forward chain does not stand")?;
     kernel::detach_all(&arguments.pin_dir)?;
     println!("the data plane is off all interfaces; the forward chain stays and drops");
     Ok(())

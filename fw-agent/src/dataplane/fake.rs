@@ -172,6 +172,10 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn keep_slots(&self, _slots: &[(u32, u32)]) -> Result<(), DataplaneError> {
+        Ok(())
+    }
+
     fn repair(&self) -> Result<bool, DataplaneError> {
         Ok(false)
     }

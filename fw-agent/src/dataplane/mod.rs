@@ -101,6 +101,9 @@ pub enum DataplaneError {
 pub trait Dataplane: Send + Sync {
     /// The policy that was found running, if any.
     fn adopted(&self) -> Option<Adopted>;
+    /// Before a policy is applied to which other slots belong: forgets interfaces that are stored under another slot than
+    /// these, given as kernel index and slot. They drop everything until they are attached again.
+    fn keep_slots(&self, slots: &[(u32, u32)]) -> Result<(), DataplaneError>;
     /// Puts the program on an interface and lets packets leave by it. Idempotent; an attached program is replaced in
     /// place, without a moment in which the interface has none.
     fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError>;

@@ -31,11 +31,32 @@ pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
 /// The maps come first: a program that runs finds its interface, and other interfaces may send to it only once it can
 /// transmit.
 pub(super) fn attach(object: &mut Object, pin_dir: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
+    let was_known = ifindexes_of(object, interface.slot)?.contains(&interface.ifindex);
     write_interface(object, interface)?;
-    let links = links_dir(pin_dir);
+    let attached = attach_programs(object, &links_dir(pin_dir), interface);
+    if attached.is_err() && !was_known {
+        remove_interface(object, interface.ifindex)?;
+    }
+    attached
+}
+
+/// Puts both programs on, and lets packets be sent from the interface.
+fn attach_programs(object: &mut Object, links: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
     attach_ingress(object, &links.join(format!("xdp-{}", interface.ifindex)), interface)?;
     allow_egress(object, interface.ifindex)
+}
+
+/// Forgets interfaces that are stored under another slot than the given one, or that are not given.
+pub(super) fn keep_slots(object: &mut Object, slots: &[(u32, u32)]) -> Result<(), DataplaneError> {
+    let map = object.hash::<u32, Interface>("INTERFACES")?;
+    let entries = map.iter().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
+    for (ifindex, entry) in entries {
+        if !slots.contains(&(ifindex, entry.slot)) {
+            remove_interface(object, ifindex)?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells the program about the interface.

@@ -108,16 +108,35 @@ pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
 /// If a pin cannot be removed.
 pub fn detach_all(pin_dir: &Path) -> Result<(), DataplaneError> {
     attach::remove_links(pin_dir)?;
-    match std::fs::remove_dir_all(pin_dir) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(DataplaneError::Pin { path: pin_dir.display().to_string(), reason: error.to_string() }),
+    let error =
+        |error: std::io::Error| DataplaneError::Pin { path: pin_dir.display().to_string(), reason: error.to_string() };
+    // Only what is ours: the directory may be one that others use, too.
+    for dir in own_dirs(pin_dir).map_err(error)? {
+        std::fs::remove_dir_all(&dir).map_err(error)?;
     }
+    // Not if there is something else in it.
+    let _ = std::fs::remove_dir(pin_dir);
+    Ok(())
 }
 
 /// Where the maps of this layout version are pinned.
 fn maps_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join(format!("abi-{ABI_VERSION}"))
+}
+
+/// The directories below the pin directory that are ours, whatever their layout version; none if there is no pin directory.
+fn own_dirs(pin_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(pin_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name == "links" || name.strip_prefix("abi-").is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    Ok(paths.into_iter().filter(is_ours).collect())
 }
 
 /// Unpins the maps of other layout versions. Programs that are still attached keep theirs until they are replaced.
@@ -126,13 +145,9 @@ fn forget_other_layouts(pin_dir: &Path) -> Result<(), DataplaneError> {
         path: pin_dir.display().to_string(),
         reason: format!("{error}; the maps of another version could not be removed"),
     };
-    let ours = maps_dir(pin_dir);
-    for entry in std::fs::read_dir(pin_dir).map_err(error)? {
-        let path = entry.map_err(error)?.path();
-        let is_layout = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("abi-"));
-        if is_layout && path != ours {
-            std::fs::remove_dir_all(&path).map_err(error)?;
-        }
+    let (ours, links) = (maps_dir(pin_dir), attach::links_dir(pin_dir));
+    for dir in own_dirs(pin_dir).map_err(error)?.into_iter().filter(|dir| *dir != ours && *dir != links) {
+        std::fs::remove_dir_all(&dir).map_err(error)?;
     }
     Ok(())
 }
@@ -147,6 +162,10 @@ fn make_dir(dir: &Path) -> Result<(), DataplaneError> {
 impl Dataplane for KernelDataplane {
     fn adopted(&self) -> Option<Adopted> {
         self.adopted.clone()
+    }
+
+    fn keep_slots(&self, slots: &[(u32, u32)]) -> Result<(), DataplaneError> {
+        attach::keep_slots(&mut self.object(), slots)
     }
 
     fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError> {

@@ -29,7 +29,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     let (ingress_ifindex, egress_slot, from_zone, to_zone, icmp) = unsafe {
         (
             (*pointer).directions[0].ingress_ifindex,
-            (*pointer).directions[0].egress.slot,
+            egress_slot_of(flow),
             (*pointer).from_zone,
             (*pointer).to_zone,
             (*pointer).icmp,
@@ -47,7 +47,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     };
     let to_zone = match to_zone {
         zone::LOCAL => zone::LOCAL,
-        _ => zone_of(job.active.slot, u32::from(egress_slot), &dst_addr),
+        _ => zone_of(job.active.slot, egress_slot, &dst_addr),
     };
     job.query.from_zone = from_zone;
     job.query.to_zone = to_zone;
@@ -71,6 +71,18 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (*pointer).epoch = job.active.epoch;
     }
     Ok(())
+}
+
+/// The slot of the interface by which the originator's packets leave: as it is numbered now, if the interface is known.
+#[inline(always)]
+fn egress_slot_of(flow: NonNull<Flow>) -> u32 {
+    // SAFETY: a live map value.
+    let egress = unsafe { &(*flow.as_ptr()).directions[0].egress };
+    // SAFETY: see `receive::start`.
+    match unsafe { INTERFACES.get(&egress.ifindex) } {
+        Some(interface) => interface.slot,
+        None => u32::from(egress.slot),
+    }
 }
 
 /// Fills the query, but for the zones, from the originator's point of view, and asks the policy.
