@@ -40,7 +40,14 @@ fn with(mut frame: Vec<u8>, position: usize, byte: u8) -> Vec<u8> {
 fn produce(rig: &Rig, reason: DropReason) -> bool {
     let outcome = match reason {
         DropReason::UnknownInterface => rig.receive_at(1, &frame(dns(IT_HOST))),
-        DropReason::Truncated => rig.receive(OT, &frame(dns(IT_HOST).payload(&[0; 100]))[..80]),
+        DropReason::Truncated => {
+            // A link-layer header and nothing behind it, and each length on the way to a whole packet.
+            let whole = frame(dns(IT_HOST).payload(&[0; 100]));
+            for len in 14..whole.len() {
+                assert_eq!(rig.receive(OT, &whole[..len]).reason(), Some(reason), "{len} bytes");
+            }
+            rig.receive(OT, &whole[..80])
+        }
         DropReason::Ethertype => rig.receive(OT, &with(frame(dns(IT_HOST)), 13, 0x99)),
         DropReason::NotOurMac => rig.receive(OT, &dns(IT_HOST).macs(NEIGHBOUR, [2, 9, 9, 9, 9, 9]).build()),
         DropReason::VlanDepth => rig.send(OT, dns(IT_HOST).vlan(1).vlan(2).vlan(3)),

@@ -23,7 +23,7 @@ pub enum ForwardChainError {
     #[error("nft could not be run: {0}; is the package nftables installed?")]
     Run(#[from] std::io::Error),
     /// `nft` refused.
-    #[error("nft refused the forward chain: {0}")]
+    #[error("nft refused the forward chain: {0}; is this process root (CAP_NET_ADMIN), and has the kernel nf_tables?")]
     Refused(String),
 }
 

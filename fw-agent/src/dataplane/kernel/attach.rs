@@ -7,6 +7,7 @@ use aya::maps::{MapError, xdp::DevMapHash};
 use aya::programs::links::Link as _;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
@@ -122,15 +123,9 @@ fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneEr
 fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     let program = object.ingress()?;
-    if let Some(link) = adopt(pin)? {
-        let link = link.try_into().map_err(|error: LinkError| refused(&error))?;
-        match program.attach_to_link(link) {
-            // The pin keeps the link; this is another reference to it.
-            Ok(id) => return program.take_link(id).map(drop).map_err(|error| refused(&error)),
-            Err(error) if device_is_gone(&error) => unpin(pin)?,
-            // The program that is there goes on: better an old one than none.
-            Err(error) => return Err(refused(&error)),
-        }
+    let update = |link: XdpLink| program.attach_to_link(link).and_then(|id| program.take_link(id).map(drop));
+    if replaced(pin, interface, update)? {
+        return Ok(());
     }
     let id = program.attach_to_if_index(interface.ifindex, XdpMode::Driver).map_err(|error| refused(&error))?;
     let link = program.take_link(id).map_err(|error| refused(&error))?;
@@ -144,19 +139,34 @@ fn attach_egress(object: &mut Object, pin: &Path, interface: &AttachedInterface)
     if !has_tcx() {
         return attach_egress_by_netlink(program, interface);
     }
-    if let Some(link) = adopt(pin)? {
-        let link = link.try_into().map_err(|error: LinkError| refused(&error))?;
-        match program.attach_to_link(link) {
-            Ok(id) => return program.take_link(id).map(drop).map_err(|error| refused(&error)),
-            Err(error) if device_is_gone(&error) => unpin(pin)?,
-            Err(error) => return Err(refused(&error)),
-        }
+    let update =
+        |link: SchedClassifierLink| program.attach_to_link(link).and_then(|id| program.take_link(id).map(drop));
+    if replaced(pin, interface, update)? {
+        return Ok(());
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id =
         program.attach_with_options(&interface.name, TcAttachType::Egress, options).map_err(|error| refused(&error))?;
     let link = program.take_link(id).map_err(|error| refused(&error))?;
     pin_link(link.try_into().map_err(|error: LinkError| refused(&error))?, pin)
+}
+
+/// Replaces the program of the link that is pinned here, if there is one and its device still exists; whether it did.
+///
+/// `update` gives the program to the link and lets go of its own reference: the pin keeps the link. After any other failure
+/// the program that is there goes on: better an old one than none.
+fn replaced<L: TryFrom<FdLink, Error = LinkError>>(
+    pin: &Path,
+    interface: &AttachedInterface,
+    update: impl FnOnce(L) -> Result<(), ProgramError>,
+) -> Result<bool, DataplaneError> {
+    let Some(link) = adopt(pin)? else { return Ok(false) };
+    let link = L::try_from(link).map_err(|error| attach_error(interface, &error))?;
+    match update(link) {
+        Ok(()) => Ok(true),
+        Err(error) if device_is_gone(&error) => unpin(pin).map(|()| false),
+        Err(error) => Err(attach_error(interface, &error)),
+    }
 }
 
 /// Whether the kernel has TCX links, which came with 6.6.
