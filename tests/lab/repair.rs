@@ -66,9 +66,9 @@ fn the_way_through_the_kernel_is_put_back() {
 #[test]
 fn forwarding_is_turned_on_again() {
     let Some(firewall) = Firewall::up() else { return };
-    run(&firewall.lab, &["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
+    firewall.lab.ns(Node::Fw).set_sysctl("ipv4/ip_forward", "0").unwrap();
     wait::until_true("the kernel forwards", REPAIR, || {
-        run(&firewall.lab, &["sysctl", "-n", "net.ipv4.ip_forward"]).trim() == "1"
+        run(&firewall.lab, &["cat", "/proc/sys/net/ipv4/ip_forward"]).trim() == "1"
     })
     .unwrap();
 }
