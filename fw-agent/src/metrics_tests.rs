@@ -19,7 +19,12 @@ fn shared() -> Arc<Shared> {
         state.rule_names.insert(1, "ot-001 \"quoted\"".to_owned());
         state.rules.insert(1, RuleCounter { packets: 3, bytes: 180, flows: 1, last_hit: 5 });
         let flow = Flow { state: State::Established as u8, ..Flow::default() };
-        state.flows.push(FlowRecord { key: FlowKey6 { protocol: 6, ..FlowKey6::default() }, family: 4, flow });
+        state.flows.push(FlowRecord {
+            key: FlowKey6 { protocol: 6, ..FlowKey6::default() },
+            family: 4,
+            flow,
+            timeout: 60,
+        });
         state.happenings.opened = 9;
     }
     let names = Names::new(vec![(1, "ot-001 \"quoted\"".to_owned())], None);

@@ -50,8 +50,8 @@ impl Parties {
             src_port: with_ports.then_some(source.1),
             dst_addr: destination.0,
             dst_port: with_ports.then_some(destination.1),
-            icmp_type: icmp.then_some(flow.icmp[0]),
-            icmp_code: icmp.then_some(flow.icmp[1]),
+            icmp_type: icmp.then_some(flow.icmp()[0]),
+            icmp_code: icmp.then_some(flow.icmp()[1]),
             icmp_id: icmp.then_some(source.1),
         }
     }

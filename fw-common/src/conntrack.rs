@@ -30,10 +30,12 @@ pub enum State {
     Icmp = 8,
     /// Any other protocol.
     Other = 9,
+    /// Ended by a new policy: nothing belongs to it any more.
+    Ended = 10,
 }
 
 impl State {
-    /// Every state, in the order of its number.
+    /// Every state that a flow lives in, in the order of its number.
     pub const ALL: [Self; 10] = [
         Self::SynSent,
         Self::SynReceived,
@@ -61,7 +63,15 @@ impl State {
             Self::UdpReplied => "udp-replied",
             Self::Icmp => "icmp",
             Self::Other => "other",
+            Self::Ended => "ended",
         }
+    }
+
+    /// Whether data flows in this state, so that a rule's idle time-out applies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn carries_data(self) -> bool {
+        matches!(self, Self::Established | Self::UdpNew | Self::UdpReplied | Self::Icmp | Self::Other)
     }
 
     /// Reads [`crate::abi::flow::Flow::state`]; an unknown number is [`State::Closed`], the state that lives shortest.
@@ -78,6 +88,7 @@ impl State {
             7 => Self::UdpReplied,
             8 => Self::Icmp,
             9 => Self::Other,
+            10 => Self::Ended,
             _ => Self::Closed,
         }
     }
@@ -87,7 +98,7 @@ impl State {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// One per state; the last two are padding.
+    /// One per state; the last is padding. [`State::Ended`] has none.
     pub seconds: [u32; 12],
 }
 
@@ -106,6 +117,7 @@ impl Default for Timeouts {
         seconds[State::UdpReplied as usize] = 120;
         seconds[State::Icmp as usize] = 30;
         seconds[State::Other as usize] = 600;
+        seconds[State::Ended as usize] = 0;
         Self { seconds }
     }
 }
@@ -241,6 +253,7 @@ mod tests {
             assert_eq!(state as usize, position);
             assert_eq!(State::from_number(state as u8), state);
         }
+        assert_eq!(State::from_number(10), State::Ended);
         assert_eq!(State::from_number(200), State::Closed);
     }
 

@@ -80,7 +80,8 @@ const fn fin(state: State, seen_fin: [bool; 2]) -> Step {
         | State::UdpNew
         | State::UdpReplied
         | State::Icmp
-        | State::Other => Step::Invalid,
+        | State::Other
+        | State::Ended => Step::Invalid,
     }
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::bpf_fib_lookup;
 use fw_common::Verdict;
 use fw_common::abi::config::Active;
-use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::flow::{Egress, FlowKey4, FlowKey6, PaddedFlow};
 use fw_common::abi::interface::Interface;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Query};
@@ -29,7 +29,7 @@ pub(crate) struct Job {
     pub now_ns: u64,
     /// The same in seconds.
     pub now: u32,
-    /// [`fw_common::abi::config::Config::fib_generation`].
+    /// The generation of routes and neighbours whose next hops this packet may use.
     pub fib_generation: u32,
     /// Kernel index of the ingress interface; 0 for packets of the host.
     pub ingress_ifindex: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Job {
     /// [`Flow::last_seen`] of the flow that was found, as it was when it was judged alive or over.
     pub judged: u32,
     /// A flow that is being made.
-    pub flow: Flow,
+    pub flow: PaddedFlow,
     /// Who sent the packet, once its flow is found.
     pub side: Side,
     /// What the sender is told.

@@ -7,7 +7,7 @@ use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6, NextHop, PaddedFlow};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
@@ -37,9 +37,11 @@ pub(crate) static LOCAL4: HashMap<[u8; 4], LocalAddress, 1024> = HashMap::new();
 pub(crate) static LOCAL6: HashMap<[u8; 16], LocalAddress, 1024> = HashMap::new();
 
 #[btf_map]
-pub(crate) static FLOWS4: HashMap<FlowKey4, Flow, FLOWS> = HashMap::new();
+pub(crate) static FLOWS4: HashMap<FlowKey4, PaddedFlow, FLOWS> = HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS6: HashMap<FlowKey6, Flow, FLOWS> = HashMap::new();
+#[btf_map]
+pub(crate) static NEXT_HOPS: Array<NextHop, { fw_common::abi::flow::NEXT_HOPS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static CLOCK4: Array<ClockSlot4, FLOWS> = Array::new();
 #[btf_map]
@@ -75,6 +77,9 @@ pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * 
 pub(crate) static DIGESTS: Array<[u8; 32], SLOTS> = Array::new();
 #[btf_map]
 pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static RULE_TIMEOUTS: Array<u32, { MAX_RULES as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();

@@ -6,7 +6,7 @@ use aya::maps::{HashMap, Map, MapData};
 use fw_agent::dataplane::{Dataplane as _, FlowRecord};
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{DYING, Flow, FlowKey4};
+use fw_common::abi::flow::{DYING, Flow, FlowKey4, PaddedFlow};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
@@ -307,12 +307,13 @@ fn a_flow_that_is_being_removed_is_left_alone() {
     let Some(rig) = Rig::new() else { return };
     rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
     let data = MapData::from_pin(rig.pin_dir.join(format!("abi-{}/FLOWS4", fw_common::ABI_VERSION))).unwrap();
-    let mut table: HashMap<MapData, FlowKey4, Flow> = HashMap::try_from(Map::HashMap(data)).unwrap();
+    let mut table: HashMap<MapData, FlowKey4, PaddedFlow> = HashMap::try_from(Map::HashMap(data)).unwrap();
     let (key, flow) = table.iter().next().unwrap().unwrap();
-    table.insert(key, Flow { last_seen: DYING, ..flow }, 0).unwrap();
+    let dying = Flow { last_seen: DYING, ..flow.flow };
+    table.insert(key, PaddedFlow { flow: dying, ..flow }, 0).unwrap();
     let outcome = rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
     assert_eq!(outcome.reason(), Some(DropReason::FlowRace));
-    assert_eq!(table.get(&key, 0).unwrap().last_seen, DYING, "nobody revives it");
+    assert_eq!(table.get(&key, 0).unwrap().flow.last_seen, DYING, "nobody revives it");
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn a_policy_change_cuts_what_it_forbids_and_keeps_the_rest() {
     assert_eq!(reply.reason(), Some(DropReason::PolicyChanged), "judged by the original tuple");
     let syn_ack = tcp_flags::SYN | tcp_flags::ACK;
     assert_eq!(rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, syn_ack)).reason(), None);
-    let alive = flows(&rig).into_iter().filter(|record| record.flow.timeout != 0).count();
+    let alive = flows(&rig).into_iter().filter(|record| record.timeout != 0).count();
     assert_eq!(alive, 1, "the forbidden flow is over");
     wait(4);
     rig.dataplane.sweep().unwrap();

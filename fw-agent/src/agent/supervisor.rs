@@ -103,6 +103,7 @@ impl Supervisor {
 
     /// Checks what others can break without a notification, and puts it back.
     async fn guard(&mut self) {
+        self.follow_routes();
         self.keep_forward_chain().await;
         self.keep_handover().await;
         let forwarding = self.facts.forwarding;

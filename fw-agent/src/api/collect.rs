@@ -232,7 +232,7 @@ pub(super) fn flows(filter: &FlowFilter, shared: &Shared) -> Result<Flows, Datap
 
 fn keep_largest(flows: &mut Vec<FlowRecord>, limit: usize) {
     let bytes = |record: &FlowRecord| record.flow.directions.iter().map(|direction| direction.bytes).sum::<u64>();
-    flows.sort_by_key(|record| (Reverse(bytes(record)), record.flow.opened_at, record.flow.clock_slot));
+    flows.sort_by_key(|record| (Reverse(bytes(record)), record.flow.opened, record.flow.clock_slot));
     flows.truncate(limit);
 }
 
@@ -267,9 +267,9 @@ fn flow_row(record: &FlowRecord, names: &Names, clock: &Clock) -> FlowRow {
         rule: names.rule(flow.rule).map(Into::into),
         out: count(0),
         back: count(1),
-        age_seconds: clock.seconds_since(flow.opened_at / 1_000_000_000),
+        age_seconds: clock.seconds_since(flow.opened_at() / 1_000_000_000),
         idle_seconds: clock.seconds_since(u64::from(flow.last_seen)),
-        timeout_seconds: flow.timeout,
+        timeout_seconds: record.timeout,
         epoch: flow.epoch,
     }
 }

@@ -26,7 +26,7 @@ fn flow(host: u8, bytes: u64, state: State) -> FlowRecord {
     key.high_addr[..4].copy_from_slice(&[192, 168, 10, 4]);
     let mut flow = Flow { state: state as u8, from_zone: 1, to_zone: 63, ..Flow::default() };
     flow.directions[0] = Direction { bytes, packets: 1, ..Direction::default() };
-    FlowRecord { key, family: 4, flow }
+    FlowRecord { key, family: 4, flow, timeout: 60 }
 }
 
 fn fixture() -> Fixture {

@@ -106,6 +106,10 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn follow_routes_for(&self, _seconds: u32) -> Result<(), DataplaneError> {
+        self.change().map(drop)
+    }
+
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
         self.change()?.invalidations += 1;
         Ok(())

@@ -53,6 +53,8 @@ pub struct FlowRecord {
     pub family: u8,
     /// Its state and counters.
     pub flow: Flow,
+    /// Its idle time-out in seconds, by its state and its rule.
+    pub timeout: u32,
 }
 
 /// What can go wrong between the agent and the kernel.
@@ -115,6 +117,8 @@ pub trait Dataplane: Send + Sync {
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
     /// Sets the default time-outs and the rate of ICMP errors and resets per CPU and second.
     fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError>;
+    /// Vouches, for so many seconds, that each change of a route or a neighbour will be told by [`Self::invalidate_next_hops`].
+    fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError>;
     /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError>;
     /// Loads the tables into the idle slot and switches to them. Returns the new epoch.

@@ -64,7 +64,7 @@ pub fn ended<'n>(event: &FlowEnd, names: &'n Names, clock: &Clock) -> Option<Rec
     let [out, back] = &flow.directions;
     let is_tcp = event.key.protocol == 6;
     Some(Record {
-        start: rfc3339(clock.wall(flow.opened_at)),
+        start: rfc3339(clock.wall(flow.opened_at())),
         end: rfc3339(clock.wall(event.ended_at)),
         family: family(event.family),
         protocol: protocol(event.key.protocol),
@@ -80,7 +80,7 @@ pub fn ended<'n>(event: &FlowEnd, names: &'n Names, clock: &Clock) -> Option<Rec
         end_reason: Some(EndReason::from_number(event.reason).map_or("unknown", EndReason::name)),
         drop_reason: None,
         state: Some(State::from_number(flow.state).name()),
-        tcp_flags: is_tcp.then_some(out.tcp_flags | back.tcp_flags),
+        tcp_flags: is_tcp.then_some(flow.tcp_flags[0] | flow.tcp_flags[1]),
     })
 }
 
@@ -129,7 +129,7 @@ const fn family(number: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fw_common::abi::flow::{Direction, Flow, FlowKey6};
+    use fw_common::abi::flow::{Direction, Flow, FlowKey6, OPENED_SHIFT};
     use fw_common::abi::policy::zone;
     use time::Duration;
     use time::macros::datetime;
@@ -151,16 +151,16 @@ mod tests {
         };
         key.low_addr[..4].copy_from_slice(&[10, 1, 1, 20]);
         key.high_addr[..4].copy_from_slice(&[192, 168, 10, 4]);
-        let direction =
-            |packets, tcp_flags| Direction { packets, bytes: packets * 60, tcp_flags, ..Direction::default() };
+        let direction = |packets| Direction { packets, bytes: packets * 60, ..Direction::default() };
         let flow = Flow {
             rule: 7,
             state: State::TimeWait as u8,
             flags: flow_flags::LOG,
             from_zone: 1,
             to_zone: zone::LOCAL,
-            opened_at: 900_000_000_000,
-            directions: [direction(5, 0x1b), direction(4, 0x13)],
+            opened: (900_000_000_000u64 >> OPENED_SHIFT) as u32,
+            tcp_flags: [0x1b, 0x13],
+            directions: [direction(5), direction(4)],
             ..Flow::default()
         };
         FlowEnd {

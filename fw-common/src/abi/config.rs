@@ -26,8 +26,9 @@ pub struct Config {
     /// Until when TCP segments from the middle of a connection may open flows to and from the host, in seconds since boot:
     /// set when the program is put on the interfaces for the first time, so that the host's connections survive that.
     pub pick_up_until: u32,
-    /// Explicit padding.
-    pub _pad2: u32,
+    /// Until when routes and neighbours are known to be followed by an agent, in seconds since boot: later, a next hop that
+    /// was looked up is used for a second only.
+    pub routes_followed_until: u32,
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.

@@ -53,16 +53,12 @@ impl From<FlowKey4> for FlowKey6 {
     }
 }
 
-/// A resolved next hop, kept in the flow so that an established packet needs no route look-up.
+/// Where packets leave: value of `NEXT_HOPS` behind its generation, and what the program knows of the packet in hand.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
-    /// Interface index to send from; 0 while unresolved, or when the packets are for the host.
+    /// Interface index to send from.
     pub ifindex: u32,
-    /// [`super::config::Config::fib_generation`] at the look-up.
-    pub fib_generation: u32,
-    /// When it was looked up, in seconds since boot.
-    pub resolved_at: u32,
     /// Largest IP packet that fits, in bytes.
     pub mtu: u16,
     /// Slot of the egress interface.
@@ -73,7 +69,27 @@ pub struct Egress {
     pub src_mac: [u8; 6],
 }
 
+/// Value of `NEXT_HOPS`: a next hop that was looked up, shared by all flows that use it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// The generation of routes and neighbours in which it was looked up; 0: unused; [`NEXT_HOP_BUSY`]: being written.
+    pub generation: u32,
+    /// The next hop.
+    pub egress: Egress,
+    /// Explicit padding.
+    pub _pad: [u8; 8],
+}
+
+/// Entries of `NEXT_HOPS`; the first is never used, because a flow's reference 0 means none.
+pub const NEXT_HOPS: u32 = 4096;
+
+/// [`NextHop::generation`] of an entry that a processor is writing.
+pub const NEXT_HOP_BUSY: u32 = u32::MAX;
+
 /// One direction of a flow.
+///
+/// Every field is written by packets of this direction only, so that mostly one processor writes them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Direction {
@@ -81,32 +97,32 @@ pub struct Direction {
     pub packets: u64,
     /// Bytes of those packets (IP packets, without the link-layer header).
     pub bytes: u64,
-    /// Where packets of this direction leave.
-    pub egress: Egress,
-    /// The interface whose zone was checked for this direction; 0 before the first packet.
-    pub ingress_ifindex: u32,
-    /// Bit-wise or of the TCP flags seen in this direction.
-    pub tcp_flags: u8,
-    /// Explicit padding.
-    pub _pad: [u8; 7],
+    /// TCP: the sequence number behind the last byte that this side has sent.
+    /// ICMP, originator's side: `type << 8 | code` of the opening packet ([`Flow::icmp`]).
+    pub end: u32,
+    /// TCP: the highest sequence number that this side has announced to take from the other: acknowledgement and window.
+    pub right_edge: u32,
+    /// TCP: the highest acknowledgement number that this side has sent.
+    pub max_ack: u32,
+    /// What the zone check of this direction was made for: the index of the ingress interface, or for packets of the host
+    /// [`FROM_HOST`] and the index of the egress interface; 0 before the first packet.
+    pub checked: u32,
 }
 
-/// Value of `FLOWS4` and `FLOWS6`.
+/// Value of `FLOWS6`, and the first part of that of `FLOWS4`.
+///
+/// The first 32 bytes and the direction of the packet are what an established packet reads and writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Seconds since boot of the last accepted packet; [`DYING`] while a sweeper is removing the flow.
     pub last_seen: u32,
-    /// Idle time-out in seconds, as of the current state.
-    pub timeout: u32,
     /// Epoch of the policy that last judged the flow.
     pub epoch: u32,
     /// Handle of the rule that allows the flow.
     pub rule: u32,
-    /// Idle time-out that the rule asks for in place of the state's, in seconds; 0: none.
-    pub rule_timeout: u32,
-    /// This flow's slot in `CLOCK4` or `CLOCK6`.
-    pub clock_slot: u32,
+    /// The generation of routes and neighbours in which [`Flow::next_hops`] were looked up.
+    pub fib_generation: u32,
     /// One of [`crate::conntrack::State`].
     pub state: u8,
     /// Bits of [`flow_flags`].
@@ -115,20 +131,62 @@ pub struct Flow {
     pub from_zone: u8,
     /// Zone of the responder.
     pub to_zone: u8,
-    /// ICMP type and code of the opening packet, or 0.
-    pub icmp: [u8; 2],
-    /// Explicit padding.
-    pub _pad: [u8; 2],
-    /// Nanoseconds of `CLOCK_MONOTONIC` at the opening.
-    pub opened_at: u64,
+    /// By direction: index into `NEXT_HOPS` (12 bits) and, above it, the low bits of the generation; 0: none.
+    pub next_hops: [u16; 2],
+    /// By direction: bit-wise or of the TCP flags seen.
+    pub tcp_flags: [u8; 2],
+    /// By direction: the TCP window scale that this side announced, and bits of [`window_flags`].
+    pub window: [u8; 2],
+    /// By direction: the largest TCP window that this side has announced, scaled down, rounded up.
+    pub max_window: [u16; 2],
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
+    /// When the flow was opened: nanoseconds of `CLOCK_MONOTONIC`, shifted right by [`OPENED_SHIFT`].
+    pub opened: u32,
+    /// This flow's slot in `CLOCK4` or `CLOCK6`.
+    pub clock_slot: u32,
 }
+
+impl Flow {
+    /// ICMP type and code of the opening packet; meaningless for other protocols.
+    #[inline(always)]
+    #[must_use]
+    pub const fn icmp(&self) -> [u8; 2] {
+        let [_, _, message_type, code] = self.directions[0].end.to_be_bytes();
+        [message_type, code]
+    }
+
+    /// When the flow was opened, in nanoseconds of `CLOCK_MONOTONIC`, to 17 milliseconds.
+    #[must_use]
+    pub const fn opened_at(&self) -> u64 {
+        (self.opened as u64) << OPENED_SHIFT
+    }
+}
+
+/// Value of `FLOWS4`.
+///
+/// The kernel puts an element's header (48 bytes), its key (16 bytes here) and its value one behind the other
+/// (`struct htab_elem` in kernel/bpf/hashtab.c): with the padding an element has three cache lines, and what an established
+/// packet touches lies in the first two.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PaddedFlow {
+    /// The flow.
+    pub flow: Flow,
+    /// Explicit padding.
+    pub _pad: [u64; 3],
+}
+
+/// See [`Flow::opened`]: units of 16.8 milliseconds, which last for two years.
+pub const OPENED_SHIFT: u32 = 24;
+
+/// In [`Direction::checked`]: the packets of this direction come from the host.
+pub const FROM_HOST: u32 = 1 << 31;
 
 /// Value of [`Flow::last_seen`] while a sweeper is removing the flow.
 pub const DYING: u32 = u32::MAX;
 
-/// [`Direction::ingress_ifindex`] of a direction whose sender's zone must be checked again, because the policy has changed.
+/// [`Direction::checked`] of a direction whose zones must be checked again, because the policy has changed.
 pub const UNCHECKED: u32 = u32::MAX;
 
 /// Bits of [`Flow::flags`].
@@ -137,6 +195,24 @@ pub mod flow_flags {
     pub const ORIGIN_IS_HIGH: u8 = 1;
     /// The rule asks for a flow log record.
     pub const LOG: u8 = 2;
+    /// The rule has an idle time-out of its own, in `RULE_TIMEOUTS`.
+    pub const RULE_TIMEOUT: u8 = 4;
+    /// TCP windows are not checked: the flow was picked up in its middle, or an end did not tell its scale.
+    pub const LIBERAL: u8 = 8;
+}
+
+/// Bits of [`Flow::window`] above the scale.
+pub mod window_flags {
+    /// The scale: RFC 7323, section 2.3, limits it to 14.
+    pub const SCALE: u8 = 0x0f;
+    /// This side's SYN carried a window scale option.
+    pub const SCALES: u8 = 0x10;
+    /// This side's SYN permitted selective acknowledgements.
+    pub const SACK: u8 = 0x20;
+    /// This side has sent a segment, so that its numbers are known.
+    pub const SEEN: u8 = 0x40;
+    /// This side has sent a FIN that counts: in order, or acknowledged.
+    pub const FIN: u8 = 0x80;
 }
 
 /// Value of `CLOCK4`: the key of the flow that holds this slot.
@@ -153,11 +229,13 @@ pub struct ClockSlot4 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockSlot6 {
-    /// The flow's key, meaningful while `used` is 1.
+    /// The flow's key, meaningful while a flow holds the slot: [`USED`] in the first byte of its padding, which in a key of
+    /// `FLOWS6` is 0, says so.
     pub key: FlowKey6,
-    /// 1 while a flow holds the slot.
-    pub used: u32,
 }
+
+/// See [`ClockSlot6::key`].
+pub const USED: u8 = 1;
 
 /// Value of `CLOCK_HANDS`: entry 0 for IPv4, 1 for IPv6.
 #[repr(C)]
@@ -172,11 +250,13 @@ pub struct ClockHand {
 assert_size!(
     FlowKey4 = 16,
     FlowKey6 = 40,
-    Egress = 28,
-    Direction = 56,
-    Flow = 152,
+    Egress = 20,
+    NextHop = 32,
+    Direction = 32,
+    Flow = 104,
+    PaddedFlow = 128,
     ClockSlot4 = 20,
-    ClockSlot6 = 44,
+    ClockSlot6 = 40,
     ClockHand = 16,
 );
-plain_bytes!(FlowKey4, FlowKey6, Egress, Direction, Flow, ClockSlot4, ClockSlot6, ClockHand);
+plain_bytes!(FlowKey4, FlowKey6, NextHop, Flow, PaddedFlow, ClockSlot4, ClockSlot6, ClockHand);

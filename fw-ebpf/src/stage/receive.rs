@@ -15,6 +15,7 @@ use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
 use crate::job::Job;
 use crate::maps::{CONFIG, INTERFACES};
 use crate::packet::Linear;
+use crate::stage::route;
 use crate::stage::zone::local_kind_of;
 
 /// Where the frame goes.
@@ -146,7 +147,7 @@ fn judged_by(job: &mut Job, config: &Config) -> Result<Received, DropReason> {
     // SAFETY: a field of a live reference; volatile, so that it is read once however often it is used.
     let word = unsafe { core::ptr::read_volatile(&raw const config.active) };
     job.active = Active::from_word(word).ok_or(DropReason::NoPolicy)?;
-    job.fib_generation = config.fib_generation;
+    job.fib_generation = route::generation(config, job.now);
     Ok(Received::Judge)
 }
 

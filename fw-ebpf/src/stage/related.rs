@@ -19,8 +19,8 @@ use fw_common::{DropReason, Verdict};
 use crate::job::Job;
 use crate::maps::{FLOWS4, FLOWS6};
 use crate::packet::Linear;
-use crate::stage::route;
 use crate::stage::zone::{local_kind_of, zone_of};
+use crate::stage::{route, table};
 
 /// ICMP types that are errors by their form, but no reports about a flow.
 const ICMPV4_SOURCE_QUENCH: u8 = 4;
@@ -95,7 +95,7 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     // SAFETY: a live map value.
     let (alive, judged, from_zone, to_zone, rule, flags) = unsafe {
         (
-            conntrack::is_alive((*pointer).last_seen, (*pointer).timeout, job.now),
+            conntrack::is_alive((*pointer).last_seen, table::timeout_of(flow), job.now),
             (*pointer).epoch == job.active.epoch,
             (*pointer).from_zone,
             (*pointer).to_zone,
@@ -137,7 +137,7 @@ fn parse_quoted(frame: &Linear, job: &mut Job, ethertype: u16, offset: u32) -> R
 fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
     if job.quoted.is_ipv4() {
         (job.key4, job.sender_is_high) = conntrack::key4(&job.quoted);
-        FLOWS4.get_ptr_mut(&job.key4).and_then(NonNull::new)
+        FLOWS4.get_ptr_mut(&job.key4).and_then(|flow| NonNull::new(flow.cast()))
     } else {
         (job.key6, job.sender_is_high) = conntrack::key6(&job.quoted);
         FLOWS6.get_ptr_mut(&job.key6).and_then(NonNull::new)

@@ -10,8 +10,10 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::bpf_fib_lookup;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
+use fw_common::abi::config::Config;
 use fw_common::abi::flow::Egress;
 use fw_common::abi::interface::interface_flags;
+use fw_common::wire::Packet;
 
 use crate::job::Job;
 use crate::maps::INTERFACES;
@@ -20,22 +22,26 @@ use crate::maps::INTERFACES;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+/// The generation of next hops that a packet may use now.
+///
+/// While an agent follows routes and neighbours, it is the agent's count of their changes. Without one it also
+/// changes every second, which bounds how long a change can go unnoticed. The upper bits keep both apart, and apart from 0 and
+/// [`fw_common::abi::flow::NEXT_HOP_BUSY`].
+#[inline(always)]
+pub(crate) fn generation(config: &Config, now: u32) -> u32 {
+    const NUMBER: u32 = (1 << 30) - 1;
+    if now <= config.routes_followed_until {
+        (config.fib_generation & NUMBER) | 1 << 30
+    } else {
+        (config.fib_generation.wrapping_add(now) & NUMBER) | 1 << 31
+    }
+}
+
 /// Looks the destination of the packet up and fills `job.egress` and `job.unresolved`.
 #[inline(never)]
 pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
-    prepare(job);
-    // SAFETY: the arguments lie in this processor's scratch space, and their size is given.
-    let result = unsafe { bpf_fib_lookup(ctx.as_ptr(), &raw mut job.fib, size_of::<FibLookup>() as i32, 0) };
-    let unresolved = match result as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => false,
-        BPF_FIB_LKUP_RET_NO_NEIGH => true,
-        BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
-            return Err(DropReason::UnreachableRoute);
-        }
-        BPF_FIB_LKUP_RET_NOT_FWDED => return Err(DropReason::NoRoute),
-        // Forwarding is off, or the route needs an encapsulation: nothing that the sender should give up for.
-        _ => return Err(DropReason::UnreachableRoute),
-    };
+    prepare(&mut job.fib, &job.packet, job.ingress_ifindex, false);
+    let unresolved = look_up(ctx, job)?;
     // SAFETY: see `receive::start`.
     let interface = unsafe { INTERFACES.get(&job.fib.ifindex) }.ok_or(DropReason::EgressNotForwarding)?;
     if interface.flags & interface_flags::MANAGEMENT != 0 {
@@ -46,8 +52,6 @@ pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason>
     job.unresolved = unresolved;
     job.egress = Egress {
         ifindex: job.fib.ifindex,
-        fib_generation: job.fib_generation,
-        resolved_at: job.now,
         mtu: if unresolved { interface.mtu } else { mtu },
         slot: interface.slot as u16,
         dst_mac: job.fib.dmac,
@@ -56,27 +60,56 @@ pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason>
     Ok(())
 }
 
-/// Fills the arguments of the look-up from the packet.
+/// Looks up where packets to the *sender* of this one leave that came in by `ingress_ifindex`, and leaves that interface's
+/// slot in `job.egress`, of which nothing else is valid then.
+#[inline(never)]
+pub(crate) fn resolve_original(ctx: &XdpContext, job: &mut Job, ingress_ifindex: u32) -> Result<(), DropReason> {
+    prepare(&mut job.fib, &job.packet, ingress_ifindex, true);
+    look_up(ctx, job)?;
+    // SAFETY: see `receive::start`.
+    let interface = unsafe { INTERFACES.get(&job.fib.ifindex) }.ok_or(DropReason::EgressNotForwarding)?;
+    job.egress.slot = interface.slot as u16;
+    Ok(())
+}
+
+/// Asks the kernel; whether the neighbour is unknown.
 #[inline(always)]
-fn prepare(job: &mut Job) {
-    let packet = &job.packet;
-    let fib = &mut job.fib;
+fn look_up(ctx: &XdpContext, job: &mut Job) -> Result<bool, DropReason> {
+    // SAFETY: the arguments lie in this processor's scratch space, and their size is given.
+    let result = unsafe { bpf_fib_lookup(ctx.as_ptr(), &raw mut job.fib, size_of::<FibLookup>() as i32, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => Ok(false),
+        BPF_FIB_LKUP_RET_NO_NEIGH => Ok(true),
+        BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
+            Err(DropReason::UnreachableRoute)
+        }
+        BPF_FIB_LKUP_RET_NOT_FWDED => Err(DropReason::NoRoute),
+        // Forwarding is off, or the route needs an encapsulation: nothing that the sender should give up for.
+        _ => Err(DropReason::UnreachableRoute),
+    }
+}
+
+/// Fills the arguments of the look-up from the packet; `reversed`: for a packet the other way.
+#[inline(always)]
+fn prepare(fib: &mut FibLookup, packet: &Packet, ifindex: u32, reversed: bool) {
+    let (src_addr, dst_addr) =
+        if reversed { (&packet.dst_addr, &packet.src_addr) } else { (&packet.src_addr, &packet.dst_addr) };
     fib.l4_protocol = packet.protocol;
     fib.sport = 0;
     fib.dport = 0;
     // Any length that fits every link makes the kernel report the MTU; the comparison is made where the answer is.
     fib.__bindgen_anon_1.tot_len = 1;
-    fib.ifindex = job.ingress_ifindex;
+    fib.ifindex = ifindex;
     fib.__bindgen_anon_2.rt_metric = 0;
     fib.__bindgen_anon_5.tbid = 0;
     if packet.is_ipv4() {
         fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(packet.src_addr.first4());
-        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(packet.dst_addr.first4());
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(src_addr.first4());
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst_addr.first4());
     } else {
         fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(packet.src_addr.bytes);
-        fib.__bindgen_anon_4.ipv6_dst = words(packet.dst_addr.bytes);
+        fib.__bindgen_anon_3.ipv6_src = words(src_addr.bytes);
+        fib.__bindgen_anon_4.ipv6_dst = words(dst_addr.bytes);
     }
 }
 

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use fw_common::abi::event::FlowEnd;
-use fw_common::abi::flow::{ClockHand, Flow, FlowKey6};
+use fw_common::abi::flow::{ClockHand, Flow, FlowKey6, USED};
 use fw_common::conntrack::{self, SWEEP_BATCH};
 
 use crate::atomic;
@@ -88,7 +88,7 @@ fn examine4(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
     }
     // Another processor may be writing the slot: a torn key finds no flow, or one that names another slot.
     let key = slot.key;
-    let Some(flow) = FLOWS4.get_ptr_mut(&key).and_then(NonNull::new) else { return 0 };
+    let Some(flow) = FLOWS4.get_ptr_mut(&key).and_then(|flow| NonNull::new(flow.cast())) else { return 0 };
     let Some(last_seen) = claim_if_over(flow, clock_slot, now) else { return 0 };
     // SAFETY: a live map value.
     let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
@@ -101,10 +101,11 @@ fn examine4(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
 #[inline(always)]
 fn examine6(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
     let Some(slot) = CLOCK6.get(clock_slot) else { return 0 };
-    if slot.used == 0 {
+    let mut key = slot.key;
+    if key._pad[0] != USED {
         return 0;
     }
-    let key = slot.key;
+    key._pad[0] = 0;
     let Some(flow) = FLOWS6.get_ptr_mut(&key).and_then(NonNull::new) else { return 0 };
     let Some(last_seen) = claim_if_over(flow, clock_slot, now) else { return 0 };
     // SAFETY: a live map value.
@@ -118,10 +119,9 @@ fn examine6(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
 #[inline(always)]
 fn claim_if_over(flow: NonNull<Flow>, clock_slot: u32, now: u32) -> Option<u32> {
     // SAFETY: a live map value, of which single words are read.
-    let (held, last_seen, timeout) = unsafe {
-        ((*flow.as_ptr()).clock_slot, (&raw const (*flow.as_ptr()).last_seen).read_volatile(), (*flow.as_ptr()).timeout)
-    };
-    if held != clock_slot || !conntrack::is_removable(last_seen, timeout, now) {
+    let (held, last_seen) =
+        unsafe { ((*flow.as_ptr()).clock_slot, (&raw const (*flow.as_ptr()).last_seen).read_volatile()) };
+    if held != clock_slot || !conntrack::is_removable(last_seen, table::timeout_of(flow), now) {
         return None;
     }
     // A packet that has revived the flow meanwhile has changed the word, and keeps it.

@@ -9,12 +9,12 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use fw_common::DropReason;
 use fw_common::abi::event::{EndReason, FlowEnd};
-use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, DYING, Flow, FlowKey6, flow_flags};
+use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, DYING, Flow, FlowKey6, USED, flow_flags};
 use fw_common::conntrack::{self, State};
 
 use crate::atomic;
 use crate::job::Job;
-use crate::maps::{CLOCK_HANDS, CLOCK4, CLOCK6, CONFIG, EVENTS, FLOWS4, FLOWS6, FREE4, FREE6};
+use crate::maps::{CLOCK_HANDS, CLOCK4, CLOCK6, CONFIG, EVENTS, FLOWS4, FLOWS6, FREE4, FREE6, RULE_TIMEOUTS};
 use crate::stage::{count, sweep};
 
 /// `-E2BIG` of Linux: the hash is full.
@@ -29,7 +29,7 @@ const STEPS_WHEN_FULL: u32 = 64;
 pub(crate) fn find(job: &mut Job) -> Option<NonNull<Flow>> {
     if job.packet.is_ipv4() {
         (job.key4, job.sender_is_high) = conntrack::key4(&job.packet);
-        FLOWS4.get_ptr_mut(&job.key4).and_then(NonNull::new)
+        FLOWS4.get_ptr_mut(&job.key4).and_then(|flow| NonNull::new(flow.cast()))
     } else {
         (job.key6, job.sender_is_high) = conntrack::key6(&job.packet);
         FLOWS6.get_ptr_mut(&job.key6).and_then(NonNull::new)
@@ -39,12 +39,25 @@ pub(crate) fn find(job: &mut Job) -> Option<NonNull<Flow>> {
 /// Whether the flow has not idled past its time-out; notes in the job what that was judged by.
 #[inline(always)]
 pub(crate) fn is_alive(job: &mut Job, flow: NonNull<Flow>) -> bool {
-    // SAFETY: a live map value; both words are read once.
-    let timeout = unsafe {
-        job.judged = (&raw const (*flow.as_ptr()).last_seen).read_volatile();
-        (*flow.as_ptr()).timeout
-    };
-    conntrack::is_alive(job.judged, timeout, job.now)
+    // SAFETY: a live map value; the word is read once.
+    job.judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+    conntrack::is_alive(job.judged, timeout_of(flow), job.now)
+}
+
+/// The idle time-out of a flow in seconds: its rule's, in states in which data flows and if it has one, else its state's.
+#[inline(always)]
+pub(crate) fn timeout_of(flow: NonNull<Flow>) -> u32 {
+    // SAFETY: a live map value.
+    let (state, flags, rule) = unsafe { ((*flow.as_ptr()).state, (*flow.as_ptr()).flags, (*flow.as_ptr()).rule) };
+    if flags & flow_flags::RULE_TIMEOUT != 0 && State::from_number(state).carries_data() {
+        if let Some(seconds) = RULE_TIMEOUTS.get(rule) {
+            return *seconds;
+        }
+    }
+    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(usize::from(state))) {
+        Some(seconds) => *seconds,
+        None => 0,
+    }
 }
 
 /// Claims a flow that was judged by `judged`; of several processors one gets it.
@@ -73,15 +86,15 @@ pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
         count::happening(|happenings| happenings.table_full += 1);
         return Err(DropReason::TableFull);
     };
-    job.flow.clock_slot = clock_slot;
+    job.flow.flow.clock_slot = clock_slot;
     // The slot first: a flow that is in the table can end at once, and its slot is free then. The sweep passes over a slot
     // whose flow is not there yet.
     let inserted = if ipv4 {
         let _ = CLOCK4.set(clock_slot, ClockSlot4 { key: job.key4, used: 1 }, 0);
         FLOWS4.insert(&job.key4, &job.flow, u64::from(BPF_NOEXIST))
     } else {
-        let _ = CLOCK6.set(clock_slot, ClockSlot6 { key: job.key6, used: 1 }, 0);
-        FLOWS6.insert(&job.key6, &job.flow, u64::from(BPF_NOEXIST))
+        let _ = CLOCK6.set(clock_slot, used6(job.key6), 0);
+        FLOWS6.insert(&job.key6, &job.flow.flow, u64::from(BPF_NOEXIST))
     };
     let Err(error) = inserted else { return Ok(()) };
     clear_clock_slot(ipv4, clock_slot);
@@ -90,6 +103,13 @@ pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
         return Err(DropReason::TableFull);
     }
     Err(DropReason::FlowRace)
+}
+
+/// The clock slot of a flow.
+#[inline(always)]
+fn used6(mut key: FlowKey6) -> ClockSlot6 {
+    key._pad[0] = USED;
+    ClockSlot6 { key }
 }
 
 /// Ends the packet's flow, which was judged by `judged`: it is over from now on, and the sweep will remove it.
@@ -103,8 +123,7 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
         (*pointer).flags &= !flow_flags::LOG;
-        (*pointer).state = State::Closed as u8;
-        (*pointer).timeout = 0;
+        (*pointer).state = State::Ended as u8;
         (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
     }
 }
@@ -174,7 +193,7 @@ pub(crate) unsafe fn copy_flow(from: *const Flow, to: *mut Flow) {
 #[inline(always)]
 pub(crate) const fn end_reason(state: u8) -> EndReason {
     match State::from_number(state) {
-        State::Closed => EndReason::Reset,
+        State::Closed | State::Ended => EndReason::Reset,
         State::TimeWait => EndReason::Closed,
         State::SynSent
         | State::SynReceived

@@ -1,15 +1,19 @@
 //! The flow tables, the denied flows, and the sweep.
 
+use std::collections::BTreeMap;
+
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{ClockHand, DYING, Flow, FlowKey4, FlowKey6};
-use fw_common::conntrack::SWEEP_BATCH;
+use fw_common::abi::flow::{ClockHand, DYING, Flow, FlowKey4, FlowKey6, PaddedFlow, flow_flags};
+use fw_common::conntrack::{SWEEP_BATCH, State, Timeouts};
 
+use super::handles;
 use super::object::{Object, map_error};
+use super::policy::RULE_TIMEOUTS;
 use crate::dataplane::{DataplaneError, FlowRecord};
 
 /// Bytes of memory that one flow takes in all tables, with the kernel's own overhead.
-const FLOW_MEMORY: u64 = 512;
+const FLOW_MEMORY: u64 = 256;
 /// The part of the machine's memory that flows may take by default.
 const MEMORY_SHARE: u64 = 16;
 
@@ -23,19 +27,52 @@ pub(super) fn default_max_flows() -> u32 {
 
 /// Visits every flow. Flows that come and go meanwhile may be missed, none is visited twice unless its table is rehashed.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
-    for entry in object.hash::<FlowKey4, Flow>("FLOWS4")?.iter() {
-        let (key, flow) = entry.map_err(|error| map_error("FLOWS4", &error))?;
-        if flow.last_seen != DYING && !visit(FlowRecord { key: FlowKey6::from(key), family: 4, flow }) {
+    let timeouts = IdleTimeouts::read(object)?;
+    for entry in object.hash::<FlowKey4, PaddedFlow>("FLOWS4")?.iter() {
+        let (key, PaddedFlow { flow, .. }) = entry.map_err(|error| map_error("FLOWS4", &error))?;
+        let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
+        if flow.last_seen != DYING && !visit(record) {
             return Ok(());
         }
     }
     for entry in object.hash::<FlowKey6, Flow>("FLOWS6")?.iter() {
         let (key, flow) = entry.map_err(|error| map_error("FLOWS6", &error))?;
-        if flow.last_seen != DYING && !visit(FlowRecord { key, family: 6, flow }) {
+        let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
+        if flow.last_seen != DYING && !visit(record) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// The idle time-outs, by state and by rule.
+struct IdleTimeouts {
+    states: Timeouts,
+    /// Of the rules that have one of their own.
+    rules: BTreeMap<u32, u32>,
+}
+
+impl IdleTimeouts {
+    fn read(object: &Object) -> Result<Self, DataplaneError> {
+        let map = object.array::<u32>(RULE_TIMEOUTS)?;
+        let mut rules = BTreeMap::new();
+        for (handle, _) in handles::names(object)? {
+            let seconds = map.get(&handle, 0).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
+            if seconds != 0 {
+                rules.insert(handle, seconds);
+            }
+        }
+        Ok(Self { states: object.config()?.timeouts, rules })
+    }
+
+    /// As the program decides: its `table::timeout_of`.
+    fn of(&self, flow: &Flow) -> u32 {
+        let by_rule = flow.flags & flow_flags::RULE_TIMEOUT != 0 && State::from_number(flow.state).carries_data();
+        match self.rules.get(&flow.rule) {
+            Some(seconds) if by_rule => *seconds,
+            _ => self.states.seconds.get(usize::from(flow.state)).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// Takes the denied flows out. A packet that is counted between the reading and the removal of its entry is counted by

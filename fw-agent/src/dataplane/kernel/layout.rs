@@ -4,7 +4,9 @@ use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::flow::{
+    ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6, NEXT_HOPS, NextHop, PaddedFlow,
+};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
@@ -77,10 +79,12 @@ pub const MAPS: &[MapDescription] = &[
         "the host's own IPv4 addresses and the directed broadcasts of its subnets", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
     map("LOCAL6", "hash", (16, size_of::<LocalAddress>()), Fixed(1024),
         "the host's own IPv6 addresses", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
-    map("FLOWS4", "hash", (size_of::<FlowKey4>(), size_of::<Flow>()), Flows,
+    map("FLOWS4", "hash", (size_of::<FlowKey4>(), size_of::<PaddedFlow>()), Flows,
         "IPv4 flows", "new flows are dropped with reason `table_full`; established ones go on; dead ones are removed by the sweep"),
     map("FLOWS6", "hash", (size_of::<FlowKey6>(), size_of::<Flow>()), Flows,
         "IPv6 flows", "as FLOWS4"),
+    map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),
+        "next hops that were looked up, shared by the flows", "the next hop is looked up for each packet that finds no room; entries of older generations are taken over"),
     map("CLOCK4", "array", (INDEX, size_of::<ClockSlot4>()), Flows,
         "the key of each IPv4 flow, for the sweep", CANNOT_FILL),
     map("CLOCK6", "array", (INDEX, size_of::<ClockSlot6>()), Flows,
@@ -113,6 +117,8 @@ pub const MAPS: &[MapDescription] = &[
         "the digest of the policy in each slot", CANNOT_FILL),
     map("RULE_NAMES", "array", (INDEX, size_of::<RuleName>()), Fixed(MAX_RULES),
         "the rule id behind each handle", "a policy with more rules than there are handles is refused"),
+    map("RULE_TIMEOUTS", "array", (INDEX, size_of::<u32>()), Fixed(MAX_RULES),
+        "the idle time-out of the rules that have one, in seconds", CANNOT_FILL),
     map("DROPS", "percpu_array", (INDEX, size_of::<Counter>()), Fixed(DropReason::COUNT as u32),
         "dropped packets by reason", CANNOT_FILL),
     map("RULE_COUNTERS", "percpu_array", (INDEX, size_of::<RuleCounter>()), Fixed(MAX_RULES),
@@ -128,7 +134,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 600, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 568, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
     MapDescription {

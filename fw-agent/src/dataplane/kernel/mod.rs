@@ -66,8 +66,7 @@ impl KernelDataplane {
         let adopted = match Active::from_word(object.config()?.active) {
             Some(active) => Some(Adopted { epoch: active.epoch, digest: object.digest(active.slot)? }),
             None => {
-                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
-                let until = u32::try_from(now).unwrap_or(u32::MAX).saturating_add(PICK_UP_SECONDS);
+                let until = monotonic_seconds().saturating_add(PICK_UP_SECONDS);
                 object.update_config(|config| config.pick_up_until = until)?;
                 None
             }
@@ -93,6 +92,12 @@ impl KernelDataplane {
     fn object(&self) -> MutexGuard<'_, Object> {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Seconds of the clock by which the programs measure.
+fn monotonic_seconds() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
+    u32::try_from(now).unwrap_or(u32::MAX)
 }
 
 /// For how long after a cold start the host's own TCP connections from before it are picked up. An operator's session must
@@ -207,6 +212,11 @@ impl Dataplane for KernelDataplane {
             config.timeouts = *timeouts;
             config.answers_per_second = answers_per_second;
         })
+    }
+
+    fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError> {
+        let until = monotonic_seconds().saturating_add(seconds);
+        self.object().update_config(|config| config.routes_followed_until = until)
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {

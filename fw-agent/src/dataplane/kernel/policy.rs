@@ -1,5 +1,7 @@
 //! Loading a policy: fill the idle slot, then switch.
 
+use std::collections::BTreeMap;
+
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, MapData};
@@ -55,11 +57,29 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
         .array_mut::<[u8; 32]>("DIGESTS")?
         .set(next.slot, policy.digest, 0)
         .map_err(|error| map_error("DIGESTS", &error))?;
+    store_timeouts(object, &tables.entries, &handles)?;
     object.activate(next)?;
     // Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
     // kernel/bpf/syscall.c), and every program runs within one.
     fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
     Ok(next.epoch)
+}
+
+/// The idle time-outs that rules ask for, by handle.
+pub(super) const RULE_TIMEOUTS: &str = "RULE_TIMEOUTS";
+
+/// Stores the idle time-outs of the rules that have one. A rule's flows take over a new one at once.
+fn store_timeouts(object: &mut Object, entries: &[Entry], handles: &[u32]) -> Result<(), DataplaneError> {
+    let mut map = object.array_mut::<u32>(RULE_TIMEOUTS)?;
+    let timeouts: BTreeMap<u32, u32> = entries
+        .iter()
+        .filter(|entry| entry.idle_timeout != 0)
+        .map(|entry| (handle_of(handles, entry.rule), entry.idle_timeout))
+        .collect();
+    for (handle, seconds) in timeouts {
+        map.set(handle, seconds, 0).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
+    }
+    Ok(())
 }
 
 /// Epochs wrap after four billion policies, over the one that means "none".

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::abi::flow::{DYING, Flow};
+use fw_common::abi::flow::{DYING, FROM_HOST, Flow};
 use fw_common::abi::interface::interface_flags;
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::{self, State};
@@ -12,52 +12,71 @@ use fw_common::tcp_state::{Side, Step};
 use fw_common::wire::parse::{Kind, tcp_flag};
 
 use super::Progress;
-use super::rejudge::rejudge;
-use super::side::{direction_of, side_of, timeout_of, zones_of};
+use super::rejudge::{rejudge, rejudge_from_wire};
+use super::side::{direction_of, index_of, next_hop_of, side_of, zones_of};
 use crate::atomic;
 use crate::job::Job;
-use crate::stage::route;
 use crate::stage::zone::zone_of;
-
-/// For how long a looked-up next hop is used without asking again, in seconds. Bounds how long a change of a route or a
-/// neighbour can go unnoticed when no agent is there to announce it.
-const EGRESS_LIFETIME: u32 = 1;
+use crate::stage::{next_hop, route};
 
 /// A packet of an established flow from the wire.
 #[inline(never)]
 pub(super) fn continue_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Progress {
-    match continue_flow(job, flow) {
-        Ok(Progress::Continues) if job.for_host => Progress::Continues,
-        Ok(Progress::Continues) => match next_hop(ctx, job, flow) {
-            Ok(()) => Progress::Continues,
-            Err(reason) => Progress::Drop(reason),
-        },
+    match try_from_wire(ctx, job, flow) {
         Ok(progress) => progress,
         Err(reason) => Progress::Drop(reason),
     }
 }
 
-/// Takes the next hop from the flow, or looks it up.
 #[inline(always)]
-fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+fn try_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
     let side = side_of(job, flow);
-    let direction = direction_of(flow, side);
-    // SAFETY: a live map value. Another processor may be storing a fresh next hop: at worst one frame goes to the old one.
-    let cached = unsafe { &(*direction).egress };
-    let (ifindex, slot) = (cached.ifindex, cached.slot);
-    let fresh =
-        cached.fib_generation == job.fib_generation && job.now.wrapping_sub(cached.resolved_at) <= EGRESS_LIFETIME;
-    if ifindex != 0 && fresh {
-        job.egress = *cached;
+    // SAFETY: a live map value, here and below; its words are read and written one by one.
+    if unsafe { (*flow.as_ptr()).epoch } != job.active.epoch {
+        rejudge_from_wire(ctx, job, flow)?;
+    }
+    // SAFETY: as above.
+    if unsafe { (*direction_of(flow, side)).checked } != job.ingress_ifindex {
+        check_sender(job, flow, side)?;
+    }
+    let progress = continue_flow(job, flow, side)?;
+    if progress == Progress::Continues && !job.for_host {
+        next_hop(ctx, job, flow, side)?;
+    }
+    Ok(progress)
+}
+
+/// Takes the next hop from the table, or looks it up.
+#[inline(always)]
+fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
+    let pointer = flow.as_ptr();
+    // SAFETY: a live map value.
+    let (generation, reference) = unsafe { ((*pointer).fib_generation, *next_hop_of(flow, side)) };
+    if generation == job.fib_generation && next_hop::recall(job, reference) {
         return Ok(());
     }
+    look_up_next_hop(ctx, job, flow)
+}
+
+/// Looks the next hop up, checks that it leads where the policy was asked about, and notes it in the flow.
+#[inline(never)]
+fn look_up_next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     route::resolve(ctx, job)?;
-    if job.egress.slot != slot || ifindex == 0 {
-        check_egress(job, flow, side)?;
+    let side = side_of(job, flow);
+    check_egress(job, flow, side)?;
+    if job.unresolved {
+        return Ok(());
     }
-    if !job.unresolved {
-        // SAFETY: as above.
-        unsafe { (*direction).egress = job.egress };
+    let reference = next_hop::remember(job);
+    let pointer = flow.as_ptr();
+    // SAFETY: a live map value. References to other generations go before the new generation comes; one that another
+    // processor writes too late is told apart by the low bits of its generation.
+    unsafe {
+        if (*pointer).fib_generation != job.fib_generation {
+            (&raw mut (*pointer).next_hops).cast::<u32>().write_volatile(0);
+            (&raw mut (*pointer).fib_generation).write_volatile(job.fib_generation);
+        }
+        next_hop_of(flow, side).write_volatile(reference);
     }
     Ok(())
 }
@@ -65,33 +84,31 @@ fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), 
 /// A packet of an established flow that the host sends.
 #[inline(always)]
 pub(super) fn continue_from_host(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
-    let progress = continue_flow(job, flow)?;
     let side = side_of(job, flow);
-    // SAFETY: a live map value.
-    if progress == Progress::Continues && unsafe { (*direction_of(flow, side)).egress.ifindex } != job.egress.ifindex {
-        check_zone_of_egress(job, flow, side)?;
-        // SAFETY: as above.
-        unsafe { (*direction_of(flow, side)).egress = job.egress };
-    }
-    Ok(progress)
-}
-
-/// What every packet of a flow goes through, from the wire or from the host: the policy's epoch, the sender's zone, the
-/// state, the counters.
-#[inline(always)]
-fn continue_flow(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropReason> {
-    let side = side_of(job, flow);
-    let pointer = flow.as_ptr();
-    // SAFETY: a live map value, here and below; its words are read and written one by one.
-    if unsafe { (*pointer).epoch } != job.active.epoch {
+    // SAFETY: as above.
+    if unsafe { (*flow.as_ptr()).epoch } != job.active.epoch {
         rejudge(job, flow)?;
     }
+    let checked = FROM_HOST | job.egress.ifindex;
+    // SAFETY: as above.
+    if unsafe { (*direction_of(flow, side)).checked } != checked {
+        if zones_of(flow, side).0 != zone::LOCAL {
+            return Err(DropReason::Asymmetric);
+        }
+        check_zone_of_egress(job, flow, side)?;
+        // SAFETY: as above.
+        unsafe { (*direction_of(flow, side)).checked = checked };
+    }
+    continue_flow(job, flow, side)
+}
+
+/// What every packet of a flow goes through whose zones and policy are known to be right: the state and the counters.
+#[inline(always)]
+fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    let pointer = flow.as_ptr();
     let direction = direction_of(flow, side);
     // SAFETY: as above.
     unsafe {
-        if (*direction).ingress_ifindex != job.ingress_ifindex {
-            check_ingress(job, flow, side)?;
-        }
         job.decision.rule = (*pointer).rule;
         job.query.from_zone = (*pointer).from_zone;
         job.query.to_zone = (*pointer).to_zone;
@@ -122,28 +139,19 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>) -> Result<Progress, DropRea
 #[inline(never)]
 fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
     let pointer = flow.as_ptr();
-    let direction = direction_of(flow, side);
     // SAFETY: a live map value. TCP flags of one direction are written by the processor that receives that direction.
-    let state = unsafe {
-        if (*direction).tcp_flags | job.packet.tcp_flags != (*direction).tcp_flags {
-            (*direction).tcp_flags |= job.packet.tcp_flags;
+    let (state, seen_fin) = unsafe {
+        let flags = (&raw mut (*pointer).tcp_flags).cast::<u8>().add(index_of(side));
+        if *flags | job.packet.tcp_flags != *flags {
+            *flags |= job.packet.tcp_flags;
         }
-        State::from_number((*pointer).state)
-    };
-    // SAFETY: as above.
-    let seen_fin = unsafe {
-        [
-            (*pointer).directions[0].tcp_flags & tcp_flag::FIN != 0,
-            (*pointer).directions[1].tcp_flags & tcp_flag::FIN != 0,
-        ]
+        let [forth, back] = (*pointer).tcp_flags;
+        (State::from_number((*pointer).state), [forth & tcp_flag::FIN != 0, back & tcp_flag::FIN != 0])
     };
     match conntrack::step(state, side, &job.packet, seen_fin) {
         Step::To(new) if new != state => {
             // SAFETY: as above.
-            unsafe {
-                (*pointer).timeout = timeout_of(new, (*pointer).rule_timeout);
-                (*pointer).state = new as u8;
-            }
+            unsafe { (*pointer).state = new as u8 };
             Ok(Progress::Continues)
         }
         Step::To(_) => Ok(Progress::Continues),
@@ -153,14 +161,11 @@ fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress,
     }
 }
 
-/// Checks that a packet of the flow comes from the zone of its sender, when it comes by another interface than before.
+/// Checks that a packet from the wire comes from the zone of its sender, when it comes by another interface than before.
 #[inline(never)]
-fn check_ingress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
+fn check_sender(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     let (expected, _) = zones_of(flow, side);
-    let actual = match job.ingress_ifindex {
-        0 => zone::LOCAL,
-        _ => zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr),
-    };
+    let actual = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
     if actual == zone::NONE {
         return Err(DropReason::Spoofed);
     }
@@ -168,11 +173,11 @@ fn check_ingress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), D
         return Err(DropReason::Asymmetric);
     }
     // SAFETY: a live map value; processors that race write the same kind of value.
-    unsafe { (*direction_of(flow, side)).ingress_ifindex = job.ingress_ifindex };
+    unsafe { (*direction_of(flow, side)).checked = job.ingress_ifindex };
     Ok(())
 }
 
-/// Checks that a packet of the flow may leave where the route leads, when that is elsewhere than before.
+/// Checks that a packet of the flow may leave where the route leads.
 #[inline(always)]
 fn check_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     if job.egress.ifindex == job.ingress_ifindex && job.interface.flags & interface_flags::HAIRPIN == 0 {
@@ -195,13 +200,6 @@ fn check_zone_of_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Resul
     }
     if side == Side::Responder {
         return Err(DropReason::Asymmetric);
-    }
-    // SAFETY: a live map value. The slot is what the judging reads; without an interface the next hop is not used before
-    // it is stored whole.
-    unsafe {
-        let egress = &raw mut (*direction_of(flow, side)).egress;
-        (*egress).ifindex = 0;
-        (*egress).slot = job.egress.slot;
     }
     rejudge(job, flow)
 }

@@ -4,18 +4,17 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::abi::flow::{Direction, Flow, flow_flags};
+use fw_common::abi::flow::{Direction, FROM_HOST, Flow, OPENED_SHIFT, flow_flags};
 use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
-use fw_common::conntrack::{self, Opening, State};
+use fw_common::conntrack::{self, Opening};
 
-use super::rejudge::ask;
-use super::side::timeout_of;
+use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::zone::{local_kind_of, zone_of};
-use crate::stage::{count, route, table};
+use crate::stage::{count, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -37,7 +36,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         Opening::Flow(state) => state,
         Opening::Refused(reason) => return Err(reason),
     };
-    job.flow.state = state as u8;
+    job.flow.flow.state = state as u8;
     if job.for_host {
         job.query.to_zone = zone::LOCAL;
     } else {
@@ -80,7 +79,7 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
         return Err(DropReason::DestinationZone);
     }
     match conntrack::opening(&job.packet, picks_up(job.now)) {
-        Opening::Flow(state) => job.flow.state = state as u8,
+        Opening::Flow(state) => job.flow.flow.state = state as u8,
         Opening::Refused(reason) => return Err(reason),
     }
     open(job, stale)
@@ -122,29 +121,29 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
 /// Makes the flow that the packet opens, in the job.
 #[inline(always)]
 fn make(job: &mut Job, icmp: [u8; 2]) {
-    let timeout = timeout_of(State::from_number(job.flow.state), job.decision.idle_timeout);
     let origin = if job.sender_is_high { flow_flags::ORIGIN_IS_HIGH } else { 0 };
-    let log = if job.decision.log { flow_flags::LOG } else { 0 };
-    let flow = &mut job.flow;
+    let reference =
+        if job.for_host || job.unresolved || job.ingress_ifindex == 0 { 0 } else { next_hop::remember(job) };
+    let flow = &mut job.flow.flow;
     flow.last_seen = job.now;
-    flow.timeout = timeout;
     flow.epoch = job.active.epoch;
     flow.rule = job.decision.rule;
-    flow.rule_timeout = job.decision.idle_timeout;
-    flow.flags = origin | log;
+    flow.fib_generation = job.fib_generation;
+    flow.flags = origin | flags_of(&job.decision);
     flow.from_zone = job.query.from_zone;
     flow.to_zone = job.query.to_zone;
-    flow.icmp = icmp;
-    flow.opened_at = job.now_ns;
+    flow.next_hops = [reference, 0];
+    flow.tcp_flags = [job.packet.tcp_flags, 0];
+    flow.window = [0; 2];
+    flow.max_window = [0; 2];
+    flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let [forth, back] = &mut flow.directions;
     forth.packets = 1;
     forth.bytes = u64::from(job.packet.ip_len);
-    forth.egress = job.egress;
-    forth.ingress_ifindex = job.ingress_ifindex;
-    forth.tcp_flags = job.packet.tcp_flags;
-    if job.for_host || job.unresolved {
-        forth.egress.ifindex = 0;
-    }
+    forth.end = u32::from(u16::from_be_bytes(icmp));
+    forth.right_edge = 0;
+    forth.max_ack = 0;
+    forth.checked = if job.ingress_ifindex == 0 { FROM_HOST | job.egress.ifindex } else { job.ingress_ifindex };
     *back = Direction::default();
 }
 
@@ -158,9 +157,9 @@ fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     // SAFETY: a map value that this processor has claimed: the sweep leaves it alone until `last_seen` is set again, which
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
-        job.flow.clock_slot = (*pointer).clock_slot;
+        job.flow.flow.clock_slot = (*pointer).clock_slot;
         table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
-        table::copy_flow(&raw const job.flow, pointer);
+        table::copy_flow(&raw const job.flow.flow, pointer);
     }
     Ok(())
 }

@@ -2,21 +2,41 @@
 
 use core::ptr::NonNull;
 
+use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{Flow, UNCHECKED, flow_flags};
+use fw_common::abi::flow::{FROM_HOST, Flow, UNCHECKED, flow_flags};
 use fw_common::abi::policy::{Action, zone};
-use fw_common::conntrack::State;
+use fw_common::policy::Decision;
 use fw_common::tcp_state::Side;
 use fw_common::wire::{Address, Packet, protocol};
 
-use super::side::{side_of, timeout_of};
+use super::side::side_of;
 use crate::job::Job;
 use crate::maps::INTERFACES;
 use crate::stage::zone::zone_of;
-use crate::stage::{classify, count, table};
+use crate::stage::{classify, count, route, table};
 
-/// Asks the current policy about a flow that another one has allowed; forbidden flows are removed.
+/// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
+#[inline(never)]
+pub(super) fn rejudge_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    // SAFETY: a live map value.
+    let (to_zone, opened_by) = unsafe { ((*flow.as_ptr()).to_zone, (*flow.as_ptr()).directions[0].checked) };
+    if to_zone != zone::LOCAL {
+        // Without a route the packet is dropped, but the flow is not ended for it.
+        if side_of(job, flow) == Side::Originator {
+            route::resolve(ctx, job)?;
+        } else if opened_by & FROM_HOST != 0 {
+            job.egress.slot = slot_of(opened_by & !FROM_HOST).ok_or(DropReason::EgressNotForwarding)? as u16;
+        } else {
+            route::resolve_original(ctx, job, opened_by)?;
+        }
+    }
+    rejudge(job, flow)
+}
+
+/// Asks the current policy about a flow, whose originator's packets leave by the interface in `job.egress.slot`. Forbidden
+/// flows are ended.
 #[inline(never)]
 pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     count::happening(|happenings| happenings.rejudged += 1);
@@ -24,22 +44,19 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     let by_originator = side_of(job, flow) == Side::Originator;
     let (src_addr, dst_addr) = oriented(&job.packet, by_originator);
     // SAFETY: a live map value.
-    let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
-    // SAFETY: as above.
-    let (ingress_ifindex, egress_slot, from_zone, to_zone, icmp) = unsafe {
+    let (judged, opened_by, from_zone, to_zone, icmp) = unsafe {
         (
-            (*pointer).directions[0].ingress_ifindex,
-            egress_slot_of(flow),
+            (&raw const (*pointer).last_seen).read_volatile(),
+            (*pointer).directions[0].checked,
             (*pointer).from_zone,
             (*pointer).to_zone,
-            (*pointer).icmp,
+            (*pointer).icmp(),
         )
     };
     let from_zone = match from_zone {
         zone::LOCAL => zone::LOCAL,
-        // SAFETY: see `receive::start`.
-        _ => match unsafe { INTERFACES.get(&ingress_ifindex) } {
-            Some(interface) => zone_of(job.active.slot, interface.slot, &src_addr),
+        _ => match slot_of(opened_by) {
+            Some(slot) => zone_of(job.active.slot, slot, &src_addr),
             // The interface is gone, and with it the zone; a packet that comes by another is judged by that one.
             None if by_originator => zone_of(job.active.slot, job.interface.slot, &src_addr),
             None => zone::NONE,
@@ -47,7 +64,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     };
     let to_zone = match to_zone {
         zone::LOCAL => zone::LOCAL,
-        _ => zone_of(job.active.slot, egress_slot, &dst_addr),
+        _ => zone_of(job.active.slot, u32::from(job.egress.slot), &dst_addr),
     };
     job.query.from_zone = from_zone;
     job.query.to_zone = to_zone;
@@ -62,27 +79,27 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (*pointer).from_zone = from_zone;
         (*pointer).to_zone = to_zone;
         (*pointer).rule = job.decision.rule;
-        (*pointer).rule_timeout = job.decision.idle_timeout;
-        (*pointer).timeout = timeout_of(State::from_number((*pointer).state), job.decision.idle_timeout);
-        (*pointer).flags = ((*pointer).flags & !flow_flags::LOG) | if job.decision.log { flow_flags::LOG } else { 0 };
+        (*pointer).flags = ((*pointer).flags & !(flow_flags::LOG | flow_flags::RULE_TIMEOUT)) | flags_of(&job.decision);
         // The responder's zone may be elsewhere now: where its packets come from and go to is checked again.
-        (*pointer).directions[1].ingress_ifindex = UNCHECKED;
-        (*pointer).directions[1].egress.ifindex = 0;
+        (*pointer).directions[1].checked = UNCHECKED;
+        (*pointer).next_hops[1] = 0;
         (*pointer).epoch = job.active.epoch;
     }
     Ok(())
 }
 
-/// The slot of the interface by which the originator's packets leave: as it is numbered now, if the interface is known.
+/// What the rule asks for in the flow's flags.
 #[inline(always)]
-fn egress_slot_of(flow: NonNull<Flow>) -> u32 {
-    // SAFETY: a live map value.
-    let egress = unsafe { &(*flow.as_ptr()).directions[0].egress };
+pub(super) const fn flags_of(decision: &Decision) -> u8 {
+    (if decision.log { flow_flags::LOG } else { 0 })
+        | if decision.idle_timeout != 0 { flow_flags::RULE_TIMEOUT } else { 0 }
+}
+
+/// The slot of an interface, as it is numbered now.
+#[inline(always)]
+fn slot_of(ifindex: u32) -> Option<u32> {
     // SAFETY: see `receive::start`.
-    match unsafe { INTERFACES.get(&egress.ifindex) } {
-        Some(interface) => interface.slot,
-        None => u32::from(egress.slot),
-    }
+    unsafe { INTERFACES.get(&ifindex) }.map(|interface| interface.slot)
 }
 
 /// Fills the query, but for the zones, from the originator's point of view, and asks the policy.

@@ -3,11 +3,10 @@
 use core::ptr::NonNull;
 
 use fw_common::abi::flow::{Direction, Flow};
-use fw_common::conntrack::{self, State};
+use fw_common::conntrack;
 use fw_common::tcp_state::Side;
 
 use crate::job::Job;
-use crate::maps::CONFIG;
 
 /// Which side of the flow sent the packet.
 ///
@@ -25,8 +24,8 @@ pub(super) fn side_of(job: &mut Job, flow: NonNull<Flow>) -> Side {
 /// The half of the flow that a side sends.
 #[inline(always)]
 pub(super) fn direction_of(flow: NonNull<Flow>, side: Side) -> *mut Direction {
-    // SAFETY: there are two halves and two sides, and both halves lie in the live map value. VERIFIER: the mask tells it.
-    unsafe { (&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(side as usize & 1) }
+    // SAFETY: there are two halves and two sides, and both halves lie in the live map value.
+    unsafe { (&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(index_of(side)) }
 }
 
 /// The zones of the sender and of the receiver of a packet.
@@ -40,15 +39,21 @@ pub(super) fn zones_of(flow: NonNull<Flow>, side: Side) -> (u8, u8) {
     }
 }
 
-/// The idle time-out of a state: the rule's for states in which data flows, else the configured one.
+/// Where the flow keeps the reference to the next hop of a side's packets.
 #[inline(always)]
-pub(super) fn timeout_of(state: State, rule_timeout: u32) -> u32 {
-    let rules = matches!(state, State::Established | State::UdpReplied | State::UdpNew | State::Icmp | State::Other);
-    if rules && rule_timeout != 0 {
-        return rule_timeout;
-    }
-    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(state as usize)) {
-        Some(seconds) => *seconds,
-        None => 0,
-    }
+pub(super) fn next_hop_of(flow: NonNull<Flow>, side: Side) -> *mut u16 {
+    // SAFETY: as in `direction_of`.
+    unsafe { (&raw mut (*flow.as_ptr()).next_hops).cast::<u16>().add(index_of(side)) }
+}
+
+/// 0 or 1.
+///
+/// VERIFIER: the compiler drops a mask because it knows that there are two sides; the verifier, which sees a byte that was
+/// read from memory, needs it. Test: `prog_run::the_programs_load`.
+#[inline(always)]
+pub(super) fn index_of(side: Side) -> usize {
+    let mut index = side as usize;
+    // SAFETY: changes a register only.
+    unsafe { core::arch::asm!("{0} &= 1", inout(reg) index, options(pure, nomem, nostack, preserves_flags)) };
+    index
 }
