@@ -87,15 +87,7 @@ mod tests {
             kind: Kind::Udp,
             protocol: 17,
             ttl: 64,
-            tcp_flags: 0,
-            icmp_type: 0,
-            icmp_code: 0,
-            dont_fragment: true,
-            src_port: 1,
-            dst_port: 2,
-            l3_offset: 14,
-            l4_offset: 34,
-            ip_len: 28,
+            ..Packet::EMPTY
         }
     }
 

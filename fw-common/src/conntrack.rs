@@ -2,7 +2,7 @@
 
 use crate::DropReason;
 use crate::abi::flow::{DYING, FlowKey4, FlowKey6, flow_flags};
-use crate::tcp_state::{self, Side, Step};
+use crate::tcp::{Side, Step};
 use crate::wire::Packet;
 use crate::wire::parse::{Kind, tcp_flag};
 
@@ -174,12 +174,11 @@ pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
     }
 }
 
-/// The state after a packet of an existing flow, or what else it means.
+/// The state after a packet of an existing flow of another protocol than TCP, or what else it means.
 #[inline(always)]
 #[must_use]
-pub const fn step(state: State, side: Side, packet: &Packet, seen_fin: [bool; 2]) -> Step {
+pub const fn step(state: State, side: Side, packet: &Packet) -> Step {
     match packet.kind {
-        Kind::Tcp => tcp_state::step(state, side, packet.tcp_flags, seen_fin),
         Kind::Udp => match side {
             Side::Originator => Step::To(state),
             Side::Responder => Step::To(State::UdpReplied),
@@ -193,7 +192,9 @@ pub const fn step(state: State, side: Side, packet: &Packet, seen_fin: [bool; 2]
             Side::Originator => Step::Invalid,
             Side::Responder => Step::To(state),
         },
-        Kind::IcmpError | Kind::NeighbourDiscovery | Kind::MulticastListener | Kind::Other => Step::To(state),
+        Kind::Tcp | Kind::IcmpError | Kind::NeighbourDiscovery | Kind::MulticastListener | Kind::Other => {
+            Step::To(state)
+        }
     }
 }
 

@@ -78,6 +78,8 @@ drop_reasons! {
     TtlExpired = 39, "ttl_expired", "The TTL or hop limit has run out; the sender was answered.";
     TooBig = 40, "too_big", "The packet is larger than the egress interface's MTU and may not be fragmented; the sender was answered.";
     NotHandedOver = 41, "not_handed_over", "The next hop is not resolved, and the pair of devices that hands packets to the kernel is missing.";
+    // Later additions: numbers are never given anew.
+    TcpWindow = 42, "tcp_window", "A TCP segment lies outside the window of its connection, or is a reset that its receiver would not heed.";
 }
 
 impl DropReason {

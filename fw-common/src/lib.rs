@@ -14,7 +14,7 @@ pub mod conntrack;
 pub mod drop_reason;
 pub mod icmp_error;
 pub mod policy;
-pub mod tcp_state;
+pub mod tcp;
 pub mod verdict;
 pub mod wire;
 

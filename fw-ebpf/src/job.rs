@@ -7,7 +7,7 @@ use fw_common::abi::flow::{Egress, FlowKey4, FlowKey6, PaddedFlow};
 use fw_common::abi::interface::Interface;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Query};
-use fw_common::tcp_state::Side;
+use fw_common::tcp::Side;
 use fw_common::wire::Packet;
 
 use crate::maps::JOBS;

@@ -17,7 +17,7 @@ const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
 const OT_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x101, 0, 0, 0, 0x50);
 const IT_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0x201, 0, 0, 0, 0x20);
 
-fn pairs() -> [(IpAddr, IpAddr); 2] {
+pub(crate) fn pairs() -> [(IpAddr, IpAddr); 2] {
     [(OT_HOST.into(), IT_HOST.into()), (OT_HOST6.into(), IT_HOST6.into())]
 }
 
@@ -32,7 +32,7 @@ fn flows(rig: &Rig) -> Vec<FlowRecord> {
     flows
 }
 
-fn state(rig: &Rig) -> State {
+pub(crate) fn state(rig: &Rig) -> State {
     let flows = flows(rig);
     assert_eq!(flows.len(), 1);
     State::from_number(flows[0].flow.state)
@@ -79,46 +79,6 @@ fn counters_of_a_flow_count_each_direction() {
     let rules = rig.dataplane.rules().unwrap();
     let (_, counter) = rules.iter().find(|(handle, _)| *handle == web).unwrap();
     assert_eq!((counter.packets, counter.bytes, counter.flows), (4, 3 * 38 + 128, 1));
-}
-
-#[test]
-fn tcp_goes_through_its_states() {
-    use tcp_flags::{ACK, FIN, SYN};
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let (ot, it) = pairs()[family];
-        let forth = |flags| rig.send(OT, Packet::tcp(ot, 4000, it, 80, flags)).reason();
-        let back = |flags| rig.send(IT, Packet::tcp(it, 80, ot, 4000, flags)).reason();
-        assert_eq!(forth(SYN), None);
-        assert_eq!(state(&rig), State::SynSent);
-        assert_eq!(back(SYN | ACK), None);
-        assert_eq!(state(&rig), State::SynReceived);
-        assert_eq!(forth(ACK), None);
-        assert_eq!(state(&rig), State::Established);
-        assert_eq!(back(FIN | ACK), None);
-        assert_eq!(state(&rig), State::FinWait);
-        assert_eq!(forth(ACK), None);
-        assert_eq!(state(&rig), State::FinWait, "one side may still send");
-        assert_eq!(forth(FIN | ACK), None);
-        assert_eq!(back(ACK), None);
-        assert_eq!(state(&rig), State::TimeWait);
-        // The tuple is used again, by the policy's leave.
-        assert_eq!(forth(SYN), None);
-        assert_eq!(state(&rig), State::SynSent);
-    }
-}
-
-#[test]
-fn a_reset_closes_and_the_responder_may_not_reopen() {
-    use tcp_flags::{ACK, RST, SYN};
-    let Some(rig) = Rig::new() else { return };
-    rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, SYN));
-    assert_eq!(rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, RST | ACK)).reason(), None);
-    assert_eq!(state(&rig), State::Closed);
-    let after = rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, ACK)).reason();
-    assert_eq!(after, Some(DropReason::TcpState));
-    let reopened = rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4000, SYN)).reason();
-    assert_eq!(reopened, Some(DropReason::Policy), "it to ot is not allowed");
 }
 
 #[test]

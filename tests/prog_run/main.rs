@@ -10,3 +10,4 @@ mod maps;
 mod policies;
 mod reasons;
 mod rig;
+mod tcp;

@@ -102,6 +102,11 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
             // The originator has nothing to acknowledge yet.
             rig.send(OT, Packet::tcp(OT_HOST, 4002, IT_HOST, 80, tcp_flags::ACK))
         }
+        DropReason::TcpWindow => {
+            rig.send(OT, Packet::tcp(OT_HOST, 4003, IT_HOST, 80, tcp_flags::SYN));
+            // An answer to another SYN than the one that was sent may not refuse it.
+            rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4003, tcp_flags::RST | tcp_flags::ACK))
+        }
         DropReason::IcmpUnrelated => {
             rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Icmp { kind: 0, code: 0, rest: [0, 9, 0, 1] }))
         }

@@ -102,7 +102,7 @@ pub struct Direction {
     pub end: u32,
     /// TCP: the highest sequence number that this side has announced to take from the other: acknowledgement and window.
     pub right_edge: u32,
-    /// TCP: the highest acknowledgement number that this side has sent.
+    /// TCP: the highest acknowledgement number that this side has sent; before the first, its initial sequence number.
     pub max_ack: u32,
     /// What the zone check of this direction was made for: the index of the ingress interface, or for packets of the host
     /// [`FROM_HOST`] and the index of the egress interface; 0 before the first packet.
@@ -137,7 +137,7 @@ pub struct Flow {
     pub tcp_flags: [u8; 2],
     /// By direction: the TCP window scale that this side announced, and bits of [`window_flags`].
     pub window: [u8; 2],
-    /// By direction: the largest TCP window that this side has announced, scaled down, rounded up.
+    /// By direction: the largest TCP window that this side has announced, as it stands in the header.
     pub max_window: [u16; 2],
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
@@ -197,7 +197,7 @@ pub mod flow_flags {
     pub const LOG: u8 = 2;
     /// The rule has an idle time-out of its own, in `RULE_TIMEOUTS`.
     pub const RULE_TIMEOUT: u8 = 4;
-    /// TCP windows are not checked: the flow was picked up in its middle, or an end did not tell its scale.
+    /// TCP windows are not checked: the flow was picked up in its middle, or the configuration says so.
     pub const LIBERAL: u8 = 8;
 }
 
@@ -209,9 +209,9 @@ pub mod window_flags {
     pub const SCALES: u8 = 0x10;
     /// This side's SYN permitted selective acknowledgements.
     pub const SACK: u8 = 0x20;
-    /// This side has sent a segment, so that its numbers are known.
-    pub const SEEN: u8 = 0x40;
-    /// This side has sent a FIN that counts: in order, or acknowledged.
+    /// [`super::Flow::max_window`] counts units of the scale; without, it is that of a SYN, which is never scaled.
+    pub const SCALED: u8 = 0x40;
+    /// This side has sent a FIN in its place.
     pub const FIN: u8 = 0x80;
 }
 

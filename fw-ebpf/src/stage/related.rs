@@ -7,18 +7,19 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::programs::{TcContext, XdpContext};
-use fw_common::abi::flow::Flow;
+use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::abi::policy::zone;
 use fw_common::anomaly::is_link_local;
 use fw_common::conntrack;
-use fw_common::tcp_state::Side;
-use fw_common::wire::parse::{self, Extent, Frame as _};
+use fw_common::tcp::{self, Side};
+use fw_common::wire::parse::{self, Extent, Frame as _, Kind};
 use fw_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use fw_common::{DropReason, Verdict};
 
 use crate::job::Job;
 use crate::maps::{FLOWS4, FLOWS6};
 use crate::packet::Linear;
+use crate::stage::flow::{index_of, read};
 use crate::stage::zone::{local_kind_of, zone_of};
 use crate::stage::{route, table};
 
@@ -116,10 +117,22 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     if job.ingress_ifindex != 0 && zone_of(job.active.slot, job.interface.slot, &job.quoted.dst_addr) != receiver_zone {
         return Err(DropReason::IcmpUnrelated);
     }
+    if job.quoted.kind == Kind::Tcp && !is_plausible(job, flow) {
+        return Err(DropReason::IcmpUnrelated);
+    }
     job.decision.rule = rule;
     job.query.from_zone = receiver_zone;
     job.query.to_zone = sender_zone;
     Ok(sender_zone == zone::LOCAL)
+}
+
+/// Whether the quoted segment can have been under way: who does not see the connection must guess its numbers.
+#[inline(always)]
+fn is_plausible(job: &Job, flow: NonNull<Flow>) -> bool {
+    // SAFETY: a live map value.
+    let flags = unsafe { (*flow.as_ptr()).flags };
+    let sender = index_of(conntrack::side(flags, job.sender_is_high));
+    flags & flow_flags::LIBERAL != 0 || tcp::is_in_flight(job.quoted.seq, &read(flow, sender), &read(flow, 1 - sender))
 }
 
 /// Parses the quoted packet.

@@ -21,7 +21,7 @@ pub mod tcp_flags {
 /// What the IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP without options.
+    /// TCP; window and options are what the setters say.
     Tcp {
         /// Source port.
         src_port: u16,
@@ -68,6 +68,8 @@ pub struct Packet {
     fragment: u16,
     ipv4_options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
+    tcp_window: u16,
+    tcp_options: Vec<u8>,
     transport: Transport,
     payload: Vec<u8>,
     spoil_ipv4_checksum: bool,
@@ -88,6 +90,8 @@ impl Packet {
             fragment: 0x4000,
             ipv4_options: Vec::new(),
             extensions: Vec::new(),
+            tcp_window: u16::MAX,
+            tcp_options: Vec::new(),
             transport,
             payload: Vec::new(),
             spoil_ipv4_checksum: false,
@@ -175,6 +179,21 @@ impl Packet {
     #[must_use]
     pub fn extension(mut self, protocol: u8, body: &[u8]) -> Self {
         self.extensions.push((protocol, body.to_vec()));
+        self
+    }
+
+    /// Sets the window of a TCP segment, as it stands in the header.
+    #[must_use]
+    pub fn tcp_window(mut self, window: u16) -> Self {
+        self.tcp_window = window;
+        self
+    }
+
+    /// Sets the options of a TCP segment; they are padded to a multiple of four bytes.
+    #[must_use]
+    pub fn tcp_options(mut self, options: &[u8]) -> Self {
+        self.tcp_options = options.to_vec();
+        self.tcp_options.resize(options.len().next_multiple_of(4), 0);
         self
     }
 
@@ -279,7 +298,11 @@ impl Packet {
                 let mut header = [src_port.to_be_bytes(), dst_port.to_be_bytes()].concat();
                 header.extend(sequence.to_be_bytes());
                 header.extend(acknowledgement.to_be_bytes());
-                header.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                let words = (20 + self.tcp_options.len()) / 4;
+                header.extend([(words << 4) as u8, flags]);
+                header.extend(self.tcp_window.to_be_bytes());
+                header.extend([0; 4]);
+                header.extend(&self.tcp_options);
                 (header, Some(16))
             }
             Transport::Udp { src_port, dst_port } => {

@@ -134,7 +134,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 568, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 600, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
     MapDescription {

@@ -67,6 +67,10 @@ pub struct Packet {
     pub ttl: u8,
     /// TCP flags, see [`tcp_flag`]; 0 for other protocols.
     pub tcp_flags: u8,
+    /// TCP: length of the header in bytes.
+    pub tcp_header_len: u8,
+    /// TCP: scale and bits of [`crate::abi::flow::window_flags`] that the options of a SYN announce.
+    pub tcp_announced: u8,
     /// ICMP type, or 0.
     pub icmp_type: u8,
     /// ICMP code, or 0.
@@ -83,6 +87,14 @@ pub struct Packet {
     pub l4_offset: u16,
     /// Length of the IP packet, in bytes.
     pub ip_len: u16,
+    /// TCP: window, not scaled.
+    pub tcp_window: u16,
+    /// TCP: sequence number.
+    pub seq: u32,
+    /// TCP: acknowledgement number.
+    pub ack: u32,
+    /// TCP: the highest sequence number that is acknowledged, selectively or not.
+    pub sack: u32,
 }
 
 impl Packet {
@@ -94,6 +106,8 @@ impl Packet {
         protocol: 0,
         ttl: 0,
         tcp_flags: 0,
+        tcp_header_len: 0,
+        tcp_announced: 0,
         icmp_type: 0,
         icmp_code: 0,
         dont_fragment: false,
@@ -102,6 +116,10 @@ impl Packet {
         l3_offset: 0,
         l4_offset: 0,
         ip_len: 0,
+        tcp_window: 0,
+        seq: 0,
+        ack: 0,
+        sack: 0,
     };
 
     /// Whether this is an IPv4 packet.

@@ -1,6 +1,7 @@
 //! The parser against what another library wrote, and against anything at all.
 
-use super::transport::{icmpv4_kind, icmpv6_kind, tcp_flags_are_sane};
+use super::tcp::flags_are_sane;
+use super::transport::{icmpv4_kind, icmpv6_kind};
 use super::*;
 use core::net::IpAddr;
 use etherparse::PacketBuilder;
@@ -92,10 +93,10 @@ proptest! {
 fn tcp_flags_that_no_stack_sends() {
     use tcp_flag::{ACK, FIN, PSH, RST, SYN, URG};
     for flags in [0, FIN, SYN | FIN, SYN | RST, FIN | RST | ACK, FIN | PSH | URG, SYN | FIN | ACK, PSH | URG] {
-        assert!(!tcp_flags_are_sane(flags), "{flags:#x}");
+        assert!(!flags_are_sane(flags), "{flags:#x}");
     }
     for flags in [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK, PSH | ACK, FIN | PSH | URG | ACK] {
-        assert!(tcp_flags_are_sane(flags), "{flags:#x}");
+        assert!(flags_are_sane(flags), "{flags:#x}");
     }
 }
 

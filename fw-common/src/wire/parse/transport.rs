@@ -1,6 +1,6 @@
 //! Transport headers: TCP, UDP, ICMP and ICMPv6.
 
-use super::{Extent, Frame, Kind, Packet, tcp_flag};
+use super::{Extent, Frame, Kind, Packet, tcp};
 use crate::DropReason;
 use crate::wire::protocol;
 
@@ -14,7 +14,7 @@ pub(super) fn read(
     packet: &mut Packet,
 ) -> Result<(), DropReason> {
     match packet.protocol {
-        protocol::TCP => tcp(frame, offset, len, extent, packet),
+        protocol::TCP => tcp::read(frame, offset, len, extent, packet),
         protocol::UDP => udp(frame, offset, len, extent, packet),
         protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv4_kind),
         protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv6_kind),
@@ -24,44 +24,6 @@ pub(super) fn read(
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-/// Reads a TCP header (RFC 9293).
-#[inline(always)]
-fn tcp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &mut Packet) -> Result<(), DropReason> {
-    packet.kind = Kind::Tcp;
-    let [s0, s1, d0, d1]: [u8; 4] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
-    packet.src_port = u16::from_be_bytes([s0, s1]);
-    packet.dst_port = u16::from_be_bytes([d0, d1]);
-    if extent == Extent::Quoted {
-        return Ok(());
-    }
-    let [data_offset, flags]: [u8; 2] = frame.bytes(offset + 12).ok_or(DropReason::TcpHeader)?;
-    let header_len = usize::from(data_offset >> 4) * 4;
-    if header_len < 20 || header_len > len {
-        return Err(DropReason::TcpHeader);
-    }
-    packet.tcp_flags = flags & 0x3f;
-    if !tcp_flags_are_sane(packet.tcp_flags) {
-        return Err(DropReason::TcpFlags);
-    }
-    Ok(())
-}
-
-/// Whether a stack that follows RFC 9293 can have sent these flags.
-#[inline(always)]
-pub(super) const fn tcp_flags_are_sane(flags: u8) -> bool {
-    use tcp_flag::{ACK, FIN, RST, SYN};
-    match flags & (SYN | FIN | RST | ACK) {
-        // Null and FIN without ACK are scans; SYN with FIN or RST, and RST with FIN, contradict themselves.
-        0 | FIN => false,
-        // `x if` would read worse: every remaining combination of two opposites.
-        combination => {
-            combination & (SYN | FIN) != SYN | FIN
-                && combination & (SYN | RST) != SYN | RST
-                && combination & (FIN | RST) != FIN | RST
-        }
     }
 }
 

@@ -8,12 +8,13 @@ use fw_common::abi::flow::{DYING, FROM_HOST, Flow};
 use fw_common::abi::interface::interface_flags;
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::{self, State};
-use fw_common::tcp_state::{Side, Step};
-use fw_common::wire::parse::{Kind, tcp_flag};
+use fw_common::tcp::{Side, Step};
+use fw_common::wire::parse::Kind;
 
 use super::Progress;
 use super::rejudge::{rejudge, rejudge_from_wire};
-use super::side::{direction_of, index_of, next_hop_of, side_of, zones_of};
+use super::side::{direction_of, next_hop_of, side_of, zones_of};
+use super::tcp;
 use crate::atomic;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
@@ -136,27 +137,23 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
 }
 
 /// Lets the packet change the flow's state.
-#[inline(never)]
+#[inline(always)]
 fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    if job.packet.kind == Kind::Tcp {
+        return tcp::advance(job, flow, side);
+    }
     let pointer = flow.as_ptr();
-    // SAFETY: a live map value. TCP flags of one direction are written by the processor that receives that direction.
-    let (state, seen_fin) = unsafe {
-        let flags = (&raw mut (*pointer).tcp_flags).cast::<u8>().add(index_of(side));
-        if *flags | job.packet.tcp_flags != *flags {
-            *flags |= job.packet.tcp_flags;
-        }
-        let [forth, back] = (*pointer).tcp_flags;
-        (State::from_number((*pointer).state), [forth & tcp_flag::FIN != 0, back & tcp_flag::FIN != 0])
-    };
-    match conntrack::step(state, side, &job.packet, seen_fin) {
-        Step::To(new) if new != state => {
-            // SAFETY: as above.
-            unsafe { (*pointer).state = new as u8 };
+    // SAFETY: a live map value.
+    let state = State::from_number(unsafe { (*pointer).state });
+    match conntrack::step(state, side, &job.packet) {
+        Step::To(new) => {
+            if new != state {
+                // SAFETY: as above.
+                unsafe { (*pointer).state = new as u8 };
+            }
             Ok(Progress::Continues)
         }
-        Step::To(_) => Ok(Progress::Continues),
         Step::Reopen => Ok(Progress::Reopens),
-        Step::Invalid if job.packet.kind == Kind::Tcp => Err(DropReason::TcpState),
         Step::Invalid => Err(DropReason::IcmpUnrelated),
     }
 }

@@ -6,12 +6,15 @@ mod established;
 mod open;
 mod rejudge;
 mod side;
+mod tcp;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::{DropReason, Verdict};
 
 use self::established::{continue_from_host, continue_from_wire};
 use self::open::{open_from_host, open_from_wire};
+pub(crate) use self::side::index_of;
+pub(crate) use self::tcp::read;
 use crate::job::Job;
 use crate::stage::table;
 

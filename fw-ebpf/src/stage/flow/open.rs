@@ -9,6 +9,8 @@ use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
 use fw_common::conntrack::{self, Opening};
+use fw_common::tcp::{End, Segment};
+use fw_common::wire::parse::Kind;
 
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
@@ -133,16 +135,24 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     flow.from_zone = job.query.from_zone;
     flow.to_zone = job.query.to_zone;
     flow.next_hops = [reference, 0];
-    flow.tcp_flags = [job.packet.tcp_flags, 0];
-    flow.window = [0; 2];
-    flow.max_window = [0; 2];
+    let end = match job.packet.kind {
+        Kind::Tcp => End::opening(&Segment::of(&job.packet)),
+        _ => End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() },
+    };
+    if end.has_acknowledged() {
+        // Picked up in the middle: the other end's numbers, and both scales, are unknown.
+        flow.flags |= flow_flags::LIBERAL;
+    }
+    flow.tcp_flags = [end.flags, 0];
+    flow.window = [end.window, 0];
+    flow.max_window = [end.max_window, 0];
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let [forth, back] = &mut flow.directions;
     forth.packets = 1;
     forth.bytes = u64::from(job.packet.ip_len);
-    forth.end = u32::from(u16::from_be_bytes(icmp));
-    forth.right_edge = 0;
-    forth.max_ack = 0;
+    forth.end = end.end;
+    forth.right_edge = end.right_edge;
+    forth.max_ack = end.max_ack;
     forth.checked = if job.ingress_ifindex == 0 { FROM_HOST | job.egress.ifindex } else { job.ingress_ifindex };
     *back = Direction::default();
 }

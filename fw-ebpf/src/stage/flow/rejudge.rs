@@ -8,7 +8,7 @@ use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{FROM_HOST, Flow, UNCHECKED, flow_flags};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::policy::Decision;
-use fw_common::tcp_state::Side;
+use fw_common::tcp::Side;
 use fw_common::wire::{Address, Packet, protocol};
 
 use super::side::side_of;

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use fw_common::abi::flow::{Direction, Flow};
 use fw_common::conntrack;
-use fw_common::tcp_state::Side;
+use fw_common::tcp::Side;
 
 use crate::job::Job;
 
@@ -51,7 +51,7 @@ pub(super) fn next_hop_of(flow: NonNull<Flow>, side: Side) -> *mut u16 {
 /// VERIFIER: the compiler drops a mask because it knows that there are two sides; the verifier, which sees a byte that was
 /// read from memory, needs it. Test: `prog_run::the_programs_load`.
 #[inline(always)]
-pub(super) fn index_of(side: Side) -> usize {
+pub(crate) fn index_of(side: Side) -> usize {
     let mut index = side as usize;
     // SAFETY: changes a register only.
     unsafe { core::arch::asm!("{0} &= 1", inout(reg) index, options(pure, nomem, nostack, preserves_flags)) };
