@@ -2,6 +2,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys are lent to the helpers: moving them would copy them to the stack"
+)]
 
 mod forward;
 mod frame;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::{established, iperf3};
+use super::{established, iperf3, variants};
 
 /// Benchmarks that are run together.
 pub(super) struct Group {
@@ -15,7 +15,8 @@ pub(super) struct Group {
 /// Every group, in the order in which they are run.
 fn groups() -> Vec<Group> {
     vec![
-        Group { names: established::BENCHMARKS.map(|(name, _)| name).to_vec(), run: established::run },
+        Group { names: established::CASES.map(|case| case.name).to_vec(), run: established::run },
+        Group { names: variants::CASES.map(|case| case.name).to_vec(), run: variants::run },
         Group { names: vec![iperf3::NAME], run: iperf3::run },
     ]
 }

@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "iperf3-tcp";
 
 const CANDIDATES: [Kind; 4] = [Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::Kernel];
 
-const POLICY: Policy = Policy { rules: 10, max_flows: 65_536 };
+const POLICY: Policy = Policy::new(10);
 
 pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>> {
     eprintln!("{NAME}");
@@ -31,7 +31,7 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     };
     let [redirect, firewall, nftables, _] = &results[..] else { return Ok(Vec::new()) };
     for result in &results {
-        let rate = 1.0 / result.median();
+        let rate = result.rate();
         let of_redirect = format!("{:.3}", result.rate_to(redirect));
         outcome.rows.push(vec![result.label.clone(), format!("{rate:.2}"), of_redirect]);
         outcome.figure(format!("{NAME}/{}", result.label), rate, "Gbit/s");

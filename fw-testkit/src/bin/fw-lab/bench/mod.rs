@@ -6,6 +6,7 @@
 
 mod aim;
 mod candidate;
+mod case;
 mod catalogue;
 mod chain;
 mod established;
@@ -17,6 +18,7 @@ mod sample;
 mod session;
 mod summary;
 mod table;
+mod variants;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -19,6 +19,15 @@ pub(super) struct Policy {
 }
 
 impl Policy {
+    /// A policy of this many rules.
+    pub(super) const fn new(rules: u32) -> Self {
+        Self { rules, max_flows: 65_536 }
+    }
+
+    pub(super) const fn with_max_flows(self, max_flows: u32) -> Self {
+        Self { max_flows, ..self }
+    }
+
     /// The firewall's policy.
     pub(super) fn document(&self) -> String {
         let [client, client6] = CLIENT_NETWORKS;

@@ -4,15 +4,17 @@
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     pub(super) label: String,
-    /// Nanoseconds a packet, or another cost of which less is better.
+    /// Nanoseconds that the processor works on a packet, or another cost of which less is better.
     pub(super) costs: Vec<f64>,
+    /// What passes besides for each packet.
+    pub(super) wait: f64,
     /// The smallest part of the packets that arrived in a round.
     pub(super) arrived: f64,
 }
 
 impl Measured {
     pub(super) fn new(label: &str) -> Self {
-        Self { label: label.to_owned(), costs: Vec::new(), arrived: 1.0 }
+        Self { label: label.to_owned(), costs: Vec::new(), wait: 0.0, arrived: 1.0 }
     }
 
     pub(super) fn add(&mut self, cost: f64, arrived: f64) {
@@ -20,23 +22,29 @@ impl Measured {
         self.arrived = self.arrived.min(arrived);
     }
 
-    pub(super) fn median(&self) -> f64 {
+    /// The cost.
+    pub(super) fn cost(&self) -> f64 {
         median(self.costs.clone())
     }
 
-    /// The median of the rounds' values of a formula over this lane and another: what slows a whole round down cancels out.
-    pub(super) fn with(&self, other: &Self, formula: impl Fn(f64, f64) -> f64) -> f64 {
-        median(self.costs.iter().zip(&other.costs).map(|(own, other)| formula(*own, *other)).collect())
+    /// The rate, in events a nanosecond if the cost is in nanoseconds.
+    pub(super) fn rate(&self) -> f64 {
+        1.0 / (self.cost() + self.wait)
     }
 
     /// This lane's rate as a part of another's.
     pub(super) fn rate_to(&self, other: &Self) -> f64 {
-        self.with(other, |own, other| other / own)
+        by_round(&self.costs, &other.costs, |own, theirs| (theirs + other.wait) / (own + self.wait))
+    }
+
+    /// The same if only the work on packets took time.
+    pub(super) fn busy_rate_to(&self, other: &Self) -> f64 {
+        by_round(&self.costs, &other.costs, |own, other| other / own)
     }
 
     /// What this lane costs above a base, in the same unit.
     pub(super) fn above(&self, base: &Self) -> f64 {
-        self.with(base, |own, base| own - base)
+        by_round(&self.costs, &base.costs, |own, base| own - base)
     }
 
     /// What this lane costs above a base, as a part of what another costs above it.
@@ -44,6 +52,11 @@ impl Measured {
         let rounds = self.costs.iter().zip(&other.costs).zip(&base.costs);
         median(rounds.map(|((own, other), base)| (own - base) / (other - base)).collect())
     }
+}
+
+/// The median of the rounds' values of a formula: what slows a whole round down cancels out.
+fn by_round(own: &[f64], other: &[f64], formula: impl Fn(f64, f64) -> f64) -> f64 {
+    median(own.iter().zip(other).map(|(own, other)| formula(*own, *other)).collect())
 }
 
 /// The middle value, which one disturbed round does not move.
@@ -62,7 +75,7 @@ mod tests {
     use super::*;
 
     fn measured(costs: [f64; 3]) -> Measured {
-        Measured { label: String::new(), costs: costs.to_vec(), arrived: 1.0 }
+        Measured { label: String::new(), costs: costs.to_vec(), wait: 0.0, arrived: 1.0 }
     }
 
     #[test]
@@ -70,7 +83,7 @@ mod tests {
         let floor = measured([8.0, 4.0, 8.0]);
         let firewall = measured([10.0, 5.0, 100.0]);
         assert!((firewall.rate_to(&floor) - 0.8).abs() < 1e-9);
-        assert!((floor.median() - 8.0).abs() < 1e-9);
+        assert!((floor.cost() - 8.0).abs() < 1e-9);
         assert!((median(vec![1.0, 3.0]) - 2.0).abs() < 1e-9);
     }
 

@@ -68,7 +68,12 @@ impl Load {
 pub(in crate::bench) struct Sent {
     pub(in crate::bench) packets: u64,
     pub(in crate::bench) arrived: u64,
-    pub(in crate::bench) time: Duration,
+    /// For how long the processor worked on the packets, by the kernel's own account.
+    pub(in crate::bench) busy: Duration,
+    /// What passed on the clock.
+    pub(in crate::bench) elapsed: Duration,
+    /// Calls of the kernel.
+    pub(in crate::bench) calls: u32,
 }
 
 /// Generator and sink of one chain.
@@ -121,30 +126,30 @@ impl Ends {
     /// Sends, with everything that the packets cause on one core.
     pub(in crate::bench) fn send(&mut self, core: Core, load: Load) -> Result<Sent> {
         let before = self.arrived()?;
-        let (packets, time) = core.alone_on(|| self.generate(load))??;
-        let arrived = self.arrived()? - before;
-        Ok(Sent { packets, arrived, time })
+        let sent = core.alone_on(|| self.generate(load))??;
+        Ok(Sent { arrived: self.arrived()? - before, ..sent })
     }
 
-    fn generate(&mut self, load: Load) -> Result<(u64, Duration)> {
+    fn generate(&mut self, load: Load) -> Result<Sent> {
         let frame = self.frame.clone();
         let program = xdp(&mut self.ebpf, "generate")?;
         let start = Instant::now();
-        let mut packets = 0;
-        let mut time = Duration::ZERO;
-        while packets < load.packets && time < load.time {
-            let call = load.call.min(u32::try_from(load.packets - packets).unwrap_or(u32::MAX));
+        let mut sent = Sent { packets: 0, arrived: 0, busy: Duration::ZERO, elapsed: Duration::ZERO, calls: 0 };
+        while sent.packets < load.packets && sent.elapsed < load.time {
+            let call = load.call.min(u32::try_from(load.packets - sent.packets).unwrap_or(u32::MAX));
             let mut options = TestRunOptions::new();
             options.data_in = Some(&frame);
             options.repeat = call;
             options.attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
-            program.test_run(options).context("generate packets")?;
-            packets += u64::from(call);
-            time = start.elapsed();
+            let per_packet = program.test_run(options).context("generate packets")?.duration;
+            sent.packets += u64::from(call);
+            sent.busy += per_packet * call;
+            sent.calls += 1;
+            sent.elapsed = start.elapsed();
         }
         // What is still queued is a fraction of a thousandth; it arrives before it is counted.
         std::thread::sleep(Duration::from_millis(2));
-        Ok((packets, time))
+        Ok(sent)
     }
 
     /// Packets that have arrived since the chain was raised.

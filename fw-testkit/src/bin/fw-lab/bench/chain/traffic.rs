@@ -1,5 +1,7 @@
 //! What is sent: the frames of a flow, as templates for the generator.
 
+use std::fmt;
+
 use fw_bench_ebpf::{MAX_STEPS, Plan, Step, TEMPLATE_LEN};
 use fw_testkit::lab::{CLIENT_ADDRESS, SERVER_ADDRESS, mac_of, middle_address};
 
@@ -26,6 +28,30 @@ pub(in crate::bench) struct Traffic {
     /// Bytes of a frame, without the checksum of the link layer.
     pub(in crate::bench) frame_len: usize,
     pub(in crate::bench) flows: u32,
+}
+
+impl Traffic {
+    /// One flow of the shortest frames.
+    pub(in crate::bench) const UDP: Self =
+        Self { family: Family::Ipv4, transport: Transport::Udp, frame_len: 64, flows: 1 };
+    /// The same over IPv6.
+    pub(in crate::bench) const UDP_IPV6: Self = Self { family: Family::Ipv6, ..Self::UDP };
+    /// One connection; the frames of its segments are padded.
+    pub(in crate::bench) const TCP: Self = Self { transport: Transport::Tcp, ..Self::UDP };
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        let family = match self.family {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        };
+        write!(f, "{transport}/{family} {} bytes, flows: {}", self.frame_len, self.flows)
+    }
 }
 
 /// The port of every server, which the policies allow.
