@@ -12,7 +12,6 @@
 )]
 
 mod atomic;
-mod bench;
 mod job;
 mod maps;
 mod packet;
@@ -47,12 +46,6 @@ fn fw_sweep(_ctx: XdpContext) -> u32 {
 #[xdp]
 fn fw_activate(ctx: XdpContext) -> u32 {
     pipeline::activate(&ctx)
-}
-
-/// Never attached by the agent: the least that a forwarder can do, for the benchmarks.
-#[xdp]
-fn redirect_only(ctx: XdpContext) -> u32 {
-    bench::redirect_only(&ctx)
 }
 
 #[cfg(not(test))]

@@ -13,7 +13,6 @@ use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
 };
 
-use crate::bench::RedirectOnly;
 use crate::job::Job;
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
@@ -99,8 +98,6 @@ pub(crate) static EVENTS: RingBuf<[u8; 1], { 1 << 22 }> = RingBuf::new();
 /// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
 #[btf_map]
 pub(crate) static JOBS: PerCpuArray<Job, 2> = PerCpuArray::new();
-#[btf_map]
-pub(crate) static REDIRECT_ONLY: HashMap<u32, RedirectOnly, 4> = HashMap::new();
 
 /// Key of an LPM trie that matches all bits of `data`.
 #[inline(always)]

@@ -1,6 +1,7 @@
-//! `cargo xtask build`: the eBPF object, then release builds of everything with the object embedded.
+//! `cargo xtask build`: the eBPF objects, then release builds of everything with the firewall's embedded.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ const EBPF_TARGET: &str = "bpfel-unknown-none";
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Build)?;
     ebpf(workspace)?;
+    bench_ebpf(workspace)?;
     programs(workspace)?;
     eprintln!("built: the programs are in {}", workspace.programs().display());
     Ok(())
@@ -26,18 +28,27 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 /// Builds the eBPF object, and puts it where the agent's build embeds it from.
 pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
+    build_object(workspace, "fw-ebpf", &[], &workspace.ebpf_object())
+}
+
+/// Builds the benchmark's eBPF object, which is apart so that the firewall's carries nothing for benchmarks.
+pub(crate) fn bench_ebpf(workspace: &Workspace) -> Result<()> {
+    build_object(workspace, "fw-bench-ebpf", &["--features", "programs"], &workspace.bench_object())
+}
+
+fn build_object(workspace: &Workspace, package: &str, options: &[&str], destination: &Path) -> Result<()> {
     let toolchain = toolchain::find()?;
     let linker = BPF_LINKER.path().context("bpf-linker is missing; run `cargo xtask setup`")?;
-    process::run(&mut ebpf_command(workspace, &toolchain, &linker.to_string_lossy()))?;
-    let built = workspace.ebpf_target().join(EBPF_TARGET).join("ebpf").join("fw-ebpf");
+    let mut command = ebpf_command(workspace, &toolchain, &linker.to_string_lossy());
+    process::run(command.args(["--package", package]).args(options))?;
+    let built = workspace.ebpf_target().join(EBPF_TARGET).join("ebpf").join(package);
     let object = fs::read(&built).with_context(|| format!("the build left no {}", built.display()))?;
-    let destination = workspace.ebpf_object();
     // An untouched file spares the agent a new build.
-    if fs::read(&destination).is_ok_and(|present| present == object) {
+    if fs::read(destination).is_ok_and(|present| present == object) {
         return Ok(());
     }
     fs::create_dir_all(workspace.target.join("ebpf"))?;
-    fs::write(&destination, object).with_context(|| format!("could not write {}", destination.display()))
+    fs::write(destination, object).with_context(|| format!("could not write {}", destination.display()))
 }
 
 fn ebpf_command(workspace: &Workspace, toolchain: &Toolchain, linker: &str) -> Command {
@@ -47,17 +58,7 @@ fn ebpf_command(workspace: &Workspace, toolchain: &Toolchain, linker: &str) -> C
     );
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(&workspace.root);
-    command.args([
-        "build",
-        "--package",
-        "fw-ebpf",
-        "--profile",
-        "ebpf",
-        "--target",
-        EBPF_TARGET,
-        "-Z",
-        "build-std=core",
-    ]);
+    command.args(["build", "--profile", "ebpf", "--target", EBPF_TARGET, "-Z", "build-std=core"]);
     command.env("RUSTC", &toolchain.rustc).env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", workspace.ebpf_target());
     if toolchain.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");

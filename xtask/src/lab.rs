@@ -26,6 +26,6 @@ pub(crate) fn prepared(workspace: &Workspace) -> Result<Command> {
     setup::ensure(workspace, Purpose::Run)?;
     build::run(workspace)?;
     let mut command = Command::new(workspace.programs().join("fw-lab"));
-    command.env("OUTPOST_FW_BIN_DIR", workspace.programs()).env("OUTPOST_FW_EBPF", workspace.ebpf_object());
+    command.env("OUTPOST_FW_BIN_DIR", workspace.programs()).env("OUTPOST_FW_BENCH_EBPF", workspace.bench_object());
     Ok(command)
 }

@@ -52,7 +52,12 @@ impl Workspace {
         self.target.join("ebpf").join("fw-ebpf.o")
     }
 
-    /// Where cargo builds the eBPF object: apart, because other flags in the same directory would rebuild everything.
+    /// The benchmark's eBPF object.
+    pub(crate) fn bench_object(&self) -> PathBuf {
+        self.target.join("ebpf").join("fw-bench-ebpf.o")
+    }
+
+    /// Where cargo builds the eBPF objects: apart, because other flags in the same directory would rebuild everything.
     pub(crate) fn ebpf_target(&self) -> PathBuf {
         self.target.join("ebpf-build")
     }

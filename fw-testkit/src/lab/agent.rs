@@ -59,11 +59,11 @@ impl Programs {
 }
 
 impl Programs {
-    /// The eBPF object from which the agent was built.
+    /// The eBPF object of the benchmark, in the target directory of the programs.
     #[must_use]
-    pub fn object(&self) -> PathBuf {
+    pub fn bench_object(&self) -> PathBuf {
         let target = self.agent.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        target.join("ebpf/fw-ebpf.o")
+        target.join("ebpf/fw-bench-ebpf.o")
     }
 }
 

@@ -24,8 +24,11 @@ pub use node::{
     ENI_EXPOSED, ENI_IT, ENI_MANAGEMENT, ENI_OT, ENIS, EXPOSED, Eni, Host, IT, IT2, MANAGEMENT, METADATA, Node, OT,
     OT2, PLC, WS, link_local_of, mac_of, mac_text,
 };
-pub use owner::{leftover, names};
-pub use pair::{CLIENT_ADDRESS, LEFT, PairLab, PairNode, RIGHT, SERVER_ADDRESS};
+pub use owner::{leftover, names, own};
+pub use pair::{
+    CLIENT_ADDRESS, CLIENT_ADDRESS6, CLIENT_NETWORKS, LEFT, PairLab, PairNode, RIGHT, SERVER_ADDRESS, SERVER_ADDRESS6,
+    SERVER_NETWORKS, middle_address,
+};
 pub use removal::remove;
 
 use crate::LabError;

@@ -101,7 +101,7 @@ const FIREWALL: Sysctls = &[
     ("ipv6/conf/default/accept_redirects", "0"),
 ];
 
-const KERNEL_FORWARDING: Sysctls =
+pub(super) const KERNEL_FORWARDING: Sysctls =
     &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"), ("ipv4/conf/all/send_redirects", "0")];
 
 fn node_sysctls(node: Node) -> Sysctls {

@@ -98,6 +98,13 @@ pub fn leftover() -> Vec<String> {
     names().into_iter().filter(|name| owner(name).is_some_and(|owner| owner == KEPT)).collect()
 }
 
+/// Labs that this process has raised and not yet removed.
+#[must_use]
+pub fn own() -> Vec<String> {
+    let own = identity(std::process::id());
+    names().into_iter().filter(|name| owner(name).is_some_and(|owner| owner == own)).collect()
+}
+
 /// Labs whose owner has ended without removing them.
 pub(super) fn abandoned() -> Vec<String> {
     let is_abandoned = |name: &String| {

@@ -1,6 +1,6 @@
 //! The smallest lab: a client, the firewall and a server in a row, for measuring what the middle costs.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
 use super::agent::{Agent, Programs};
@@ -13,6 +13,14 @@ use crate::netns::NetNs;
 pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
 /// The server's address.
 pub const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 202, 0, 2);
+/// The client's IPv6 address.
+pub const CLIENT_ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x201, 0, 0, 0, 0, 0, 2);
+/// The server's IPv6 address.
+pub const SERVER_ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x202, 0, 0, 0, 0, 0, 2);
+/// The networks behind the client, for generated traffic: IPv4 and IPv6.
+pub const CLIENT_NETWORKS: [&str; 2] = ["10.64.0.0/12", "fd00:64::/64"];
+/// The networks behind the server.
+pub const SERVER_NETWORKS: [&str; 2] = ["10.128.0.0/12", "fd00:128::/64"];
 /// The interface in the middle that faces the client.
 pub const LEFT: &str = "left";
 /// The interface in the middle that faces the server.
@@ -53,8 +61,8 @@ impl PairLab {
         for namespace in &namespaces {
             network::set_sysctls(namespace, &[])?;
         }
-        connect(&namespaces[0], &namespaces[1], LEFT, CLIENT_ADDRESS)?;
-        connect(&namespaces[2], &namespaces[1], RIGHT, SERVER_ADDRESS)?;
+        connect(&namespaces[0], &namespaces[1], LEFT, CLIENT_ADDRESS, CLIENT_ADDRESS6)?;
+        connect(&namespaces[2], &namespaces[1], RIGHT, SERVER_ADDRESS, SERVER_ADDRESS6)?;
         lab.namespaces = Some(namespaces);
         Ok(lab)
     }
@@ -76,6 +84,20 @@ impl PairLab {
     /// An agent in the middle, to be configured and started.
     pub fn prepare_agent(&self, programs: Programs) -> Result<Agent, LabError> {
         Agent::prepare(&self.name, self.ns(PairNode::Middle)?.name(), programs)
+    }
+
+    /// Lets the middle's own kernel forward, also to the networks behind client and server.
+    pub fn forward_by_kernel(&self) -> Result<(), LabError> {
+        let middle = self.ns(PairNode::Middle)?;
+        let mut lines = Vec::new();
+        for (networks, gateway, gateway6) in
+            [(CLIENT_NETWORKS, CLIENT_ADDRESS, CLIENT_ADDRESS6), (SERVER_NETWORKS, SERVER_ADDRESS, SERVER_ADDRESS6)]
+        {
+            lines.push(format!("route add {} via {gateway}", networks[0]));
+            lines.push(format!("route add {} via {gateway6}", networks[1]));
+        }
+        network::ip_batch(Some(middle), &lines)?;
+        network::set_sysctls(middle, network::KERNEL_FORWARDING)
     }
 
     /// The lab's directory.
@@ -100,29 +122,45 @@ impl Drop for PairLab {
 }
 
 /// The middle's address on the link of a host.
-fn middle_address(host: Ipv4Addr) -> Ipv4Addr {
+#[must_use]
+pub const fn middle_address(host: Ipv4Addr) -> Ipv4Addr {
     let [a, b, c, _] = host.octets();
     Ipv4Addr::new(a, b, c, 1)
 }
 
-fn connect(host: &NetNs, middle: &NetNs, interface: &str, address: Ipv4Addr) -> Result<(), LabError> {
-    let gateway = middle_address(address);
+/// The middle's IPv6 address on the link of a host.
+const fn middle_address6(host: Ipv6Addr) -> Ipv6Addr {
+    let [a, b, ..] = host.segments();
+    Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 1)
+}
+
+fn connect(
+    host: &NetNs,
+    middle: &NetNs,
+    interface: &str,
+    address: Ipv4Addr,
+    address6: Ipv6Addr,
+) -> Result<(), LabError> {
+    let (gateway, gateway6) = (middle_address(address), middle_address6(address6));
     let (host_mac, middle_mac) = (mac_text(mac_of(address)), mac_text(mac_of(gateway)));
     let host_end = format!("name eth0 address {host_mac} netns {}", host.name());
     let middle_end = format!("name {interface} address {middle_mac} netns {}", middle.name());
     network::ip_batch(None, &[format!("link add {host_end} type veth peer {middle_end}")])?;
-    let up = |interface: &str, own: Ipv4Addr, other: Ipv4Addr, other_mac: &str| {
+    let up = |interface: &str, own: (Ipv4Addr, Ipv6Addr), other: (Ipv4Addr, Ipv6Addr), other_mac: &str| {
         vec![
             "link set lo up".to_owned(),
             format!("link set {interface} up"),
-            format!("address add {own}/24 dev {interface}"),
-            format!("neighbour add {other} lladdr {other_mac} dev {interface} nud permanent"),
+            format!("address add {}/24 dev {interface}", own.0),
+            format!("address add {}/64 dev {interface} nodad", own.1),
+            format!("neighbour add {} lladdr {other_mac} dev {interface} nud permanent", other.0),
+            format!("neighbour add {} lladdr {other_mac} dev {interface} nud permanent", other.1),
         ]
     };
-    let mut host_lines = up("eth0", address, gateway, &middle_mac);
+    let mut host_lines = up("eth0", (address, address6), (gateway, gateway6), &middle_mac);
     host_lines.push(format!("route add default via {gateway} dev eth0"));
+    host_lines.push(format!("route add default via {gateway6} dev eth0"));
     network::ip_batch(Some(host), &host_lines)?;
-    network::ip_batch(Some(middle), &up(interface, gateway, address, &host_mac))?;
+    network::ip_batch(Some(middle), &up(interface, (gateway, gateway6), (address, address6), &host_mac))?;
     network::set_offloads(host, "eth0")?;
     network::set_offloads(middle, interface)
 }

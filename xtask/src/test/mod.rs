@@ -23,7 +23,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     // The agent embeds the object, and does not compile without it.
     let object = report.check("eBPF object", || build::ebpf(workspace));
     report.check("lints", || process::run(&mut clippy(workspace)));
-    report.check("lints of the eBPF program", || process::run(&mut clippy_ebpf(workspace)));
+    report.check("lints of the eBPF programs", || process::run(&mut clippy_ebpf(workspace)));
+    report.check("benchmark's eBPF object", || build::bench_ebpf(workspace));
     let built = object && report.check("release builds", || build::programs(workspace));
     report.tests("unit and property tests", unit_tests(workspace));
     report.tests("documentation tests", doc_tests(workspace));
@@ -49,12 +50,13 @@ fn clippy(workspace: &Workspace) -> Command {
     command
 }
 
-/// Lints the eBPF program as if it were built for the host, because clippy needs a compiled `core`. The program uses
+/// Lints the eBPF programs as if they were built for the host, because clippy needs a compiled `core`. They use
 /// nightly features; they would rebuild every dependency if they were unlocked in the common target directory. Its profile
 /// aborts on panic, without which a program without `std` cannot be built for the host.
 fn clippy_ebpf(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo("clippy");
-    command.args(["--profile", "ebpf", "--package", "fw-ebpf", "--", "-D", "warnings"]);
+    command.args(["--profile", "ebpf", "--package", "fw-ebpf", "--package", "fw-bench-ebpf"]);
+    command.args(["--features", "fw-bench-ebpf/programs", "--", "-D", "warnings"]);
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.ebpf_target());
     command
 }

@@ -137,8 +137,4 @@ pub const MAPS: &[MapDescription] = &[
         name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 600, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
-    MapDescription {
-        name: "REDIRECT_ONLY", kind: "hash", key_size: INDEX, value_size: 16, capacity: Fixed(4), pinned: false,
-        holds: "targets of the benchmark's bare forwarder; empty in operation", when_full: "cannot: used by the benchmark only",
-    },
 ];

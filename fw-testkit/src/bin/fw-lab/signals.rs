@@ -6,8 +6,8 @@ use anyhow::Context;
 use fw_testkit::lab;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove the labs of these names before the program ends.
-pub(crate) fn remove_labs_at_the_end(names: Vec<String>) -> anyhow::Result<()> {
+/// From now on SIGINT, SIGTERM and SIGHUP remove the labs of this process before the program ends, and then do more work.
+pub(crate) fn remove_labs_at_the_end(then: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("watch for signals")?;
     let guard = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -22,8 +22,10 @@ pub(crate) fn remove_labs_at_the_end(names: Vec<String>) -> anyhow::Result<()> {
                 _ = hang_up.recv() => SignalKind::hangup(),
             }
         });
+        let names = lab::own();
         eprintln!("fw-lab: interrupted; removing {}", names.join(", "));
         names.iter().for_each(|name| lab::remove(name));
+        then();
         // As a shell reports a program that a signal ended.
         std::process::exit(128 + number.as_raw_value());
     });

@@ -1,58 +1,71 @@
 //! `fw-lab bench`: what the firewall costs, next to what else could forward, measured in alternation.
+//!
+//! A file a subject: benchmarks (`established`, …) say what is measured and which ratios are made of it; `forwarder` holds
+//! the candidates; `chain` sends, counts and measures; `catalogue` lists the benchmarks. `docs/benchmarks.md` explains the
+//! results.
 
+mod aim;
 mod candidate;
-mod measure;
-mod redirect;
+mod case;
+mod catalogue;
+mod chain;
+mod established;
+mod forwarder;
+mod iperf3;
+mod outcome;
+mod policy;
+mod sample;
+mod session;
 mod summary;
+mod table;
+mod variants;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use fw_testkit::lab::Programs;
 
 use crate::signals;
-use candidate::{Candidate, Kind};
+use chain::core::Core;
+use forwarder::{Artifacts, conntrack};
+use session::Session;
+use summary::Machine;
 
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Shorter runs: less exact, for a first look.
     #[arg(long)]
     quick: bool,
-    /// Only these benchmarks: `iperf3-tcp`.
+    /// Only these benchmarks; an unknown name lists them.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
     /// The directory for `summary.json`.
     #[arg(long)]
     output: PathBuf,
-    /// The eBPF object; without, the one that the build left in the target directory.
-    #[arg(long, env = "OUTPOST_FW_EBPF")]
+    /// The benchmark's eBPF object; without, the one that the build left in the target directory.
+    #[arg(long, env = "OUTPOST_FW_BENCH_EBPF")]
     object: Option<PathBuf>,
 }
 
-/// The benchmarks that there are.
-const BENCHMARKS: [&str; 1] = ["iperf3-tcp"];
-
-/// The order of the candidates in every round; ratios are to the first.
-const CANDIDATES: [Kind; 2] = [Kind::Redirect, Kind::Firewall];
-
 pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
-    if let Some(unknown) = arguments.only.iter().find(|name| !BENCHMARKS.contains(&name.as_str())) {
-        bail!("there is no benchmark {unknown:?}; there are: {}", BENCHMARKS.join(", "));
-    }
+    let choices = catalogue::choose(&arguments.only)?;
     let programs = Programs::find()?;
-    let object = match &arguments.object {
-        Some(object) => object.clone(),
-        None => programs.object(),
-    };
-    let candidates: Vec<Candidate> =
-        CANDIDATES.into_iter().map(|kind| Candidate::raise(kind, &programs, &object)).collect::<Result<_>>()?;
-    signals::remove_labs_at_the_end(candidates.iter().map(|candidate| candidate.lab.name().to_owned()).collect())?;
-    let results = measure::alternate(&candidates, arguments.quick)?;
-    drop(candidates);
-    summary::print(&results)?;
-    let path = summary::write(&results, &arguments.output).context("write the summary")?;
-    println!("\nwritten to {}", path.display());
+    let object = arguments.object.clone().unwrap_or_else(|| programs.bench_object());
+    let session = Session { artifacts: Artifacts { programs, object }, core: Core::pick()?, quick: arguments.quick };
+    signals::remove_labs_at_the_end(conntrack::restore)?;
+    println!("{}; chains run on processor {}", Machine::this(), session.core.number());
+    let start = Instant::now();
+    let mut outcomes = Vec::new();
+    for choice in choices {
+        let found = choice.run(&session)?;
+        found.iter().for_each(table::print);
+        outcomes.extend(found);
+    }
+    table::print_ratios(outcomes.iter().flat_map(|outcome| &outcome.ratios));
+    let path = summary::write(&outcomes, &arguments.output).context("write the summary")?;
+    println!("\nwritten to {} after {:.0} s", path.display(), start.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }

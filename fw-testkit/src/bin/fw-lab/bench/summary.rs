@@ -1,4 +1,4 @@
-//! The result as a table and as `summary.json`.
+//! The result as `summary.json`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::candidate::Kind;
-use super::measure::Measured;
+use super::outcome::Outcome;
 
 /// `bench/1`.
 #[derive(Serialize)]
-struct Summary {
+struct Summary<'outcomes> {
     schema: &'static str,
     machine: Machine,
-    ratios: BTreeMap<String, f64>,
-    figures: BTreeMap<String, Figure>,
+    ratios: BTreeMap<&'outcomes str, f64>,
+    figures: BTreeMap<&'outcomes str, Figure>,
 }
 
+/// Where it was measured.
 #[derive(Serialize)]
-struct Machine {
+pub(super) struct Machine {
     kernel: String,
     processor: String,
     processors: usize,
@@ -32,39 +32,15 @@ struct Figure {
     unit: &'static str,
 }
 
-/// What the others are compared with.
-fn floor(results: &[Measured]) -> Result<&Measured> {
-    let floor = results.iter().find(|result| result.kind == Kind::Redirect);
-    floor.context("the bare redirect was not measured")
-}
-
-pub(super) fn print(results: &[Measured]) -> Result<()> {
-    let floor = floor(results)?;
-    println!("\niperf3, one TCP connection, MTU 1500, veth pairs, segments as on the wire");
-    println!("{:<12} {:>14} {:>14}   rounds (Gbit/s)", "candidate", "median Gbit/s", "to redirect");
-    for result in results {
-        let rounds: Vec<String> = result.rounds.iter().map(|rate| format!("{:.2}", rate / 1e9)).collect();
-        let (name, median, ratio) = (result.kind.name(), result.median(), result.ratio_to(floor));
-        println!("{name:<12} {:>14.2} {ratio:>14.2}   {}", median / 1e9, rounds.join(" "));
-    }
-    Ok(())
-}
-
-pub(super) fn write(results: &[Measured], directory: &Path) -> Result<PathBuf> {
-    let floor = floor(results)?;
-    let compared = results.iter().filter(|result| result.kind != Kind::Redirect);
+pub(super) fn write(outcomes: &[Outcome], directory: &Path) -> Result<PathBuf> {
+    let ratios = outcomes.iter().flat_map(|outcome| &outcome.ratios);
+    let figures = outcomes.iter().flat_map(|outcome| &outcome.figures);
     let summary = Summary {
         schema: "bench/1",
-        machine: machine(),
-        ratios: compared
-            .map(|result| (format!("iperf3-tcp/{}:redirect", result.kind.name()), round(result.ratio_to(floor))))
-            .collect(),
-        figures: results
-            .iter()
-            .map(|result| {
-                let figure = Figure { value: round(result.median() / 1e9), unit: "Gbit/s" };
-                (format!("iperf3-tcp/{}", result.kind.name()), figure)
-            })
+        machine: Machine::this(),
+        ratios: ratios.map(|ratio| (ratio.name.as_str(), rounded(ratio.value))).collect(),
+        figures: figures
+            .map(|figure| (figure.name.as_str(), Figure { value: rounded(figure.value), unit: figure.unit }))
             .collect(),
     };
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
@@ -73,16 +49,41 @@ pub(super) fn write(results: &[Measured], directory: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
+/// Four significant digits: small ratios keep theirs.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10f64.powi(3 - value.abs().log10().floor() as i32);
+    (value * scale).round() / scale
 }
 
-fn machine() -> Machine {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    Machine {
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-        processor: processor.map(|(_, name)| name.trim().to_owned()).unwrap_or_default(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
+impl Machine {
+    pub(super) fn this() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        Self {
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            processor: processor.map(|(_, name)| name.trim().to_owned()).unwrap_or_default(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} × {}, Linux {}", self.processors, self.processor, self.kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits_are_kept_of_large_and_of_small_numbers() {
+        assert!((rounded(0.006_666_66) - 0.006_667).abs() < 1e-12);
+        assert!((rounded(123_456.0) - 123_500.0).abs() < 1e-6);
+        assert!(rounded(0.0) == 0.0 && rounded(f64::NAN) == 0.0);
     }
 }

@@ -29,7 +29,7 @@ impl Stage {
     pub(crate) fn raise(policies: &Path, report: &mut Report) -> Result<Self> {
         let programs = Programs::find()?;
         let lab = Lab::up(LabOptions { metadata: false, ..LabOptions::default() })?;
-        signals::remove_labs_at_the_end(vec![lab.name().to_owned()])?;
+        signals::remove_labs_at_the_end(|| {})?;
         by_hand::serve_metadata(&lab)?;
         let servers = start_servers(&lab)?;
         report.check("the reference topology is up", Ok(format!("lab {}", lab.name())));

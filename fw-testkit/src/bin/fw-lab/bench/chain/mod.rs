@@ -1,0 +1,11 @@
+//! The one-core chain: generator, firewall, sink, all on one processor.
+//!
+//! ```text
+//!   client: generate ── eth0 ═══ left : middle : right ═══ eth0 : server: sink
+//! ```
+
+pub(super) mod core;
+pub(super) mod ends;
+pub(super) mod interface;
+pub(super) mod measure;
+pub(super) mod traffic;
