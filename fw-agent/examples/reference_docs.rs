@@ -54,8 +54,7 @@ fn maps() -> Result<String> {
     let (ipv4, ipv6) = (bytes_per_flow("4"), bytes_per_flow("6"));
     write!(
         text,
-        "\nA flow takes {ipv4} bytes of keys and values if it is IPv4, {ipv6} if it is IPv6; the kernel adds some for each \
-         element of a hash. All of it is taken when the maps are made: with `max_flows = 1_000_000`, {} MiB for both families \
+        "\nA flow takes {ipv4} bytes if it is IPv4, {ipv6} if it is IPv6. All of it is taken when the maps are made: with `max_flows = 1_000_000`, {} MiB for both families \
          together.\n",
         (ipv4 + ipv6) * 1_000_000 / (1024 * 1024)
     )?;
@@ -65,14 +64,21 @@ fn maps() -> Result<String> {
 /// Bytes of keys and values for each flow of a family, over all the maps that are sized by the number of flows. Indices of
 /// arrays are not stored.
 fn bytes_per_flow(family: &str) -> usize {
-    let of_family = MAPS.iter().filter(|map| map.capacity == Capacity::Flows && map.name.ends_with(family));
-    of_family.map(|map| map.value_size + if map.kind == "array" { 0 } else { map.key_size }).sum()
+    let of_family = MAPS.iter().filter(|map| map.name.ends_with(family));
+    of_family
+        .map(|map| match map.capacity {
+            Capacity::Flows => map.value_size,
+            Capacity::Buckets => map.value_size * 3 / 32,
+            Capacity::Fixed(_) | Capacity::PerPolicy => 0,
+        })
+        .sum()
 }
 
 fn entries(capacity: Capacity) -> String {
     match capacity {
         Capacity::Fixed(entries) => entries.to_string(),
         Capacity::Flows => "`max_flows`".to_owned(),
+        Capacity::Buckets => "`max_flows` × 3/32".to_owned(),
         Capacity::PerPolicy => "by policy".to_owned(),
     }
 }

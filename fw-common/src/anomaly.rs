@@ -81,14 +81,7 @@ mod tests {
 
     fn packet(src: &str, dst: &str) -> Packet {
         let parse = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
-        Packet {
-            src_addr: parse(src),
-            dst_addr: parse(dst),
-            kind: Kind::Udp,
-            protocol: 17,
-            ttl: 64,
-            ..Packet::EMPTY
-        }
+        Packet { src_addr: parse(src), dst_addr: parse(dst), kind: Kind::Udp, protocol: 17, ttl: 64, ..Packet::EMPTY }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod abi;
 pub mod anomaly;
 pub mod conntrack;
 pub mod drop_reason;
+pub mod flow_index;
 pub mod icmp_error;
 pub mod policy;
 pub mod tcp;

@@ -3,8 +3,9 @@
 use aya_ebpf::bindings::bpf_fib_lookup;
 use fw_common::Verdict;
 use fw_common::abi::config::Active;
-use fw_common::abi::flow::{Egress, FlowKey4, FlowKey6, PaddedFlow};
+use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::Interface;
+use fw_common::flow_index::Place;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Query};
 use fw_common::tcp::Side;
@@ -49,10 +50,12 @@ pub(crate) struct Job {
     pub key4: FlowKey4,
     /// The key of an IPv6 flow.
     pub key6: FlowKey6,
+    /// Where the key belongs in the index.
+    pub place: Place,
     /// [`Flow::last_seen`] of the flow that was found, as it was when it was judged alive or over.
     pub judged: u32,
     /// A flow that is being made.
-    pub flow: PaddedFlow,
+    pub flow: Flow,
     /// Who sent the packet, once its flow is found.
     pub side: Side,
     /// What the sender is told.

@@ -7,7 +7,7 @@ use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6, NextHop, PaddedFlow};
+use fw_common::abi::flow::{Bucket, LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
@@ -19,6 +19,9 @@ use crate::job::Job;
 const BPF_F_INNER_MAP: usize = 1 << 12;
 /// Flag of `include/uapi/linux/bpf.h`: memory is taken when an element is inserted.
 const BPF_F_NO_PREALLOC: usize = 1;
+/// Flag of `include/uapi/linux/bpf.h`: the agent reads the table without a system call for each flow; and the values begin at
+/// a page, so that they lie in cache lines as their types say.
+const BPF_F_MMAPABLE: usize = 1 << 10;
 /// Default size of each flow table.
 const FLOWS: usize = 65_536;
 /// Slots of the policy tables: the one that judges and the one that is being filled.
@@ -36,21 +39,23 @@ pub(crate) static LOCAL4: HashMap<[u8; 4], LocalAddress, 1024> = HashMap::new();
 pub(crate) static LOCAL6: HashMap<[u8; 16], LocalAddress, 1024> = HashMap::new();
 
 #[btf_map]
-pub(crate) static FLOWS4: HashMap<FlowKey4, PaddedFlow, FLOWS> = HashMap::new();
+pub(crate) static FLOWS4: Array<Slot4, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static FLOWS6: HashMap<FlowKey6, Flow, FLOWS> = HashMap::new();
+pub(crate) static FLOWS6: Array<Slot6, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static NEXT_HOPS: Array<NextHop, { fw_common::abi::flow::NEXT_HOPS as usize }> = Array::new();
+pub(crate) static INDEX4: Array<Bucket, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static CLOCK4: Array<ClockSlot4, FLOWS> = Array::new();
-#[btf_map]
-pub(crate) static CLOCK6: Array<ClockSlot6, FLOWS> = Array::new();
+pub(crate) static INDEX6: Array<Bucket, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static FREE4: Queue<u32, FLOWS> = Queue::new();
 #[btf_map]
 pub(crate) static FREE6: Queue<u32, FLOWS> = Queue::new();
 #[btf_map]
-pub(crate) static CLOCK_HANDS: Array<ClockHand, 2> = Array::new();
+pub(crate) static TABLES: Array<Table, 2> = Array::new();
+#[btf_map]
+pub(crate) static LOCKS: Array<u32, { LOCK_COUNT as usize }> = Array::new();
+#[btf_map]
+pub(crate) static NEXT_HOPS: Array<NextHop, { fw_common::abi::flow::NEXT_HOPS as usize }> = Array::new();
 
 // The inner maps named here are templates: the agent makes those of each policy in the size that it needs.
 #[btf_map]

@@ -48,9 +48,9 @@ impl Linear {
     #[inline(always)]
     pub(crate) fn write<const N: usize>(&self, offset: usize, bytes: [u8; N]) -> Option<()> {
         let pointer = self.at::<[u8; N]>(offset)?;
-        // SAFETY: `at` checked the bounds against the end that the verifier knows; a byte array has no alignment, and no
-        // reference to packet memory is ever held.
-        unsafe { pointer.write_unaligned(bytes) };
+        // SAFETY: `at` checked the bounds against the end that the verifier knows, and no reference to packet memory is ever
+        // held.
+        unsafe { store(pointer.cast(), bytes) };
         Some(())
     }
 }
@@ -81,12 +81,113 @@ fn opaque(mut value: usize) -> usize {
     value
 }
 
+/// One access of `$bytes` bytes to packet memory.
+///
+/// The compiler makes an access to a byte array one byte at a time, because it must assume that the processor needs alignment;
+/// those that the program runs on do not, and the verifier allows it in packets there (`check_ptr_alignment` in
+/// kernel/bpf/verifier.c). Allowing it for the whole object would also misalign accesses to the stack, which is forbidden.
+macro_rules! access {
+    ($load:ident, $store:ident, $word:ty, $load_text:literal, $store_text:literal) => {
+        /// # Safety
+        /// The bytes at `from` are in the packet, as far as the verifier knows.
+        #[inline(always)]
+        unsafe fn $load(from: *const u8) -> $word {
+            let value: u64;
+            // SAFETY: the caller's.
+            unsafe {
+                core::arch::asm!($load_text, value = out(reg) value, pointer = in(reg) from,
+                    options(readonly, nostack, preserves_flags))
+            };
+            value as $word
+        }
+
+        /// # Safety
+        /// The bytes at `to` are in the packet, as far as the verifier knows.
+        #[inline(always)]
+        unsafe fn $store(to: *mut u8, value: $word) {
+            // SAFETY: the caller's.
+            unsafe {
+                core::arch::asm!($store_text, value = in(reg) u64::from(value), pointer = in(reg) to,
+                    options(nostack, preserves_flags))
+            };
+        }
+    };
+}
+
+access!(load8, store8, u64, "{value} = *(u64 *)({pointer} + 0)", "*(u64 *)({pointer} + 0) = {value}");
+access!(load4, store4, u32, "{value} = *(u32 *)({pointer} + 0)", "*(u32 *)({pointer} + 0) = {value}");
+access!(load2, store2, u16, "{value} = *(u16 *)({pointer} + 0)", "*(u16 *)({pointer} + 0) = {value}");
+
+/// Reads bytes by words, as large as they come.
+///
+/// # Safety
+/// The bytes at `from` are in the packet, as far as the verifier knows.
+#[inline(always)]
+unsafe fn fetch<const N: usize>(from: *const u8) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut position = 0;
+    // SAFETY: the caller's; positions stay below `N`.
+    unsafe {
+        while position + 8 <= N {
+            bytes[position..position + 8].copy_from_slice(&load8(from.add(position)).to_ne_bytes());
+            position += 8;
+        }
+        if position + 4 <= N {
+            bytes[position..position + 4].copy_from_slice(&load4(from.add(position)).to_ne_bytes());
+            position += 4;
+        }
+        if position + 2 <= N {
+            bytes[position..position + 2].copy_from_slice(&load2(from.add(position)).to_ne_bytes());
+            position += 2;
+        }
+        if position < N {
+            bytes[position] = from.add(position).read();
+        }
+    }
+    bytes
+}
+
+/// Writes bytes by words, as large as they come.
+///
+/// # Safety
+/// The bytes at `to` are in the packet, as far as the verifier knows.
+#[inline(always)]
+unsafe fn store<const N: usize>(to: *mut u8, bytes: [u8; N]) {
+    let mut position = 0;
+    // SAFETY: the caller's; positions stay below `N`.
+    unsafe {
+        while position + 8 <= N {
+            store8(to.add(position), u64::from_ne_bytes(part(&bytes, position)));
+            position += 8;
+        }
+        if position + 4 <= N {
+            store4(to.add(position), u32::from_ne_bytes(part(&bytes, position)));
+            position += 4;
+        }
+        if position + 2 <= N {
+            store2(to.add(position), u16::from_ne_bytes(part(&bytes, position)));
+            position += 2;
+        }
+        if position < N {
+            to.add(position).write(bytes[position]);
+        }
+    }
+}
+
+/// `M` of the bytes.
+#[inline(always)]
+fn part<const M: usize>(bytes: &[u8], position: usize) -> [u8; M] {
+    let mut part = [0; M];
+    part.copy_from_slice(&bytes[position..position + M]);
+    part
+}
+
 impl Frame for Linear {
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let pointer = self.at::<[u8; N]>(offset)?;
         // SAFETY: as in `write`.
-        Some(unsafe { pointer.read_unaligned() })
+        Some(unsafe { fetch(pointer.cast()) })
     }
 
     #[inline(always)]

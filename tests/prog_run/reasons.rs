@@ -182,14 +182,18 @@ fn without_a_way_to_the_kernel_unresolved_next_hops_are_counted() {
 #[test]
 fn a_full_table_drops_new_flows_and_keeps_old_ones() {
     let Some(rig) = Rig::with(Setup { max_flows: 64, ..Setup::default() }) else { return };
-    for port in 0..64 {
-        assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 5000 + port, IT_HOST, 53)).reason(), None, "flow {port}");
+    let forwarded = |port| rig.send(OT, Packet::udp(OT_HOST, port, IT_HOST, 53)).reason();
+    for port in 5000..5063 {
+        assert_eq!(forwarded(port), None, "flow {port}");
     }
-    assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 6000, IT_HOST, 53)).reason(), Some(DropReason::TableFull));
-    for port in 0..64 {
-        assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 5000 + port, IT_HOST, 53)).reason(), None, "flow {port}");
+    assert_eq!(forwarded(6000), Some(DropReason::TableFull));
+    let to_host = |id| rig.send(OT, Packet::echo_request(OT_HOST, v4("10.1.1.10"), id, 1)).reason();
+    assert_eq!(to_host(1), None, "the last slot is for the host's flows");
+    assert_eq!(to_host(2), Some(DropReason::TableFull));
+    for port in 5000..5063 {
+        assert_eq!(forwarded(port), None, "flow {port}");
     }
-    assert_eq!(rig.dataplane.happenings().unwrap().table_full, 1);
+    assert_eq!(rig.dataplane.happenings().unwrap().table_full, 2);
 }
 
 #[test]

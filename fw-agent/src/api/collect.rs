@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use fw_common::DropReason;
 use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
+use fw_common::abi::flow::FlowKey6;
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::State;
 
@@ -232,7 +233,10 @@ pub(super) fn flows(filter: &FlowFilter, shared: &Shared) -> Result<Flows, Datap
 
 fn keep_largest(flows: &mut Vec<FlowRecord>, limit: usize) {
     let bytes = |record: &FlowRecord| record.flow.directions.iter().map(|direction| direction.bytes).sum::<u64>();
-    flows.sort_by_key(|record| (Reverse(bytes(record)), record.flow.opened, record.flow.clock_slot));
+    flows.sort_by_cached_key(|record| {
+        let FlowKey6 { low_addr, high_addr, low_port, high_port, protocol, .. } = record.key;
+        (Reverse(bytes(record)), record.flow.opened, low_addr, high_addr, low_port, high_port, protocol)
+    });
     flows.truncate(limit);
 }
 

@@ -29,6 +29,12 @@ pub struct Config {
     /// Until when routes and neighbours are known to be followed by an agent, in seconds since boot: later, a next hop that
     /// was looked up is used for a second only.
     pub routes_followed_until: u32,
+    /// Number of buckets of each index.
+    pub buckets: u32,
+    /// Slots of each table that only flows from and to the host may take.
+    pub reserved_flows: u32,
+    /// Makes the hash of a key one that senders cannot foresee. Set when the tables are made, and never changed.
+    pub hash_seed: u64,
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.
@@ -58,5 +64,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 88);
+assert_size!(Config = 104);
 plain_bytes!(Config);

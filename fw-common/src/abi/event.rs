@@ -104,5 +104,5 @@ pub struct Denied {
     pub last_at: u64,
 }
 
-assert_size!(FlowEnd = 104 + 40 + 8 + 8, DeniedKey = 48, Denied = 32);
+assert_size!(FlowEnd = 112 + 40 + 8 + 8, DeniedKey = 48, Denied = 32);
 plain_bytes!(FlowEnd, DeniedKey, Denied);

@@ -1,9 +1,12 @@
-//! Maps `FLOWS4`, `FLOWS6`, `CLOCK4` and `CLOCK6`: the flow tables and the slots that the sweep walks.
+//! Maps `FLOWS4`, `FLOWS6`, `INDEX4`, `INDEX6`, `TABLES` and `NEXT_HOPS`: the flow tables.
+//!
+//! A flow lives in a slot of an array, whose number an index of buckets finds by the flow's key: see
+//! `docs/adr/0008-own-flow-table.md`.
 
 use super::{assert_size, plain_bytes};
 
-/// Key of `FLOWS4`: the two ends in canonical order (the lower address first; equal addresses, the lower port first).
-#[repr(C)]
+/// Key of an IPv4 flow: the two ends in canonical order (the lower address first; equal addresses, the lower port first).
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey4 {
     /// Address of the lower end.
@@ -20,8 +23,8 @@ pub struct FlowKey4 {
     pub _pad: [u8; 3],
 }
 
-/// Key of `FLOWS6`, as [`FlowKey4`].
-#[repr(C)]
+/// Key of an IPv6 flow, as [`FlowKey4`].
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey6 {
     /// Address of the lower end.
@@ -109,9 +112,9 @@ pub struct Direction {
     pub checked: u32,
 }
 
-/// Value of `FLOWS6`, and the first part of that of `FLOWS4`.
+/// A flow, but for its key.
 ///
-/// The first 32 bytes and the direction of the packet are what an established packet reads and writes.
+/// The first 48 bytes and the direction of the packet are what an established packet reads and writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -139,12 +142,12 @@ pub struct Flow {
     pub window: [u8; 2],
     /// By direction: the largest TCP window that this side has announced, as it stands in the header.
     pub max_window: [u16; 2],
-    /// `[0]`: from the originator; `[1]`: from the responder.
-    pub directions: [Direction; 2],
     /// When the flow was opened: nanoseconds of `CLOCK_MONOTONIC`, shifted right by [`OPENED_SHIFT`].
     pub opened: u32,
-    /// This flow's slot in `CLOCK4` or `CLOCK6`.
-    pub clock_slot: u32,
+    /// Explicit padding.
+    pub _pad: [u32; 3],
+    /// `[0]`: from the originator; `[1]`: from the responder.
+    pub directions: [Direction; 2],
 }
 
 impl Flow {
@@ -163,18 +166,35 @@ impl Flow {
     }
 }
 
-/// Value of `FLOWS4`.
-///
-/// The kernel puts an element's header (48 bytes), its key (16 bytes here) and its value one behind the other
-/// (`struct htab_elem` in kernel/bpf/hashtab.c): with the padding an element has three cache lines, and what an established
-/// packet touches lies in the first two.
+/// Value of `FLOWS4`: a slot. Two cache lines: the key and what both directions share, and the directions.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PaddedFlow {
+pub struct Slot4 {
+    /// The flow's key.
+    pub key: FlowKey4,
     /// The flow.
     pub flow: Flow,
-    /// Explicit padding.
-    pub _pad: [u64; 3],
+}
+
+/// Value of `FLOWS6`: a slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot6 {
+    /// The flow's key.
+    pub key: FlowKey6,
+    /// The flow.
+    pub flow: Flow,
+}
+
+/// Entries of a bucket.
+pub const BUCKET: usize = 16;
+
+/// Value of `INDEX4` and `INDEX6`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// What [`crate::flow_index::entry`] makes of a flow's tag and its slot; 0: free.
+    pub entries: [u32; BUCKET],
 }
 
 /// See [`Flow::opened`]: units of 16.8 milliseconds, which last for two years.
@@ -215,37 +235,23 @@ pub mod window_flags {
     pub const FIN: u8 = 0x80;
 }
 
-/// Value of `CLOCK4`: the key of the flow that holds this slot.
+/// Value of `TABLES`: entry 0 for IPv4, 1 for IPv6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockSlot4 {
-    /// The flow's key, meaningful while `used` is 1.
-    pub key: FlowKey4,
-    /// 1 while a flow holds the slot.
-    pub used: u32,
-}
-
-/// Value of `CLOCK6`, as [`ClockSlot4`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockSlot6 {
-    /// The flow's key, meaningful while a flow holds the slot: [`USED`] in the first byte of its padding, which in a key of
-    /// `FLOWS6` is 0, says so.
-    pub key: FlowKey6,
-}
-
-/// See [`ClockSlot6::key`].
-pub const USED: u8 = 1;
-
-/// Value of `CLOCK_HANDS`: entry 0 for IPv4, 1 for IPv6.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClockHand {
-    /// Slots that have been handed out at least once; below it, freed slots are in the `FREE4` or `FREE6` queue.
+pub struct Table {
+    /// Slots that have been handed out at least once; below it, freed slots are in the queue `FREE4` or `FREE6`. Slot 0 is
+    /// never used.
     pub fresh: u64,
-    /// Next slot that the sweep looks at (modulo the table size).
+    /// Next slot that the sweep looks at (modulo those handed out).
     pub hand: u64,
+    /// Flows in the table.
+    pub used: u64,
+    /// Explicit padding: a cache line of its own.
+    pub _pad: [u64; 5],
 }
+
+/// Entries of `LOCKS`: an opening flow holds the one of its key for as long as it takes to put it into the table.
+pub const LOCKS: u32 = 4096;
 
 assert_size!(
     FlowKey4 = 16,
@@ -253,10 +259,10 @@ assert_size!(
     Egress = 20,
     NextHop = 32,
     Direction = 32,
-    Flow = 104,
-    PaddedFlow = 128,
-    ClockSlot4 = 20,
-    ClockSlot6 = 40,
-    ClockHand = 16,
+    Flow = 112,
+    Slot4 = 128,
+    Slot6 = 152,
+    Bucket = 64,
+    Table = 64,
 );
-plain_bytes!(FlowKey4, FlowKey6, NextHop, Flow, PaddedFlow, ClockSlot4, ClockSlot6, ClockHand);
+plain_bytes!(FlowKey4, FlowKey6, NextHop, Flow, Slot4, Slot6, Bucket, Table);

@@ -27,6 +27,20 @@ pub fn sum(bytes: &[u8]) -> u64 {
     total
 }
 
+/// The same for an IPv4 header without options, up to a factor that [`fold`] takes out: words of four bytes in the order of
+/// this machine, which changes nothing of whether the folded sum is 0xffff (RFC 1071, section 2).
+#[inline(always)]
+#[must_use]
+pub const fn sum_of_header(header: &[u8; 20]) -> u64 {
+    let mut total = 0;
+    let mut at = 0;
+    while at < 20 {
+        total += u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as u64;
+        at += 4;
+    }
+    total
+}
+
 /// The checksum to write for data whose words (with a zero checksum field) add up to `sum`.
 #[inline(always)]
 #[must_use]

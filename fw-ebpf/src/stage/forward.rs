@@ -43,8 +43,8 @@ fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     }
     let frame = Linear::of_xdp(ctx);
     lower_ttl(&frame, job).ok_or(DropReason::Truncated)?;
-    frame.write(0, job.egress.dst_mac).ok_or(DropReason::Truncated)?;
-    frame.write(6, job.egress.src_mac).ok_or(DropReason::Truncated)?;
+    let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (job.egress.dst_mac, job.egress.src_mac);
+    frame.write(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]).ok_or(DropReason::Truncated)?;
     aim(job)?;
     Ok(Verdict::Forward)
 }

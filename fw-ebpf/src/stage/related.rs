@@ -17,7 +17,6 @@ use fw_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use fw_common::{DropReason, Verdict};
 
 use crate::job::Job;
-use crate::maps::{FLOWS4, FLOWS6};
 use crate::packet::Linear;
 use crate::stage::flow::{index_of, read};
 use crate::stage::zone::{local_kind_of, zone_of};
@@ -91,12 +90,12 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     if job.quoted.src_addr != job.packet.dst_addr {
         return Err(DropReason::IcmpUnrelated);
     }
-    let flow = find_quoted(job).ok_or(DropReason::IcmpUnrelated)?;
+    let flow = table::find_quoted(job).ok_or(DropReason::IcmpUnrelated)?;
     let pointer = flow.as_ptr();
     // SAFETY: a live map value.
     let (alive, judged, from_zone, to_zone, rule, flags) = unsafe {
         (
-            conntrack::is_alive((*pointer).last_seen, table::timeout_of(flow), job.now),
+            table::is_alive(job, flow),
             (*pointer).epoch == job.active.epoch,
             (*pointer).from_zone,
             (*pointer).to_zone,
@@ -143,16 +142,4 @@ fn is_plausible(job: &Job, flow: NonNull<Flow>) -> bool {
 fn parse_quoted(frame: &Linear, job: &mut Job, ethertype: u16, offset: u32) -> Result<(), DropReason> {
     parse::network(frame, ethertype, offset as usize, Extent::Quoted, &mut job.quoted)
         .map_err(|_| DropReason::IcmpUnrelated)
-}
-
-/// Looks the quoted packet's flow up.
-#[inline(always)]
-fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
-    if job.quoted.is_ipv4() {
-        (job.key4, job.sender_is_high) = conntrack::key4(&job.quoted);
-        FLOWS4.get_ptr_mut(&job.key4).and_then(|flow| NonNull::new(flow.cast()))
-    } else {
-        (job.key6, job.sender_is_high) = conntrack::key6(&job.quoted);
-        FLOWS6.get_ptr_mut(&job.key6).and_then(NonNull::new)
-    }
 }

@@ -7,13 +7,12 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
-use aya_ebpf::maps::ring_buf::RingBufEntry;
-use fw_common::abi::event::FlowEnd;
-use fw_common::abi::flow::{ClockHand, Flow, FlowKey6, USED};
+use fw_common::abi::flow::Flow;
 use fw_common::conntrack::{self, SWEEP_BATCH};
 
 use crate::atomic;
-use crate::maps::{CLOCK_HANDS, CLOCK4, CLOCK6, CONFIG, FLOWS4, FLOWS6};
+use crate::maps::CONFIG;
+use crate::stage::table::{Family, Ipv4, Ipv6};
 use crate::stage::{count, table};
 
 /// What the steps of a walk need.
@@ -40,8 +39,10 @@ pub(crate) fn advance(ipv4: bool, now: u32, steps: u32) {
 unsafe extern "C" fn one_step(_step: u32, walk: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `advance` gave it.
     let walk = unsafe { &*walk.cast::<Walk>() };
-    if let Some(position) = take_position(walk.ipv4) {
-        examine(walk.ipv4, position, walk.now, walk.now_ns);
+    if walk.ipv4 {
+        examine4(walk.now, walk.now_ns);
+    } else {
+        examine6(walk.now, walk.now_ns);
     }
     0
 }
@@ -59,97 +60,60 @@ pub(crate) fn sweep_batch() {
 
 /// Moves the hand by one slot, and returns where it was.
 #[inline(always)]
-fn take_position(ipv4: bool) -> Option<u64> {
-    let hand: *mut ClockHand = CLOCK_HANDS.get_ptr_mut(if ipv4 { 0 } else { 1 })?;
+fn take_position<F: Family>() -> Option<u64> {
+    let table = F::table()?;
     // SAFETY: an aligned word of a map value.
-    Some(unsafe { atomic::fetch_add(&raw mut (*hand).hand, 1) })
+    Some(unsafe { atomic::fetch_add(&raw mut (*table).hand, 1) })
 }
 
 /// Removes the flow in one slot if it has been over for longer than the grace period.
 #[inline(never)]
-fn examine(ipv4: bool, position: u64, now: u32, now_ns: u64) -> u32 {
-    let Some(config) = CONFIG.get(0) else { return 0 };
-    // Slots at and above `fresh` have never been used; going round only the used ones makes small loads age quickly.
-    let Some(hand) = CLOCK_HANDS.get(if ipv4 { 0 } else { 1 }) else { return 0 };
-    let used = if hand.fresh < u64::from(config.max_flows) { hand.fresh } else { u64::from(config.max_flows) };
+fn examine4(now: u32, now_ns: u64) -> u32 {
+    u32::from(examine::<Ipv4>(now, now_ns).is_some())
+}
+
+/// As [`examine4`].
+#[inline(never)]
+fn examine6(now: u32, now_ns: u64) -> u32 {
+    u32::from(examine::<Ipv6>(now, now_ns).is_some())
+}
+
+#[inline(always)]
+fn examine<F: Family>(now: u32, now_ns: u64) -> Option<()> {
+    let position = take_position::<F>()?;
+    // Going round the slots that were ever used, and not all, makes small loads age quickly.
+    // SAFETY: an aligned word of a map value.
+    let fresh = unsafe { (&raw const (*F::table()?).fresh).read_volatile() };
+    let capacity = u64::from(CONFIG.get(0)?.max_flows);
+    let used = if fresh < capacity { fresh } else { capacity };
     if used == 0 {
-        return 0;
+        return None;
     }
-    let clock_slot = (position % used) as u32;
-    if ipv4 { examine4(clock_slot, now, now_ns) } else { examine6(clock_slot, now, now_ns) }
+    let number = (position % used) as u32 + 1;
+    let slot = F::slot(number)?;
+    let flow = F::flow(slot);
+    let last_seen = claim_if_over(flow, now)?;
+    // SAFETY: a live map value that this processor has claimed, and with it the key.
+    let (reason, key) = unsafe { (table::end_reason((*flow.as_ptr()).state), F::key_in(slot).read()) };
+    if let Some(record) = table::record_end(flow, last_seen, reason, (F::NUMBER, now_ns), |wide| *wide = F::widen(key))
+    {
+        record.submit(0);
+    }
+    table::remove::<F>(slot, number);
+    count::happening(|happenings| happenings.swept += 1);
+    Some(())
 }
 
-/// Examines a slot of the IPv4 table.
+/// Claims the flow if it has been over for long enough; its last packet's time.
+///
+/// The word of a slot that holds no flow is [`fw_common::abi::flow::DYING`], or 0 if it was never used.
 #[inline(always)]
-fn examine4(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
-    let Some(slot) = CLOCK4.get(clock_slot) else { return 0 };
-    if slot.used == 0 {
-        return 0;
-    }
-    // Another processor may be writing the slot: a torn key finds no flow, or one that names another slot.
-    let key = slot.key;
-    let Some(flow) = FLOWS4.get_ptr_mut(&key).and_then(|flow| NonNull::new(flow.cast())) else { return 0 };
-    let Some(last_seen) = claim_if_over(flow, clock_slot, now) else { return 0 };
-    // SAFETY: a live map value.
-    let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
-    let record = table::record_end(flow, last_seen, reason, (4, now_ns), |wide| *wide = FlowKey6::from(key));
-    let removed = FLOWS4.remove(&key).is_ok();
-    conclude(record, removed, flow, last_seen, true, clock_slot)
-}
-
-/// Examines a slot of the IPv6 table.
-#[inline(always)]
-fn examine6(clock_slot: u32, now: u32, now_ns: u64) -> u32 {
-    let Some(slot) = CLOCK6.get(clock_slot) else { return 0 };
-    let mut key = slot.key;
-    if key._pad[0] != USED {
-        return 0;
-    }
-    key._pad[0] = 0;
-    let Some(flow) = FLOWS6.get_ptr_mut(&key).and_then(NonNull::new) else { return 0 };
-    let Some(last_seen) = claim_if_over(flow, clock_slot, now) else { return 0 };
-    // SAFETY: a live map value.
-    let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
-    let record = table::record_end(flow, last_seen, reason, (6, now_ns), |wide| *wide = key);
-    let removed = FLOWS6.remove(&key).is_ok();
-    conclude(record, removed, flow, last_seen, false, clock_slot)
-}
-
-/// Claims the flow if it holds this slot and has been over for long enough; its last packet's time.
-#[inline(always)]
-fn claim_if_over(flow: NonNull<Flow>, clock_slot: u32, now: u32) -> Option<u32> {
+fn claim_if_over(flow: NonNull<Flow>, now: u32) -> Option<u32> {
     // SAFETY: a live map value, of which single words are read.
-    let (held, last_seen) =
-        unsafe { ((*flow.as_ptr()).clock_slot, (&raw const (*flow.as_ptr()).last_seen).read_volatile()) };
-    if held != clock_slot || !conntrack::is_removable(last_seen, table::timeout_of(flow), now) {
+    let last_seen = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+    if last_seen == 0 || !conntrack::is_removable(last_seen, table::timeout_of(flow), now) {
         return None;
     }
     // A packet that has revived the flow meanwhile has changed the word, and keeps it.
     table::claim(flow, last_seen).then_some(last_seen)
-}
-
-/// Reports and counts a removal; or, if the table was locked, gives the flow back for the next round.
-#[inline(always)]
-fn conclude(
-    record: Option<RingBufEntry<FlowEnd>>,
-    removed: bool,
-    flow: NonNull<Flow>,
-    last_seen: u32,
-    ipv4: bool,
-    clock_slot: u32,
-) -> u32 {
-    if !removed {
-        // SAFETY: still in the table, and claimed by this processor.
-        unsafe { (&raw mut (*flow.as_ptr()).last_seen).write_volatile(last_seen) };
-        if let Some(record) = record {
-            record.discard(0);
-        }
-        return 0;
-    }
-    if let Some(record) = record {
-        record.submit(0);
-    }
-    table::clear_clock_slot(ipv4, clock_slot);
-    count::happening(|happenings| happenings.swept += 1);
-    1
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{ClockHand, DYING, Flow, FlowKey4, FlowKey6, PaddedFlow, flow_flags};
+use fw_common::abi::flow::{DYING, Flow, FlowKey6, Slot4, Slot6, Table, flow_flags};
 use fw_common::conntrack::{SWEEP_BATCH, State, Timeouts};
 
 use super::handles;
+use super::mapped::Mapped;
 use super::object::{Object, map_error};
 use super::policy::RULE_TIMEOUTS;
 use crate::dataplane::{DataplaneError, FlowRecord};
@@ -25,24 +26,42 @@ pub(super) fn default_max_flows() -> u32 {
     u32::try_from(flows).unwrap_or(1 << 16)
 }
 
-/// Visits every flow. Flows that come and go meanwhile may be missed, none is visited twice unless its table is rehashed.
+/// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
-    for entry in object.hash::<FlowKey4, PaddedFlow>("FLOWS4")?.iter() {
-        let (key, PaddedFlow { flow, .. }) = entry.map_err(|error| map_error("FLOWS4", &error))?;
+    let [used4, used6] = slots_used(object)?;
+    let slots = Mapped::<Slot4>::new("FLOWS4", object.array_data("FLOWS4")?)?;
+    for Slot4 { key, flow } in (1..=used4).filter_map(|number| slots.get(number)) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
-        if flow.last_seen != DYING && !visit(record) {
+        if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
         }
     }
-    for entry in object.hash::<FlowKey6, Flow>("FLOWS6")?.iter() {
-        let (key, flow) = entry.map_err(|error| map_error("FLOWS6", &error))?;
+    let slots = Mapped::<Slot6>::new("FLOWS6", object.array_data("FLOWS6")?)?;
+    for Slot6 { key, flow } in (1..=used6).filter_map(|number| slots.get(number)) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
-        if flow.last_seen != DYING && !visit(record) {
+        if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Whether a slot was used and is not being emptied or filled.
+fn holds_a_flow(flow: &Flow) -> bool {
+    flow.last_seen != 0 && flow.last_seen != DYING
+}
+
+/// Slots of each table that were ever used.
+fn slots_used(object: &Object) -> Result<[u32; 2], DataplaneError> {
+    let tables = object.array::<Table>("TABLES")?;
+    let capacity = object.max_flows()?;
+    let mut used = [0; 2];
+    for (table, used) in (0u32..).zip(&mut used) {
+        let fresh = tables.get(&table, 0).map_err(|error| map_error("TABLES", &error))?.fresh;
+        *used = u32::try_from(fresh).unwrap_or(u32::MAX).min(capacity);
+    }
+    Ok(used)
 }
 
 /// The idle time-outs, by state and by rule.
@@ -100,11 +119,6 @@ pub(super) const SWEEP_CHUNK: u32 = 16;
 
 /// How many batches look once at every slot that was ever used.
 pub(super) fn sweep_batches(object: &Object) -> Result<u32, DataplaneError> {
-    let hands = object.array::<ClockHand>("CLOCK_HANDS")?;
-    let mut used = 0;
-    for table in 0..2 {
-        used = used.max(hands.get(&table, 0).map_err(|error| map_error("CLOCK_HANDS", &error))?.fresh);
-    }
-    let used = used.min(u64::from(object.max_flows()?));
-    Ok(u32::try_from(used.div_ceil(u64::from(SWEEP_BATCH))).unwrap_or(u32::MAX))
+    let [used4, used6] = slots_used(object)?;
+    Ok(used4.max(used6).div_ceil(SWEEP_BATCH))
 }

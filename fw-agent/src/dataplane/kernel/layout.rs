@@ -4,9 +4,7 @@ use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{
-    ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6, NEXT_HOPS, NextHop, PaddedFlow,
-};
+use fw_common::abi::flow::{Bucket, LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
@@ -19,6 +17,8 @@ pub enum Capacity {
     Fixed(u32),
     /// `[conntrack] max_flows`, or by the machine's memory.
     Flows,
+    /// Enough for `max_flows`.
+    Buckets,
     /// Two slots, each with a map made for its policy.
     PerPolicy,
 }
@@ -64,7 +64,7 @@ const CANNOT_FILL: &str = "cannot: every index exists";
 const MADE_TO_SIZE: &str =
     "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
 
-use Capacity::{Fixed, Flows, PerPolicy};
+use Capacity::{Buckets, Fixed, Flows, PerPolicy};
 
 /// Every map of the object, in the order of the packet's way.
 #[rustfmt::skip]
@@ -79,22 +79,24 @@ pub const MAPS: &[MapDescription] = &[
         "the host's own IPv4 addresses and the directed broadcasts of its subnets", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
     map("LOCAL6", "hash", (16, size_of::<LocalAddress>()), Fixed(1024),
         "the host's own IPv6 addresses", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
-    map("FLOWS4", "hash", (size_of::<FlowKey4>(), size_of::<PaddedFlow>()), Flows,
-        "IPv4 flows", "new flows are dropped with reason `table_full`; established ones go on; dead ones are removed by the sweep"),
-    map("FLOWS6", "hash", (size_of::<FlowKey6>(), size_of::<Flow>()), Flows,
-        "IPv6 flows", "as FLOWS4"),
+    map("FLOWS4", "array", (INDEX, size_of::<Slot4>()), Flows,
+        "IPv4 flows with their keys", "new flows are dropped with reason `table_full`; established ones go on; dead ones are removed by the sweep"),
+    map("FLOWS6", "array", (INDEX, size_of::<Slot6>()), Flows,
+        "IPv6 flows with their keys", "as FLOWS4"),
+    map("INDEX4", "array", (INDEX, size_of::<Bucket>()), Buckets,
+        "the slots of IPv4 flows by their keys", "cannot but by the rarest chance: both buckets of a key are full; the flow is dropped as `table_full`"),
+    map("INDEX6", "array", (INDEX, size_of::<Bucket>()), Buckets,
+        "the slots of IPv6 flows by their keys", "as INDEX4"),
+    map("FREE4", "queue", (0, INDEX), Flows,
+        "slots of FLOWS4 that were given back", "cannot: it has room for every slot"),
+    map("FREE6", "queue", (0, INDEX), Flows,
+        "slots of FLOWS6 that were given back", "cannot: it has room for every slot"),
+    map("TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
+        "how full each table is, and where its sweep stands", CANNOT_FILL),
+    map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),
+        "which keys are being put into a table", CANNOT_FILL),
     map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),
         "next hops that were looked up, shared by the flows", "the next hop is looked up for each packet that finds no room; entries of older generations are taken over"),
-    map("CLOCK4", "array", (INDEX, size_of::<ClockSlot4>()), Flows,
-        "the key of each IPv4 flow, for the sweep", CANNOT_FILL),
-    map("CLOCK6", "array", (INDEX, size_of::<ClockSlot6>()), Flows,
-        "the key of each IPv6 flow, for the sweep", CANNOT_FILL),
-    map("FREE4", "queue", (0, INDEX), Flows,
-        "slots of CLOCK4 that were given back", "cannot: it has room for every slot"),
-    map("FREE6", "queue", (0, INDEX), Flows,
-        "slots of CLOCK6 that were given back", "cannot: it has room for every slot"),
-    map("CLOCK_HANDS", "array", (INDEX, size_of::<ClockHand>()), Fixed(2),
-        "where the sweep of each table stands", CANNOT_FILL),
     map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy,
         "the zone of an IPv4 address behind an interface", MADE_TO_SIZE),
     map("ZONES6", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 16]>>(), size_of::<ZoneEntry>()), PerPolicy,

@@ -8,6 +8,7 @@ mod counters;
 mod flows;
 mod handles;
 mod layout;
+mod mapped;
 mod object;
 mod policy;
 
@@ -21,6 +22,7 @@ use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounte
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
+use fw_common::flow_index::buckets_for;
 use fw_policy::Compiled;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
@@ -56,8 +58,14 @@ impl KernelDataplane {
         let max_flows = options.max_flows.unwrap_or_else(flows::default_max_flows);
         let mut object = Object::load(&maps_dir, max_flows)?;
         let max_flows = object.max_flows()?;
+        let seed = random_seed()?;
         object.update_config(|config| {
             config.max_flows = max_flows;
+            config.buckets = buckets_for(max_flows);
+            config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
+            if config.hash_seed == 0 {
+                config.hash_seed = seed;
+            }
             if config.answers_per_second == 0 {
                 config.answers_per_second = DEFAULT_ANSWERS_PER_SECOND;
                 config.timeouts = Timeouts::default();
@@ -92,6 +100,17 @@ impl KernelDataplane {
     fn object(&self) -> MutexGuard<'_, Object> {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The part of the slots that only flows from and to the host may take.
+const RESERVED_SHARE: u32 = 64;
+
+/// A number that nobody can foresee, and that is not 0.
+fn random_seed() -> Result<u64, DataplaneError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| DataplaneError::Load(format!("the kernel has no random numbers: {error}")))?;
+    Ok(u64::from_ne_bytes(bytes) | 1)
 }
 
 /// Seconds of the clock by which the programs measure.

@@ -7,6 +7,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_common::abi::config::{Active, Config};
 use fw_common::abi::event::FlowEnd;
+use fw_common::flow_index::buckets_for;
 
 use super::layout::MAPS;
 use crate::dataplane::DataplaneError;
@@ -18,7 +19,9 @@ static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-
 const EVENTS: &str = "EVENTS";
 
 /// Maps whose size follows the flow tables.
-const SIZED_BY_FLOWS: [&str; 6] = ["FLOWS4", "FLOWS6", "CLOCK4", "CLOCK6", "FREE4", "FREE6"];
+const SLOTS: [&str; 2] = ["FLOWS4", "FLOWS6"];
+const QUEUES: [&str; 2] = ["FREE4", "FREE6"];
+const INDEXES: [&str; 2] = ["INDEX4", "INDEX6"];
 
 /// Kernel action of `include/uapi/linux/bpf.h`.
 const XDP_PASS: u32 = 2;
@@ -38,8 +41,15 @@ impl Object {
         for map in MAPS.iter().filter(|map| map.pinned) {
             loader.map_pin_path(map.name, maps_dir.join(map.name));
         }
-        for name in SIZED_BY_FLOWS {
+        for name in SLOTS {
+            // Slot 0 is never used.
+            loader.map_max_entries(name, max_flows + 1);
+        }
+        for name in QUEUES {
             loader.map_max_entries(name, max_flows);
+        }
+        for name in INDEXES {
+            loader.map_max_entries(name, buckets_for(max_flows));
         }
         let mut ebpf = loader.load(BYTES).map_err(|error| DataplaneError::Load(chain(&error)))?;
         for (_, program) in ebpf.programs_mut() {
@@ -175,10 +185,16 @@ impl Object {
 
     /// Flows that each table can hold, as the kernel says.
     pub(super) fn max_flows(&self) -> Result<u32, DataplaneError> {
-        let Map::HashMap(data) = self.map("FLOWS4")? else {
-            return Err(DataplaneError::Map { map: "FLOWS4", reason: "is not a hash".to_owned() });
-        };
-        Ok(data.info().map_err(|error| map_error("FLOWS4", &error))?.max_entries())
+        let info = self.array_data("FLOWS4")?.info().map_err(|error| map_error("FLOWS4", &error))?;
+        Ok(info.max_entries() - 1)
+    }
+
+    /// An array as it is.
+    pub(super) fn array_data(&self, name: &'static str) -> Result<&MapData, DataplaneError> {
+        match self.map(name)? {
+            Map::Array(data) => Ok(data),
+            _ => Err(DataplaneError::Map { map: name, reason: "is not an array".to_owned() }),
+        }
     }
 
     /// Makes a hash hold exactly `wanted`: adds first, then removes, so that what stays is never missing.

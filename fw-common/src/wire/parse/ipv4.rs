@@ -32,7 +32,7 @@ pub(super) fn read(
     packet.dont_fragment = fragment & 0x4000 != 0;
     packet.l4_offset = (l3_offset + header_len) as u16;
     packet.ip_len = ip_len;
-    let mut sum = checksum::sum(&header);
+    let mut sum = checksum::sum_of_header(&header);
     if header_len > IPV4_LEN {
         let options = l3_offset + IPV4_LEN;
         let len = header_len - IPV4_LEN;
@@ -65,7 +65,7 @@ fn options_sum(frame: &impl Frame, offset: usize, len: usize) -> Result<u64, Dro
             break;
         }
         let word: [u8; 4] = frame.bytes(offset + position).ok_or(DropReason::Truncated)?;
-        sum += checksum::sum(&word);
+        sum += u64::from(u32::from_ne_bytes(word));
     }
     Ok(sum)
 }

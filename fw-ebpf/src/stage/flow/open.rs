@@ -38,7 +38,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         Opening::Flow(state) => state,
         Opening::Refused(reason) => return Err(reason),
     };
-    job.flow.flow.state = state as u8;
+    job.flow.state = state as u8;
     if job.for_host {
         job.query.to_zone = zone::LOCAL;
     } else {
@@ -81,7 +81,7 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
         return Err(DropReason::DestinationZone);
     }
     match conntrack::opening(&job.packet, picks_up(job.now)) {
-        Opening::Flow(state) => job.flow.flow.state = state as u8,
+        Opening::Flow(state) => job.flow.state = state as u8,
         Opening::Refused(reason) => return Err(reason),
     }
     open(job, stale)
@@ -126,7 +126,7 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     let origin = if job.sender_is_high { flow_flags::ORIGIN_IS_HIGH } else { 0 };
     let reference =
         if job.for_host || job.unresolved || job.ingress_ifindex == 0 { 0 } else { next_hop::remember(job) };
-    let flow = &mut job.flow.flow;
+    let flow = &mut job.flow;
     flow.last_seen = job.now;
     flow.epoch = job.active.epoch;
     flow.rule = job.decision.rule;
@@ -146,6 +146,7 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     flow.tcp_flags = [end.flags, 0];
     flow.window = [end.window, 0];
     flow.max_window = [end.max_window, 0];
+    flow._pad = [0; 3];
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let [forth, back] = &mut flow.directions;
     forth.packets = 1;
@@ -167,9 +168,8 @@ fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     // SAFETY: a map value that this processor has claimed: the sweep leaves it alone until `last_seen` is set again, which
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
-        job.flow.flow.clock_slot = (*pointer).clock_slot;
         table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
-        table::copy_flow(&raw const job.flow.flow, pointer);
+        table::copy_flow(&raw const job.flow, pointer);
     }
     Ok(())
 }

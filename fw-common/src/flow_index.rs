@@ -1,0 +1,192 @@
+//! Where the index looks for a flow: two buckets by the hash of its key, and a tag that tells most other flows apart.
+
+use crate::abi::flow::{BUCKET, FlowKey4, FlowKey6};
+
+/// Bits of a slot's number in an entry.
+pub const SLOT_BITS: u32 = 24;
+/// The highest number of a slot.
+pub const MAX_SLOT: u32 = (1 << SLOT_BITS) - 1;
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The bucket in which it lies, unless that is nearly full.
+    pub first: u32,
+    /// The bucket in which it lies otherwise.
+    pub second: u32,
+    /// The upper bits of its entry.
+    pub tag: u32,
+    /// The lower bits name its lock.
+    pub lock: u32,
+}
+
+/// The entry of a flow; never 0, because no flow has slot 0.
+#[inline(always)]
+#[must_use]
+pub const fn entry(tag: u32, slot: u32) -> u32 {
+    tag << SLOT_BITS | slot
+}
+
+/// The tag of an entry.
+#[inline(always)]
+#[must_use]
+pub const fn tag_of(entry: u32) -> u32 {
+    entry >> SLOT_BITS
+}
+
+/// The slot of an entry.
+#[inline(always)]
+#[must_use]
+pub const fn slot_of(entry: u32) -> u32 {
+    entry & MAX_SLOT
+}
+
+/// Buckets for a table of so many flows: two thirds of their entries are in use when it is full.
+#[must_use]
+pub const fn buckets_for(max_flows: u32) -> u32 {
+    let entries = max_flows as u64 * 3 / 2;
+    let buckets = entries.div_ceil(BUCKET as u64);
+    if buckets < 4 { 4 } else { buckets as u32 }
+}
+
+/// Free entries below which the other bucket is looked at, too, when a flow opens.
+pub const NEARLY_FULL: u32 = 4;
+
+/// The place of an IPv4 key among `buckets`.
+#[inline(always)]
+#[must_use]
+pub const fn place4(key: &FlowKey4, seed: u64, buckets: u32) -> Place {
+    let [a, b, c, d] = key.low_addr;
+    let [e, f, g, h] = key.high_addr;
+    let hash = mix(seed, u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    place(mix(hash, ports(key.low_port, key.high_port, key.protocol)), buckets)
+}
+
+/// The place of an IPv6 key among `buckets`.
+#[inline(always)]
+#[must_use]
+pub const fn place6(key: &FlowKey6, seed: u64, buckets: u32) -> Place {
+    let (low, high) = (u128::from_ne_bytes(key.low_addr), u128::from_ne_bytes(key.high_addr));
+    let hash = mix(mix(seed, low as u64), (low >> 64) as u64);
+    let hash = mix(mix(hash, high as u64), (high >> 64) as u64);
+    place(mix(hash, ports(key.low_port, key.high_port, key.protocol)), buckets)
+}
+
+#[inline(always)]
+const fn ports(low: [u8; 2], high: [u8; 2], protocol: u8) -> u64 {
+    let ([a, b], [c, d]) = (low, high);
+    u64::from_ne_bytes([a, b, c, d, protocol, 0, 0, 0])
+}
+
+/// Takes a word into the hash: a multiplication spreads it upwards, the shift brings the upper half down again.
+#[inline(always)]
+const fn mix(hash: u64, word: u64) -> u64 {
+    // The golden ratio, as Knuth advises (The Art of Computer Programming, volume 3, section 6.4).
+    let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
+}
+
+#[inline(always)]
+const fn place(hash: u64, buckets: u32) -> Place {
+    let hash = mix(hash, 0xd6e8_feb8_6659_fd93);
+    let first = below(hash as u32, buckets);
+    let second = below((hash >> 32) as u32, buckets);
+    // Two buckets in any case.
+    let second = if second != first {
+        second
+    } else if first + 1 < buckets {
+        first + 1
+    } else {
+        0
+    };
+    let other = mix(hash, 0);
+    Place { first, second, tag: other as u32 & 0xff, lock: (other >> 8) as u32 }
+}
+
+/// Maps 32 bits to a number below `limit` without a division.
+#[inline(always)]
+const fn below(bits: u32, limit: u32) -> u32 {
+    ((bits as u64 * limit as u64) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// Puts keys into an index as the program does; how many found no entry.
+    fn fill(places: impl Iterator<Item = Place>, buckets: u32) -> usize {
+        let mut used = vec![0u32; buckets as usize];
+        let free = |used: &Vec<u32>, bucket: u32| BUCKET as u32 - used[bucket as usize];
+        let mut refused = 0;
+        for place in places {
+            let (first, second) = (free(&used, place.first), free(&used, place.second));
+            let bucket = if first >= NEARLY_FULL || first >= second { place.first } else { place.second };
+            if free(&used, bucket) == 0 {
+                refused += 1;
+            } else {
+                used[bucket as usize] += 1;
+            }
+        }
+        refused
+    }
+
+    /// A full table of flows as they come: few addresses, ports that count up.
+    #[test]
+    fn a_full_table_finds_an_entry_for_every_flow() {
+        for (flows, seed) in [(1_000u32, 1), (65_536, 2), (1_000_000, 3), (1_000_000, u64::MAX)] {
+            let buckets = buckets_for(flows);
+            let places = (0..flows).map(|number| {
+                let [a, b, c, d] = number.to_be_bytes();
+                let key = FlowKey4 {
+                    low_addr: [10, 1, a, b % 4],
+                    high_addr: [10, 2, 1, b / 4],
+                    low_port: [c, d],
+                    high_port: [1, 246],
+                    protocol: 6,
+                    _pad: [0; 3],
+                };
+                place4(&key, seed, buckets)
+            });
+            assert_eq!(fill(places, buckets), 0, "{flows} flows");
+            let places = (0..flows).map(|number| {
+                let key = FlowKey6 { low_addr: u128::from(number).to_be_bytes(), protocol: 17, ..FlowKey6::default() };
+                place6(&key, seed, buckets)
+            });
+            assert_eq!(fill(places, buckets), 0, "{flows} IPv6 flows");
+        }
+    }
+
+    #[test]
+    fn tags_differ_evenly() {
+        let mut counts = [0u32; 256];
+        for port in 0..=u16::MAX {
+            let key = FlowKey4 { low_port: port.to_be_bytes(), ..FlowKey4::default() };
+            counts[place4(&key, 7, 1000).tag as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (150..400).contains(count)), "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_is_in_the_index_and_has_two_buckets(low_addr: [u8; 16], ports: [u8; 4], seed: u64, buckets in 4u32..1 << 21) {
+            let [a, b, c, d] = ports;
+            let key = FlowKey6 { low_addr, low_port: [a, b], high_port: [c, d], ..FlowKey6::default() };
+            let place = place6(&key, seed, buckets);
+            prop_assert!(place.first < buckets && place.second < buckets && place.first != place.second);
+            prop_assert!(place.tag < 256);
+            let [a, b, c, d, ..] = low_addr;
+            let key = FlowKey4 { low_addr: [a, b, c, d], ..FlowKey4::default() };
+            let place = place4(&key, seed, buckets);
+            prop_assert!(place.first < buckets && place.second < buckets && place.first != place.second);
+        }
+
+        #[test]
+        fn an_entry_holds_both_its_parts(tag in 0u32..256, slot in 1..=MAX_SLOT) {
+            prop_assert_ne!(entry(tag, slot), 0);
+            prop_assert_eq!((tag_of(entry(tag, slot)), slot_of(entry(tag, slot))), (tag, slot));
+        }
+    }
+}
