@@ -30,7 +30,7 @@ pub fn check_addresses(packet: &Packet) -> Result<Cast, DropReason> {
 /// RFC 1812, section 5.3.7, and the special-purpose registry of RFC 6890.
 #[inline(always)]
 fn check_ipv4(packet: &Packet) -> Result<Cast, DropReason> {
-    let [source, ..] = packet.src_addr.bytes;
+    let [source, ..] = packet.src_addr.octets();
     // "This network", loopback, multicast and reserved, the limited broadcast included.
     if source == 0 || source == 127 || source >= 224 {
         return Err(DropReason::SourceMartian);
@@ -48,19 +48,19 @@ fn check_ipv4(packet: &Packet) -> Result<Cast, DropReason> {
 /// RFC 4291, section 2, and RFC 6890.
 #[inline(always)]
 fn check_ipv6(packet: &Packet) -> Result<Cast, DropReason> {
-    if packet.src_addr.bytes[0] == 0xff || is_special_ipv6(&packet.src_addr) {
+    if packet.src_addr.octets()[0] == 0xff || is_special_ipv6(&packet.src_addr) {
         return Err(DropReason::SourceMartian);
     }
     if is_special_ipv6(&packet.dst_addr) {
         return Err(DropReason::DestinationMartian);
     }
-    Ok(if packet.dst_addr.bytes[0] == 0xff { Cast::Multicast } else { Cast::Unicast })
+    Ok(if packet.dst_addr.octets()[0] == 0xff { Cast::Multicast } else { Cast::Unicast })
 }
 
 /// Unspecified, loopback, IPv4-compatible and IPv4-mapped addresses: all start with ten bytes of zero.
 #[inline(always)]
 fn is_special_ipv6(addr: &Address) -> bool {
-    let [a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, ..] = addr.bytes;
+    let [a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, ..] = addr.octets();
     u64::from_ne_bytes([a0, a1, a2, a3, a4, a5, a6, a7]) == 0 && a8 == 0 && a9 == 0
 }
 
@@ -68,7 +68,7 @@ fn is_special_ipv6(addr: &Address) -> bool {
 #[inline(always)]
 #[must_use]
 pub const fn is_link_local(addr: &Address) -> bool {
-    let [first, second, ..] = addr.bytes;
+    let [first, second, ..] = addr.octets();
     if addr.is_ipv4() { first == 169 && second == 254 } else { first == 0xfe && second & 0xc0 == 0x80 }
 }
 

@@ -1,9 +1,11 @@
 //! Which state a flow is in, how long it lives, and whether a packet fits it.
 
+use core::cmp::Ordering;
+
 use crate::DropReason;
 use crate::abi::flow::{DYING, FlowKey4, FlowKey6, flow_flags};
 use crate::tcp::{Side, Step};
-use crate::wire::Packet;
+use crate::wire::{Address, Packet};
 use crate::wire::parse::{Kind, tcp_flag};
 
 /// State of a flow. The numbers are those of [`crate::abi::flow::Flow::state`] and index [`Timeouts`].
@@ -205,32 +207,74 @@ pub const SWEEP_BATCH: u32 = 512;
 #[inline(always)]
 #[must_use]
 pub fn key4(packet: &Packet) -> (FlowKey4, bool) {
-    let (src, dst) = (packet.src_addr.first4(), packet.dst_addr.first4());
-    let (src_number, dst_number) = (u32::from_be_bytes(src), u32::from_be_bytes(dst));
+    let ([src, ..], [dst, ..]) = (packet.src_addr.words(), packet.dst_addr.words());
+    let (src_number, dst_number) = (u32::from_be(src), u32::from_be(dst));
     let sender_is_high = src_number > dst_number || (src_number == dst_number && packet.src_port > packet.dst_port);
-    let (src_port, dst_port) = (packet.src_port.to_be_bytes(), packet.dst_port.to_be_bytes());
-    let protocol = packet.protocol;
-    let key = if sender_is_high {
-        FlowKey4 { low_addr: dst, high_addr: src, low_port: dst_port, high_port: src_port, protocol, _pad: [0; 3] }
-    } else {
-        FlowKey4 { low_addr: src, high_addr: dst, low_port: src_port, high_port: dst_port, protocol, _pad: [0; 3] }
+    // Chosen as words and taken apart afterwards: the compiler would choose byte by byte.
+    let (low, high) = if sender_is_high { (dst, src) } else { (src, dst) };
+    let (low_port, high_port) = ports(packet, sender_is_high);
+    let key = FlowKey4 {
+        low_addr: low.to_ne_bytes(),
+        high_addr: high.to_ne_bytes(),
+        low_port,
+        high_port,
+        protocol: packet.protocol,
+        _pad: [0; 3],
     };
     (key, sender_is_high)
+}
+
+/// The ports of the lower and of the higher end.
+#[inline(always)]
+const fn ports(packet: &Packet, sender_is_high: bool) -> ([u8; 2], [u8; 2]) {
+    let (low, high) =
+        if sender_is_high { (packet.dst_port, packet.src_port) } else { (packet.src_port, packet.dst_port) };
+    (low.to_be_bytes(), high.to_be_bytes())
+}
+
+/// Compares two IPv6 addresses.
+#[inline(always)]
+const fn order6(one: &Address, other: &Address) -> Ordering {
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (one.words(), other.words());
+    let (one_high, other_high) = (pair(a0, a1), pair(b0, b1));
+    let (one_low, other_low) = (pair(a2, a3), pair(b2, b3));
+    if one_high != other_high {
+        return if one_high > other_high { Ordering::Greater } else { Ordering::Less };
+    }
+    if one_low == other_low {
+        Ordering::Equal
+    } else if one_low > other_low {
+        Ordering::Greater
+    } else {
+        Ordering::Less
+    }
+}
+
+/// Eight bytes of an address as a number.
+#[inline(always)]
+const fn pair(first: u32, second: u32) -> u64 {
+    (u32::from_be(first) as u64) << 32 | u32::from_be(second) as u64
 }
 
 /// The canonical key of an IPv6 packet, and whether its sender is the higher end.
 #[inline(always)]
 #[must_use]
 pub fn key6(packet: &Packet) -> (FlowKey6, bool) {
-    let (src, dst) = (packet.src_addr.bytes, packet.dst_addr.bytes);
-    let (src_number, dst_number) = (u128::from_be_bytes(src), u128::from_be_bytes(dst));
-    let sender_is_high = src_number > dst_number || (src_number == dst_number && packet.src_port > packet.dst_port);
-    let (src_port, dst_port) = (packet.src_port.to_be_bytes(), packet.dst_port.to_be_bytes());
-    let protocol = packet.protocol;
-    let key = if sender_is_high {
-        FlowKey6 { low_addr: dst, high_addr: src, low_port: dst_port, high_port: src_port, protocol, _pad: [0; 3] }
-    } else {
-        FlowKey6 { low_addr: src, high_addr: dst, low_port: src_port, high_port: dst_port, protocol, _pad: [0; 3] }
+    let sender_is_high = match order6(&packet.src_addr, &packet.dst_addr) {
+        Ordering::Greater => true,
+        Ordering::Equal => packet.src_port > packet.dst_port,
+        Ordering::Less => false,
+    };
+    let (low, high) =
+        if sender_is_high { (packet.dst_addr, packet.src_addr) } else { (packet.src_addr, packet.dst_addr) };
+    let (low_port, high_port) = ports(packet, sender_is_high);
+    let key = FlowKey6 {
+        low_addr: low.octets(),
+        high_addr: high.octets(),
+        low_port,
+        high_port,
+        protocol: packet.protocol,
+        _pad: [0; 3],
     };
     (key, sender_is_high)
 }
@@ -245,7 +289,6 @@ pub const fn side(flow_flags: u8, sender_is_high: bool) -> Side {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Address;
     use proptest::prelude::*;
 
     #[test]

@@ -52,30 +52,55 @@ pub const fn buckets_for(max_flows: u32) -> u32 {
 /// Free entries below which the other bucket is looked at, too, when a flow opens.
 pub const NEARLY_FULL: u32 = 4;
 
-/// The place of an IPv4 key among `buckets`.
+/// The words of an IPv4 key, as they lie in memory.
 #[inline(always)]
 #[must_use]
-pub const fn place4(key: &FlowKey4, seed: u64, buckets: u32) -> Place {
-    let [a, b, c, d] = key.low_addr;
-    let [e, f, g, h] = key.high_addr;
-    let hash = mix(seed, u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
-    place(mix(hash, ports(key.low_port, key.high_port, key.protocol)), buckets)
+pub const fn words4(key: &FlowKey4) -> [u64; 2] {
+    let (low, high) = (u32::from_ne_bytes(key.low_addr), u32::from_ne_bytes(key.high_addr));
+    [join(low, high), ports(key.low_port, key.high_port, key.protocol)]
 }
 
-/// The place of an IPv6 key among `buckets`.
+/// The words of an IPv6 key, as they lie in memory.
 #[inline(always)]
 #[must_use]
-pub const fn place6(key: &FlowKey6, seed: u64, buckets: u32) -> Place {
-    let (low, high) = (u128::from_ne_bytes(key.low_addr), u128::from_ne_bytes(key.high_addr));
-    let hash = mix(mix(seed, low as u64), (low >> 64) as u64);
-    let hash = mix(mix(hash, high as u64), (high >> 64) as u64);
-    place(mix(hash, ports(key.low_port, key.high_port, key.protocol)), buckets)
+pub const fn words6(key: &FlowKey6) -> [u64; 5] {
+    let ([a, b], [c, d]) = (halves(key.low_addr), halves(key.high_addr));
+    [a, b, c, d, ports(key.low_port, key.high_port, key.protocol)]
+}
+
+/// The place of a key, given by its words, among `buckets`.
+#[inline(always)]
+#[must_use]
+pub const fn place<const N: usize>(words: &[u64; N], seed: u64, buckets: u32) -> Place {
+    let mut hash = seed;
+    let mut at = 0;
+    while at < N {
+        hash = mix(hash, words[at]);
+        at += 1;
+    }
+    place_of(hash, buckets)
+}
+
+/// Two words of four bytes as one of eight, as they lie in memory.
+#[inline(always)]
+const fn join(first: u32, second: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        first as u64 | (second as u64) << 32
+    } else {
+        (first as u64) << 32 | second as u64
+    }
+}
+
+#[inline(always)]
+const fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
 }
 
 #[inline(always)]
 const fn ports(low: [u8; 2], high: [u8; 2], protocol: u8) -> u64 {
     let ([a, b], [c, d]) = (low, high);
-    u64::from_ne_bytes([a, b, c, d, protocol, 0, 0, 0])
+    join(u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([protocol, 0, 0, 0]))
 }
 
 /// Takes a word into the hash: a multiplication spreads it upwards, the shift brings the upper half down again.
@@ -87,7 +112,7 @@ const fn mix(hash: u64, word: u64) -> u64 {
 }
 
 #[inline(always)]
-const fn place(hash: u64, buckets: u32) -> Place {
+const fn place_of(hash: u64, buckets: u32) -> Place {
     let hash = mix(hash, 0xd6e8_feb8_6659_fd93);
     let first = below(hash as u32, buckets);
     let second = below((hash >> 32) as u32, buckets);
@@ -148,12 +173,12 @@ mod tests {
                     protocol: 6,
                     _pad: [0; 3],
                 };
-                place4(&key, seed, buckets)
+                place(&words4(&key), seed, buckets)
             });
             assert_eq!(fill(places, buckets), 0, "{flows} flows");
             let places = (0..flows).map(|number| {
                 let key = FlowKey6 { low_addr: u128::from(number).to_be_bytes(), protocol: 17, ..FlowKey6::default() };
-                place6(&key, seed, buckets)
+                place(&words6(&key), seed, buckets)
             });
             assert_eq!(fill(places, buckets), 0, "{flows} IPv6 flows");
         }
@@ -164,23 +189,40 @@ mod tests {
         let mut counts = [0u32; 256];
         for port in 0..=u16::MAX {
             let key = FlowKey4 { low_port: port.to_be_bytes(), ..FlowKey4::default() };
-            counts[place4(&key, 7, 1000).tag as usize] += 1;
+            counts[place(&words4(&key), 7, 1000).tag as usize] += 1;
         }
         assert!(counts.iter().all(|count| (150..400).contains(count)), "{counts:?}");
     }
 
     proptest! {
         #[test]
+        fn words_are_those_in_memory(bytes: [u8; 40], protocol: u8) {
+            let low = |range: core::ops::Range<usize>| <[u8; 16]>::try_from(&bytes[range]).unwrap();
+            let key = FlowKey6 { low_addr: low(0..16), high_addr: low(16..32), low_port: [bytes[32], bytes[33]], high_port: [bytes[34], bytes[35]], protocol, _pad: [0; 3] };
+            let mut memory = Vec::new();
+            memory.extend(key.low_addr);
+            memory.extend(key.high_addr);
+            memory.extend(key.low_port);
+            memory.extend(key.high_port);
+            memory.extend([protocol, 0, 0, 0]);
+            let words: Vec<u8> = words6(&key).iter().flat_map(|word| word.to_ne_bytes()).collect();
+            prop_assert_eq!(words, memory);
+            let key4 = FlowKey4 { low_addr: [bytes[0], bytes[1], bytes[2], bytes[3]], high_addr: [bytes[4], bytes[5], bytes[6], bytes[7]], low_port: key.low_port, high_port: key.high_port, protocol, _pad: [0; 3] };
+            prop_assert_eq!(words4(&key4)[0].to_ne_bytes(), <[u8; 8]>::try_from(&bytes[..8]).unwrap());
+            prop_assert_eq!(words4(&key4)[1], words6(&key)[4]);
+        }
+
+        #[test]
         fn a_place_is_in_the_index_and_has_two_buckets(low_addr: [u8; 16], ports: [u8; 4], seed: u64, buckets in 4u32..1 << 21) {
             let [a, b, c, d] = ports;
             let key = FlowKey6 { low_addr, low_port: [a, b], high_port: [c, d], ..FlowKey6::default() };
-            let place = place6(&key, seed, buckets);
-            prop_assert!(place.first < buckets && place.second < buckets && place.first != place.second);
-            prop_assert!(place.tag < 256);
+            let found = place(&words6(&key), seed, buckets);
+            prop_assert!(found.first < buckets && found.second < buckets && found.first != found.second);
+            prop_assert!(found.tag < 256);
             let [a, b, c, d, ..] = low_addr;
             let key = FlowKey4 { low_addr: [a, b, c, d], ..FlowKey4::default() };
-            let place = place4(&key, seed, buckets);
-            prop_assert!(place.first < buckets && place.second < buckets && place.first != place.second);
+            let found = place(&words4(&key), seed, buckets);
+            prop_assert!(found.first < buckets && found.second < buckets && found.first != found.second);
         }
 
         #[test]

@@ -53,7 +53,7 @@ impl Tables {
         let entry = if addr.is_ipv4() {
             longest_match(&self.zones4, addr.first4(), |prefix| ZonePrefix { slot, prefix })
         } else {
-            longest_match(&self.zones6, addr.bytes, |prefix| ZonePrefix { slot, prefix })
+            longest_match(&self.zones6, addr.octets(), |prefix| ZonePrefix { slot, prefix })
         };
         entry.and_then(|entry| u8::try_from(entry.zone).ok()).unwrap_or(zone::NONE)
     }
@@ -116,7 +116,7 @@ fn class(
     let class = if addr.is_ipv4() {
         longest_match(table4, addr.first4(), |prefix| prefix)
     } else {
-        longest_match(table6, addr.bytes, |prefix| prefix)
+        longest_match(table6, addr.octets(), |prefix| prefix)
     };
     class.unwrap_or_default()
 }

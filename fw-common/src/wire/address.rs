@@ -5,12 +5,13 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address in network byte order: IPv4 in the first four bytes with the rest zero, IPv6 in all sixteen.
 ///
-/// Aligned to words, so that the eBPF program copies and compares it by words.
+/// Kept as words, because the compiler takes an array of bytes apart, byte by byte, and the eBPF program copies and compares
+/// addresses for every packet.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// The bytes.
-    pub bytes: [u8; 16],
+    /// The bytes as they stand in the packet, four at a time.
+    words: [u32; 4],
     /// 4 or 6.
     pub family: u8,
 }
@@ -20,15 +21,23 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn v4(addr: [u8; 4]) -> Self {
-        let [a, b, c, d] = addr;
-        Self { bytes: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], family: 4 }
+        Self { words: [u32::from_ne_bytes(addr), 0, 0, 0], family: 4 }
     }
 
     /// Makes an IPv6 address.
     #[inline(always)]
     #[must_use]
     pub const fn v6(bytes: [u8; 16]) -> Self {
-        Self { bytes, family: 6 }
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
+        let [first, second, third, fourth] = words;
+        let words = [
+            u32::from_ne_bytes(first),
+            u32::from_ne_bytes(second),
+            u32::from_ne_bytes(third),
+            u32::from_ne_bytes(fourth),
+        ];
+        Self { words, family: 6 }
     }
 
     /// Whether this is an IPv4 address.
@@ -42,8 +51,24 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn first4(&self) -> [u8; 4] {
-        let [a, b, c, d, ..] = self.bytes;
-        [a, b, c, d]
+        self.words[0].to_ne_bytes()
+    }
+
+    /// All sixteen bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [first, second, third, fourth] = self.words;
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        let ([i, j, k, l], [m, n, o, p]) = (third.to_ne_bytes(), fourth.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The bytes as they stand in the packet, four at a time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 4] {
+        self.words
     }
 }
 
@@ -58,7 +83,7 @@ impl From<IpAddr> for Address {
 
 impl From<Address> for IpAddr {
     fn from(addr: Address) -> Self {
-        if addr.is_ipv4() { Self::V4(Ipv4Addr::from(addr.first4())) } else { Self::V6(Ipv6Addr::from(addr.bytes)) }
+        if addr.is_ipv4() { Self::V4(Ipv4Addr::from(addr.first4())) } else { Self::V6(Ipv6Addr::from(addr.octets())) }
     }
 }
 

@@ -202,12 +202,12 @@ fn error_ipv6(ctx: &XdpContext, job: &Job, answer: Answer) -> Option<()> {
     let [l0, l1] = payload_len.to_be_bytes();
     frame.write(l3_offset, [0x60, 0, 0, 0, l0, l1, protocol::ICMPV6, ANSWER_TTL])?;
     frame.write(l3_offset + 8, job.interface.ipv6)?;
-    frame.write(l3_offset + 24, job.packet.src_addr.bytes)?;
+    frame.write(l3_offset + 24, job.packet.src_addr.octets())?;
 
     let message = icmp_error::message(answer, false, job.egress.mtu);
     let [r0, r1, r2, r3] = message.rest.to_be_bytes();
     let mut icmp = [message.message_type, message.code, 0, 0, r0, r1, r2, r3];
-    let sum = pseudo_header(&job.interface.ipv6, &job.packet.src_addr.bytes, protocol::ICMPV6, payload_len)
+    let sum = pseudo_header(&job.interface.ipv6, &job.packet.src_addr.octets(), protocol::ICMPV6, payload_len)
         + checksum::sum(&icmp)
         + sum_of(&frame, l3_offset + IPV6_OVERHEAD, quoted)?;
     [icmp[2], icmp[3]] = checksum::finish(sum).to_be_bytes();
@@ -243,7 +243,7 @@ fn reset_ipv4(ctx: &XdpContext, job: &Job) -> Option<()> {
 #[inline(always)]
 fn reset_ipv6(ctx: &XdpContext, job: &Job) -> Option<()> {
     let l3_offset = usize::from(job.packet.l3_offset) & MAX_L3_OFFSET;
-    let (src_addr, dst_addr) = (job.packet.dst_addr.bytes, job.packet.src_addr.bytes);
+    let (src_addr, dst_addr) = (job.packet.dst_addr.octets(), job.packet.src_addr.octets());
     let mut segment = reset_segment(&Linear::of_xdp(ctx), job)?;
     let sum = pseudo_header(&src_addr, &dst_addr, protocol::TCP, 20) + checksum::sum(&segment);
     [segment[16], segment[17]] = checksum::finish(sum).to_be_bytes();

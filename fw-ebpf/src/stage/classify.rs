@@ -27,7 +27,7 @@ impl PolicyTables for Tables {
         let class = if addr.is_ipv4() {
             SOURCES4.get(self.slot).and_then(|trie| trie.get(&exact(addr.first4())))
         } else {
-            SOURCES6.get(self.slot).and_then(|trie| trie.get(&exact(addr.bytes)))
+            SOURCES6.get(self.slot).and_then(|trie| trie.get(&exact(addr.octets())))
         };
         class.copied().unwrap_or_default()
     }
@@ -37,7 +37,7 @@ impl PolicyTables for Tables {
         let class = if addr.is_ipv4() {
             DESTINATIONS4.get(self.slot).and_then(|trie| trie.get(&exact(addr.first4())))
         } else {
-            DESTINATIONS6.get(self.slot).and_then(|trie| trie.get(&exact(addr.bytes)))
+            DESTINATIONS6.get(self.slot).and_then(|trie| trie.get(&exact(addr.octets())))
         };
         class.copied().unwrap_or_default()
     }

@@ -76,8 +76,8 @@ fn denied(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     let (src_port, dst_port) = packet.policy_ports();
     let by_rule = matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged);
     let key = DeniedKey {
-        src_addr: packet.src_addr.bytes,
-        dst_addr: packet.dst_addr.bytes,
+        src_addr: packet.src_addr.octets(),
+        dst_addr: packet.dst_addr.octets(),
         src_port: src_port.to_be_bytes(),
         dst_port: dst_port.to_be_bytes(),
         ingress_slot,

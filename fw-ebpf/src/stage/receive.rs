@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::DropReason;
 use fw_common::abi::config::{Active, Config};
-use fw_common::abi::interface::local_kind;
+use fw_common::abi::interface::{Interface, local_kind};
 use fw_common::anomaly::{self, Cast};
 use fw_common::wire::parse::{self, Extent, Kind};
 use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
@@ -78,7 +78,7 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     match job.packet.kind {
         Kind::NeighbourDiscovery => {
             // The kernel would forward it to any other address: link-layer control stays on its link.
-            let to_us = job.packet.dst_addr.bytes[0] == 0xff || local_kind_of(&job.packet.dst_addr) == local_kind::OWN;
+            let to_us = job.packet.dst_addr.octets()[0] == 0xff || local_kind_of(&job.packet.dst_addr) == local_kind::OWN;
             return if to_us { neighbour_discovery(&job.packet) } else { Err(DropReason::LinkLocal) };
         }
         Kind::MulticastListener => return Err(DropReason::Multicast),
@@ -133,12 +133,25 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
 fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
     // SAFETY: the helper has no arguments.
     job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    job.now = (job.now_ns / 1_000_000_000) as u32;
+    // A division takes longer than a look-up: once a second is enough.
+    if job.now_ns >= job.next_second || job.now_ns + 1_000_000_000 < job.next_second {
+        job.now = (job.now_ns / 1_000_000_000) as u32;
+        job.next_second = (u64::from(job.now) + 1) * 1_000_000_000;
+    }
     let interface = INTERFACES.get_ptr(&ifindex).ok_or(DropReason::UnknownInterface)?;
-    // SAFETY: a live map value, which the agent replaces whole, and this processor's scratch space. Volatile, so that the
-    // compiler makes no byte-wise `memmove` of it.
-    unsafe { (&raw mut job.interface).cast::<[u32; 9]>().write_volatile(interface.cast::<[u32; 9]>().read_volatile()) };
+    copy(interface, &mut job.interface);
     CONFIG.get(0).ok_or(DropReason::NoPolicy)
+}
+
+/// Copies an interface word by word: volatile, so that the compiler makes no byte-wise `memmove` of it.
+#[inline(always)]
+fn copy(from: *const Interface, to: &mut Interface) {
+    const _: () = assert!(size_of::<Interface>().is_multiple_of(4));
+    let to: *mut Interface = to;
+    for word in 0..size_of::<Interface>() / 4 {
+        // SAFETY: a live map value, which the agent replaces whole, and this processor's scratch space.
+        unsafe { to.cast::<u32>().add(word).write_volatile(from.cast::<u32>().add(word).read_volatile()) };
+    }
 }
 
 /// Reads, once per packet, which policy judges it.

@@ -108,8 +108,8 @@ fn prepare(fib: &mut FibLookup, packet: &Packet, ifindex: u32, reversed: bool) {
         fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst_addr.first4());
     } else {
         fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(src_addr.bytes);
-        fib.__bindgen_anon_4.ipv6_dst = words(dst_addr.bytes);
+        fib.__bindgen_anon_3.ipv6_src = words(src_addr.octets());
+        fib.__bindgen_anon_4.ipv6_dst = words(dst_addr.octets());
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
         let key: Key<ZoneAddress<[u8; 4]>> = exact(ZoneAddress { slot: interface_slot, addr: addr.first4() });
         ZONES4.get(slot).and_then(|trie| trie.get(&key))
     } else {
-        let key: Key<ZoneAddress<[u8; 16]>> = exact(ZoneAddress { slot: interface_slot, addr: addr.bytes });
+        let key: Key<ZoneAddress<[u8; 16]>> = exact(ZoneAddress { slot: interface_slot, addr: addr.octets() });
         ZONES6.get(slot).and_then(|trie| trie.get(&key))
     };
     match entry {
@@ -27,7 +27,7 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
 #[inline(never)]
 pub(crate) fn local_kind_of(addr: &Address) -> u32 {
     // SAFETY: entries are one word each, written whole by the agent.
-    let entry = if addr.is_ipv4() { unsafe { LOCAL4.get(&addr.first4()) } } else { unsafe { LOCAL6.get(&addr.bytes) } };
+    let entry = if addr.is_ipv4() { unsafe { LOCAL4.get(&addr.first4()) } } else { unsafe { LOCAL6.get(&addr.octets()) } };
     match entry {
         Some(entry) => entry.kind,
         None => 0,

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use fw_common::abi::config::Config;
 use fw_common::abi::flow::{Bucket, Flow, FlowKey4, FlowKey6, Slot4, Slot6, Table};
 use fw_common::conntrack;
-use fw_common::flow_index::{Place, place4, place6};
+use fw_common::flow_index::{Place, place, words4, words6};
 use fw_common::wire::Packet;
 
 use crate::job::Job;
@@ -19,13 +19,17 @@ pub(crate) trait Family {
     type Slot;
     /// 4 or 6.
     const NUMBER: u8;
+    /// The words of a key.
+    type Words: Copy + AsRef<[u64]>;
 
+    /// The key of a packet, and whether its sender is the higher end.
+    fn key_of(packet: &Packet) -> (Self::Key, bool);
     /// The key in the job.
-    fn key(job: &Job) -> &Self::Key;
-    /// Notes the key of a packet in the job, and whether its sender is the higher end.
-    fn note_key(packet: &Packet, key4: &mut FlowKey4, key6: &mut FlowKey6) -> bool;
+    fn key(job: &mut Job) -> &mut Self::Key;
+    /// The words of a key.
+    fn words(key: &Self::Key) -> Self::Words;
     /// Where a key belongs.
-    fn place(key: &Self::Key, config: &Config) -> Place;
+    fn place(words: &Self::Words, config: &Config) -> Place;
     /// A bucket of the index.
     fn bucket(number: u32) -> Option<*mut Bucket>;
     /// A slot.
@@ -50,29 +54,33 @@ pub(crate) enum Ipv4 {}
 pub(crate) enum Ipv6 {}
 
 macro_rules! family {
-    ($family:ident, $key:ident, $slot:ident, $number:literal, $job_key:ident, $key_of:path, $place:path,
+    ($family:ident, $key:ident, $slot:ident, $number:literal, $job_key:ident, $key_of:path, $words:path,
      $flows:ident, $index:ident, $free:ident, $table:literal, $widen:expr) => {
         impl Family for $family {
             type Key = $key;
             type Slot = $slot;
             const NUMBER: u8 = $number;
 
+            type Words = [u64; size_of::<$key>() / 8];
+
             #[inline(always)]
-            fn key(job: &Job) -> &$key {
-                &job.$job_key
+            fn key_of(packet: &Packet) -> ($key, bool) {
+                $key_of(packet)
             }
 
             #[inline(always)]
-            fn note_key(packet: &Packet, key4: &mut FlowKey4, key6: &mut FlowKey6) -> bool {
-                let _ = (&key4, &key6);
-                let (key, sender_is_high) = $key_of(packet);
-                *$job_key!(key4, key6) = key;
-                sender_is_high
+            fn key(job: &mut Job) -> &mut $key {
+                &mut job.$job_key
             }
 
             #[inline(always)]
-            fn place(key: &$key, config: &Config) -> Place {
-                $place(key, config.hash_seed, config.buckets)
+            fn words(key: &$key) -> Self::Words {
+                $words(key)
+            }
+
+            #[inline(always)]
+            fn place(words: &Self::Words, config: &Config) -> Place {
+                place(words, config.hash_seed, config.buckets)
             }
 
             #[inline(always)]
@@ -131,18 +139,5 @@ fn checked<T>(mut pointer: *mut T) -> *mut T {
     pointer
 }
 
-/// Of two keys the one of IPv4.
-macro_rules! key4 {
-    ($key4:ident, $key6:ident) => {
-        $key4
-    };
-}
-/// Of two keys the one of IPv6.
-macro_rules! key6 {
-    ($key4:ident, $key6:ident) => {
-        $key6
-    };
-}
-
-family!(Ipv4, FlowKey4, Slot4, 4, key4, conntrack::key4, place4, FLOWS4, INDEX4, FREE4, 0, FlowKey6::from);
-family!(Ipv6, FlowKey6, Slot6, 6, key6, conntrack::key6, place6, FLOWS6, INDEX6, FREE6, 1, core::convert::identity);
+family!(Ipv4, FlowKey4, Slot4, 4, key4, conntrack::key4, words4, FLOWS4, INDEX4, FREE4, 0, FlowKey6::from);
+family!(Ipv6, FlowKey6, Slot6, 6, key6, conntrack::key6, words6, FLOWS6, INDEX6, FREE6, 1, core::convert::identity);

@@ -49,7 +49,7 @@ fn holds<F: Family>(slot: NonNull<F::Slot>, key: &F::Key) -> bool {
     let mut different = 0;
     for word in 0..size_of::<F::Key>() / 8 {
         // SAFETY: both are keys, which are aligned to words and have no padding of the compiler's.
-        different |= unsafe { held.add(word).read_volatile() ^ key.add(word).read() };
+        different |= unsafe { held.add(word).read_volatile() ^ key.add(word).read_volatile() };
     }
     different == 0
 }

@@ -76,10 +76,19 @@ fn find6(job: &mut Job, quoted: bool) -> u32 {
 fn find_of<F: Family>(job: &mut Job, quoted: bool) -> u32 {
     let Some(config) = CONFIG.get(0) else { return 0 };
     let packet: &Packet = if quoted { &job.quoted } else { &job.packet };
-    job.sender_is_high = F::note_key(packet, &mut job.key4, &mut job.key6);
-    job.place = F::place(F::key(job), config);
+    let (key, sender_is_high) = F::key_of(packet);
+    let words = F::words(&key);
+    let place = F::place(&words, config);
+    let stored = (&raw mut *F::key(job)).cast::<u64>();
+    for (place, word) in words.as_ref().iter().enumerate() {
+        // By words, as it will be read: the processor is slow at reading a word whose parts it has just written.
+        // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
+        unsafe { stored.add(place).write_volatile(*word) };
+    }
+    job.sender_is_high = sender_is_high;
+    job.place = place;
     let mut last_seen = 0;
-    let number = index::find::<F>(F::key(job), &job.place, &mut last_seen);
+    let number = index::find::<F>(F::key(job), &place, &mut last_seen);
     job.judged = last_seen;
     number
 }
@@ -174,7 +183,7 @@ fn store<F: Family>(job: &mut Job, number: u32) -> Result<(), DropReason> {
 
 /// Writes the flow and its key, and then its entry.
 #[inline(always)]
-fn fill<F: Family>(job: &Job, number: u32) -> Result<(), DropReason> {
+fn fill<F: Family>(job: &mut Job, number: u32) -> Result<(), DropReason> {
     let slot = F::slot(number).ok_or(DropReason::TableFull)?;
     // SAFETY: a field of a live map value.
     let last_seen = unsafe { &raw mut (*F::flow(slot).as_ptr()).last_seen };
@@ -247,6 +256,6 @@ pub(crate) fn remove<F: Family>(slot: NonNull<F::Slot>, number: u32) {
     let Some(config) = CONFIG.get(0) else { return };
     // SAFETY: a live map value; the key of a claimed flow does not change.
     let key = unsafe { F::key_in(slot).read() };
-    index::unlink::<F>(&F::place(&key, config), number);
+    index::unlink::<F>(&F::place(&F::words(&key), config), number);
     slots::give_back::<F>(number);
 }
