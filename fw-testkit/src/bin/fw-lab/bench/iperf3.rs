@@ -31,7 +31,7 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     };
     let [redirect, firewall, nftables, _] = &results[..] else { return Ok(Vec::new()) };
     for result in &results {
-        let rate = result.rate();
+        let rate = 1.0 / result.cost();
         let of_redirect = format!("{:.3}", result.rate_to(redirect));
         outcome.rows.push(vec![result.label.clone(), format!("{rate:.2}"), of_redirect]);
         outcome.figure(format!("{NAME}/{}", result.label), rate, "Gbit/s");

@@ -6,7 +6,7 @@ pub(super) struct Measured {
     pub(super) label: String,
     /// Nanoseconds that the processor works on a packet, or another cost of which less is better.
     pub(super) costs: Vec<f64>,
-    /// What passes besides for each packet.
+    /// What passes besides for each packet, where it is part of what is asked; else 0.
     pub(super) wait: f64,
     /// The smallest part of the packets that arrived in a round.
     pub(super) arrived: f64,
@@ -27,18 +27,13 @@ impl Measured {
         median(self.costs.clone())
     }
 
-    /// The rate, in events a nanosecond if the cost is in nanoseconds.
-    pub(super) fn rate(&self) -> f64 {
-        1.0 / (self.cost() + self.wait)
-    }
-
-    /// This lane's rate as a part of another's.
-    pub(super) fn rate_to(&self, other: &Self) -> f64 {
+    /// This lane's rate as a part of another's, if waiting counts.
+    pub(super) fn waiting_rate_to(&self, other: &Self) -> f64 {
         by_round(&self.costs, &other.costs, |own, theirs| (theirs + other.wait) / (own + self.wait))
     }
 
-    /// The same if only the work on packets took time.
-    pub(super) fn busy_rate_to(&self, other: &Self) -> f64 {
+    /// This lane's rate as a part of another's, if only the work on packets counts.
+    pub(super) fn rate_to(&self, other: &Self) -> f64 {
         by_round(&self.costs, &other.costs, |own, other| other / own)
     }
 

@@ -20,6 +20,15 @@ pub(in crate::bench) struct Effort {
     pub(in crate::bench) slot: Duration,
 }
 
+/// What becomes of the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bench) enum Fate {
+    /// They arrive at the sink, and count only then.
+    Arrive,
+    /// The candidate drops them, all that are sent.
+    Vanish,
+}
+
 /// A candidate under some traffic.
 #[derive(Clone, Debug)]
 pub(in crate::bench) struct Lane {
@@ -28,15 +37,27 @@ pub(in crate::bench) struct Lane {
     pub(in crate::bench) label: String,
     pub(in crate::bench) plan: Plan,
     pub(in crate::bench) frame_len: usize,
-    /// Packets of one call of the kernel.
-    pub(in crate::bench) call: u32,
+    /// Sent in each round, and before it a part of it to warm the caches, which another candidate has used.
+    pub(in crate::bench) load: Load,
+    pub(in crate::bench) warm_up: Load,
+    pub(in crate::bench) fate: Fate,
+    /// Packets that belong to one event, whose cost is measured.
+    pub(in crate::bench) packets_of_event: u32,
 }
 
 impl Lane {
-    /// Packets of established flows.
-    pub(in crate::bench) fn established(candidate: usize, label: &str, traffic: &Traffic) -> Self {
-        let (plan, frame_len) = (traffic.established(), traffic.frame_len);
-        Self { candidate, label: label.to_owned(), plan, frame_len, call: Load::LARGEST_CALL }
+    /// Packets of a plan, as many as the time allows.
+    pub(in crate::bench) fn new(candidate: usize, label: &str, plan: Plan, frame_len: usize, slot: Duration) -> Self {
+        Self {
+            candidate,
+            label: label.to_owned(),
+            plan,
+            frame_len,
+            load: Load::during(slot),
+            warm_up: Load::during(slot / 4),
+            fate: Fate::Arrive,
+            packets_of_event: 1,
+        }
     }
 }
 
@@ -72,16 +93,22 @@ pub(in crate::bench) fn alternate(
     for _ in 0..effort.rounds {
         for (lane, result) in lanes.iter().zip(&mut results) {
             let sent = run(&mut candidates[lane.candidate], lane, effort)?;
-            result.add(nanoseconds(sent.busy) / sent.arrived.max(1) as f64, share(sent));
+            let (counted, right) = match lane.fate {
+                Fate::Arrive => (sent.arrived, sent.arrived),
+                Fate::Vanish => (sent.packets, sent.packets.saturating_sub(sent.arrived)),
+            };
+            let cost = nanoseconds(sent.busy) * f64::from(lane.packets_of_event) / counted.max(1) as f64;
+            result.add(cost, right as f64 / sent.packets.max(1) as f64);
             waits.push(nanoseconds(sent.elapsed.saturating_sub(sent.busy)) / f64::from(sent.calls));
         }
     }
     // Before and after each call the kernel waits for other processors (`synchronize_rcu` in `bpf_dispatcher_change_prog`),
     // some milliseconds. Packets a second at the sink include that; how long it takes depends on what else the machine does
-    // and not on who forwards, so the usual wait is charged to all alike.
-    let wait = median(waits);
-    for (lane, result) in lanes.iter().zip(&mut results) {
-        result.wait = wait / f64::from(lane.call);
+    // and not on who forwards, so the usual wait is charged to all alike. It says something only for calls of full length.
+    let wait = median(waits) / f64::from(Load::LARGEST_CALL);
+    let full = lanes.iter().all(|lane| lane.load.call == Load::LARGEST_CALL && lane.packets_of_event == 1);
+    for result in results.iter_mut().filter(|_| full) {
+        result.wait = wait;
     }
     Ok(results)
 }
@@ -92,12 +119,6 @@ fn nanoseconds(time: Duration) -> f64 {
 
 fn run(candidate: &mut Candidate, lane: &Lane, effort: Effort) -> Result<Sent> {
     candidate.ends.set_plan(lane.plan, lane.frame_len)?;
-    // The candidate before has emptied the caches.
-    candidate.ends.send(effort.core, Load { call: lane.call, ..Load::during(effort.slot / 4) })?;
-    candidate.ends.send(effort.core, Load { call: lane.call, ..Load::during(effort.slot) })
-}
-
-/// The part of the packets that arrived.
-fn share(sent: Sent) -> f64 {
-    sent.arrived as f64 / sent.packets.max(1) as f64
+    candidate.ends.send(effort.core, lane.warm_up)?;
+    candidate.ends.send(effort.core, lane.load)
 }
