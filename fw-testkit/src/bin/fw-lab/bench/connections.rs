@@ -50,6 +50,6 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     let [drop, redirect, firewall, nftables] = &results[..] else { return Ok(vec![outcome]) };
     outcome.ratio("connections_vs_nftables", firewall.rate_to(nftables));
     outcome.ratio("connections_vs_redirect", firewall.rate_to(redirect));
-    outcome.ratio("cost_vs_nftables_connections", firewall.cost_to(nftables, drop));
+    outcome.ratio("connections_cost_vs_nftables", firewall.cost_to(nftables, drop));
     Ok(vec![outcome])
 }
