@@ -41,7 +41,7 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
 
 /// What a transfer costs in each row, in nanoseconds a bit: the inverse of Gbit/s.
 fn alternate(rows: &[Row], quick: bool) -> Result<Vec<Measured>> {
-    let (rounds, seconds) = if quick { (5, 1) } else { (9, 3) };
+    let (rounds, seconds) = if quick { (3, 1) } else { (9, 3) };
     let mut results: Vec<Measured> = rows.iter().map(|row| Measured::new(row.kind.name())).collect();
     let servers: Vec<Running> = rows.iter().map(|row| start_server(&row.lab)).collect::<Result<_>>()?;
     for _ in 0..rounds {

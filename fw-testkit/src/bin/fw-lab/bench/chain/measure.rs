@@ -20,6 +20,9 @@ pub(in crate::bench) struct Effort {
     pub(in crate::bench) slot: Duration,
 }
 
+/// Packets of one call of the kernel while caches warm up: enough to touch what a slot touches again and again.
+const WARM_UP_CALL: u32 = 16_384;
+
 /// What becomes of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bench) enum Fate {
@@ -54,7 +57,7 @@ impl Lane {
             plan,
             frame_len,
             load: Load::during(slot),
-            warm_up: Load::during(slot / 4),
+            warm_up: Load { call: WARM_UP_CALL, ..Load::during(slot / 8) },
             fate: Fate::Arrive,
             packets_of_event: 1,
         }
