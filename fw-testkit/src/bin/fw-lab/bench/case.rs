@@ -55,7 +55,7 @@ impl Case {
         let title = format!("{}: established, {}, {} rules", self.name, self.traffic, POLICY.rules);
         let mut outcome = Outcome::of_chain(self.name, "packets", title, &results);
         let [drop, redirect, firewall, nftables, kernel, beside @ ..] = &results[..] else { return Ok(outcome) };
-        outcome.ratio(self.name, firewall.waiting_rate_to(redirect));
+        outcome.ratio(self.name, firewall.rate_on_the_clock_to(redirect));
         outcome.ratio(format!("{}_busy", self.name), firewall.rate_to(redirect));
         outcome.ratio(format!("cost_vs_nftables_{}", self.name), firewall.cost_to(nftables, drop));
         outcome.ratio(format!("cost_vs_kernel_{}", self.name), firewall.cost_to(kernel, drop));

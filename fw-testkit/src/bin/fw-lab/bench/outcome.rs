@@ -45,14 +45,11 @@ impl Outcome {
     pub(super) fn of_chain(benchmark: &str, events: &'static str, title: String, lanes: &[Measured]) -> Self {
         let mut outcome = Self {
             title: format!("{title}: {events}"),
-            columns: vec!["candidate", "ns", "own ns", "million/s", "of redirect", "with waits", "as meant"],
+            columns: vec!["candidate", "ns", "own ns", "million/s", "of redirect", "as meant"],
             ..Self::default()
         };
         let find = |label: &str| lanes.iter().find(|lane| lane.label == label);
         let (base, floor) = (find("drop"), find("redirect"));
-        if let Some(lane) = lanes.first().filter(|lane| lane.wait > 0.0) {
-            outcome.figure(format!("{benchmark}/wait"), lane.wait, "ns");
-        }
         for lane in lanes {
             let own = base.map(|base| lane.above(base));
             let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
@@ -62,7 +59,6 @@ impl Outcome {
                 own.map_or_else(String::new, |own| format!("{own:.1}")),
                 format!("{:.3}", 1e3 / lane.cost()),
                 ratio(floor.map(|floor| lane.rate_to(floor))),
-                ratio(floor.filter(|floor| floor.wait > 0.0).map(|floor| lane.waiting_rate_to(floor))),
                 format!("{:.2} %", lane.arrived * 100.0),
             ]);
             outcome.figure(format!("{benchmark}/{}", lane.label), 1e3 / lane.cost(), "million/s");

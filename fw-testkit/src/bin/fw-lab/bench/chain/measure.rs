@@ -9,7 +9,7 @@ use super::core::Core;
 use super::ends::{Load, Sent};
 use super::traffic::Traffic;
 use crate::bench::candidate::Candidate;
-use crate::bench::sample::{Measured, median};
+use crate::bench::sample::Measured;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +66,10 @@ impl Lane {
 
 /// Times that the flows are opened at most: a packet is lost now and then when a queue of the chain is full.
 const ATTEMPTS: u32 = 3;
+/// One packet in so many may be lost for good.
+const MAY_BE_LOST: u64 = 1000;
 
-/// Opens every flow of the traffic through a candidate, and makes sure that every packet arrived.
+/// Opens every flow of the traffic through a candidate, and makes sure that the packets arrived.
 pub(in crate::bench) fn open(candidate: &mut Candidate, traffic: &Traffic, core: Core) -> Result<()> {
     let plan = traffic.opening();
     // Whole windows, so that each flow makes every step.
@@ -77,10 +79,14 @@ pub(in crate::bench) fn open(candidate: &mut Candidate, traffic: &Traffic, core:
     let mut arrived = 0;
     for _ in 0..ATTEMPTS {
         candidate.ends.rewind(0)?;
-        arrived = candidate.ends.send(core, Load::exactly(packets))?.arrived;
+        // A connection that is open is not opened again, so the best attempt says how many are.
+        arrived = arrived.max(candidate.ends.send(core, Load::exactly(packets))?.arrived);
         if arrived >= packets {
             return Ok(());
         }
+    }
+    if arrived >= packets - packets / MAY_BE_LOST {
+        return Ok(());
     }
     bail!("{} let only {arrived} of {packets} packets pass that open flows", candidate.kind.name())
 }
@@ -92,32 +98,23 @@ pub(in crate::bench) fn alternate(
     effort: Effort,
 ) -> Result<Vec<Measured>> {
     let mut results: Vec<Measured> = lanes.iter().map(|lane| Measured::new(&lane.label)).collect();
-    let mut waits = Vec::new();
-    for _ in 0..effort.rounds {
-        for (lane, result) in lanes.iter().zip(&mut results) {
+    for round in 0..effort.rounds {
+        // To and fro: nobody always comes after the one that leaves the caches worst.
+        let mut order: Vec<_> = lanes.iter().zip(&mut results).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (lane, result) in order {
             let sent = run(&mut candidates[lane.candidate], lane, effort)?;
             let (counted, right) = match lane.fate {
                 Fate::Arrive => (sent.arrived, sent.arrived),
                 Fate::Vanish => (sent.packets, sent.packets.saturating_sub(sent.arrived)),
             };
-            let cost = nanoseconds(sent.busy) * f64::from(lane.packets_of_event) / counted.max(1) as f64;
+            let cost = sent.busy.as_secs_f64() * 1e9 * f64::from(lane.packets_of_event) / counted.max(1) as f64;
             result.add(cost, right as f64 / sent.packets.max(1) as f64);
-            waits.push(nanoseconds(sent.elapsed.saturating_sub(sent.busy)) / f64::from(sent.calls));
         }
     }
-    // Before and after each call the kernel waits for other processors (`synchronize_rcu` in `bpf_dispatcher_change_prog`),
-    // some milliseconds. Packets a second at the sink include that; how long it takes depends on what else the machine does
-    // and not on who forwards, so the usual wait is charged to all alike. It says something only for calls of full length.
-    let wait = median(waits) / f64::from(Load::LARGEST_CALL);
-    let full = lanes.iter().all(|lane| lane.load.call == Load::LARGEST_CALL && lane.packets_of_event == 1);
-    for result in results.iter_mut().filter(|_| full) {
-        result.wait = wait;
-    }
     Ok(results)
-}
-
-fn nanoseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e9
 }
 
 fn run(candidate: &mut Candidate, lane: &Lane, effort: Effort) -> Result<Sent> {
