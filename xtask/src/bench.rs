@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: throughput side by side with a bare redirect, all candidates in one run.
+//! `cargo xtask bench`: what packets cost, side by side with others that forward, all candidates in one run.
 
 use std::process::ExitCode;
 

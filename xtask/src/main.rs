@@ -39,7 +39,7 @@ enum Task {
     Test,
     /// Raise the lab, drive real traffic through the firewall, and check what is allowed and dropped.
     Demo(demo::Arguments),
-    /// Measure throughput, side by side with a bare redirect.
+    /// Measure what packets cost, side by side with a bare redirect, nftables and plain forwarding.
     Bench(bench::Arguments),
     /// Raise, remove, or run a command in the reference topology.
     Lab(lab::Arguments),

@@ -1,4 +1,4 @@
-//! `fw-lab`: the reference topology by hand, the demo and the quick benchmark.
+//! `fw-lab`: the reference topology by hand, the demo and the benchmarks.
 
 mod bench;
 mod by_hand;
@@ -30,7 +30,7 @@ enum Subject {
     List,
     /// Shows the firewall at work: raises a lab, runs the agent, drives traffic, checks every expectation.
     Demo(demo::Demo),
-    /// Measures the firewall next to a bare redirect.
+    /// Measures the firewall next to a bare redirect, nftables and plain forwarding.
     Bench(bench::Bench),
     /// Serves in the caller's name space until killed.
     Serve {

@@ -35,28 +35,32 @@ impl Case {
     /// Opens the flows, and measures.
     pub(super) fn measure(&self, session: &Session, candidates: &mut [Candidate]) -> Result<Outcome> {
         eprintln!("{}", self.name);
+        let effort = session.effort();
+        let lane = |candidate, label: &str, traffic: &Traffic| {
+            Lane::new(candidate, label, traffic.established(), traffic.frame_len, effort.slot)
+        };
         let mut lanes = Vec::new();
         for (place, candidate) in candidates.iter_mut().enumerate() {
             if candidate.kind != Kind::Drop {
                 measure::open(candidate, &self.traffic, session.core)?;
             }
-            lanes.push(Lane::established(place, candidate.kind.name(), &self.traffic));
+            lanes.push(lane(place, candidate.kind.name(), &self.traffic));
         }
         if let Some((_, traffic)) = &self.beside {
             let firewall = candidates.iter().position(|candidate| candidate.kind == Kind::Firewall).unwrap_or(0);
             measure::open(&mut candidates[firewall], traffic, session.core)?;
-            lanes.push(Lane::established(firewall, &format!("firewall, {traffic}"), traffic));
+            lanes.push(lane(firewall, &format!("firewall, {traffic}"), traffic));
         }
-        let results = measure::alternate(candidates, &lanes, session.effort())?;
+        let results = measure::alternate(candidates, &lanes, effort)?;
         let title = format!("{}: established, {}, {} rules", self.name, self.traffic, POLICY.rules);
-        let mut outcome = Outcome::of_chain(self.name, title, &results);
+        let mut outcome = Outcome::of_chain(self.name, "packets", title, &results);
         let [drop, redirect, firewall, nftables, kernel, beside @ ..] = &results[..] else { return Ok(outcome) };
-        outcome.ratio(self.name, firewall.rate_to(redirect));
-        outcome.ratio(format!("{}_busy", self.name), firewall.busy_rate_to(redirect));
+        outcome.ratio(self.name, firewall.rate_on_the_clock_to(redirect));
+        outcome.ratio(format!("{}_busy", self.name), firewall.rate_to(redirect));
         outcome.ratio(format!("cost_vs_nftables_{}", self.name), firewall.cost_to(nftables, drop));
         outcome.ratio(format!("cost_vs_kernel_{}", self.name), firewall.cost_to(kernel, drop));
         if let (Some((name, _)), [beside]) = (self.beside, beside) {
-            outcome.ratio(name, firewall.busy_rate_to(beside));
+            outcome.ratio(name, firewall.rate_to(beside));
         }
         Ok(outcome)
     }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::{established, iperf3, variants};
+use super::{connections, denied, established, iperf3, new, sockets, variants};
 
 /// Benchmarks that are run together.
 pub(super) struct Group {
@@ -17,6 +17,10 @@ fn groups() -> Vec<Group> {
     vec![
         Group { names: established::CASES.map(|case| case.name).to_vec(), run: established::run },
         Group { names: variants::CASES.map(|case| case.name).to_vec(), run: variants::run },
+        Group { names: new::BENCHMARKS.map(|(name, _)| name).to_vec(), run: new::run },
+        Group { names: denied::BENCHMARKS.map(|(name, _)| name).to_vec(), run: denied::run },
+        Group { names: vec![connections::NAME], run: connections::run },
+        Group { names: vec![sockets::NAME], run: sockets::run },
         Group { names: vec![iperf3::NAME], run: iperf3::run },
     ]
 }

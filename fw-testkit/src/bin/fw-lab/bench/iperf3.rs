@@ -7,22 +7,20 @@ use fw_testkit::lab::{PairLab, PairNode, SERVER_ADDRESS};
 use fw_testkit::process::{self, Running};
 use fw_testkit::wait;
 
-use super::forwarder::{self, Forwarder, Kind};
 use super::outcome::Outcome;
 use super::policy::Policy;
+use super::row::{CANDIDATES, Row};
 use super::sample::Measured;
 use super::session::Session;
 
 /// The benchmark.
 pub(super) const NAME: &str = "iperf3-tcp";
 
-const CANDIDATES: [Kind; 4] = [Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::Kernel];
-
 const POLICY: Policy = Policy::new(10);
 
 pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>> {
     eprintln!("{NAME}");
-    let rows: Vec<Row> = CANDIDATES.iter().map(|kind| Row::raise(*kind, session)).collect::<Result<_>>()?;
+    let rows: Vec<Row> = CANDIDATES.iter().map(|kind| Row::raise(*kind, session, &POLICY)).collect::<Result<_>>()?;
     let results = alternate(&rows, session.quick)?;
     let mut outcome = Outcome {
         title: format!("{NAME}: one TCP connection, MTU 1500, segments as on the wire"),
@@ -31,7 +29,7 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     };
     let [redirect, firewall, nftables, _] = &results[..] else { return Ok(Vec::new()) };
     for result in &results {
-        let rate = result.rate();
+        let rate = 1.0 / result.cost();
         let of_redirect = format!("{:.3}", result.rate_to(redirect));
         outcome.rows.push(vec![result.label.clone(), format!("{rate:.2}"), of_redirect]);
         outcome.figure(format!("{NAME}/{}", result.label), rate, "Gbit/s");
@@ -41,32 +39,18 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     Ok(vec![outcome])
 }
 
-/// A row whose hosts have sockets.
-struct Row {
-    kind: Kind,
-    _server: Running,
-    _forwarder: Forwarder,
-    lab: PairLab,
-}
-
-impl Row {
-    fn raise(kind: Kind, session: &Session) -> Result<Self> {
-        let lab = PairLab::up()?;
-        let forwarder = forwarder::start(kind, &lab, &session.artifacts, &POLICY)?;
-        Ok(Self { kind, _server: start_server(&lab)?, _forwarder: forwarder, lab })
-    }
-}
-
 /// What a transfer costs in each row, in nanoseconds a bit: the inverse of Gbit/s.
 fn alternate(rows: &[Row], quick: bool) -> Result<Vec<Measured>> {
-    let (rounds, seconds) = if quick { (5, 1) } else { (9, 3) };
+    let (rounds, seconds) = if quick { (3, 1) } else { (9, 3) };
     let mut results: Vec<Measured> = rows.iter().map(|row| Measured::new(row.kind.name())).collect();
+    let servers: Vec<Running> = rows.iter().map(|row| start_server(&row.lab)).collect::<Result<_>>()?;
     for _ in 0..rounds {
         for (row, result) in rows.iter().zip(&mut results) {
             let rate = iperf3(&row.lab, seconds).with_context(|| format!("iperf3 through {}", row.kind.name()))?;
             result.add(1e9 / rate, 1.0);
         }
     }
+    drop(servers);
     Ok(results)
 }
 

@@ -41,31 +41,27 @@ impl Outcome {
         self.figures.push(Figure { name: name.into(), value, unit });
     }
 
-    /// The outcome of lanes through the chain: costs of packets in nanoseconds, above those of the lane `drop`.
-    pub(super) fn of_chain(benchmark: &str, title: String, lanes: &[Measured]) -> Self {
+    /// The outcome of lanes through the chain: costs of events in nanoseconds, above those of the lane `drop`.
+    pub(super) fn of_chain(benchmark: &str, events: &'static str, title: String, lanes: &[Measured]) -> Self {
         let mut outcome = Self {
-            title,
-            columns: vec!["candidate", "Mpackets/s", "of redirect", "busy ns", "own ns", "busy of redirect", "arrived"],
+            title: format!("{title}: {events}"),
+            columns: vec!["candidate", "ns", "own ns", "million/s", "of redirect", "as meant"],
             ..Self::default()
         };
         let find = |label: &str| lanes.iter().find(|lane| lane.label == label);
         let (base, floor) = (find("drop"), find("redirect"));
-        if let Some(lane) = lanes.first() {
-            outcome.figure(format!("{benchmark}/wait"), lane.wait, "ns");
-        }
         for lane in lanes {
             let own = base.map(|base| lane.above(base));
             let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
             outcome.rows.push(vec![
                 lane.label.clone(),
-                format!("{:.3}", lane.rate() * 1e3),
-                ratio(floor.map(|floor| lane.rate_to(floor))),
                 format!("{:.1}", lane.cost()),
                 own.map_or_else(String::new, |own| format!("{own:.1}")),
-                ratio(floor.map(|floor| lane.busy_rate_to(floor))),
+                format!("{:.3}", 1e3 / lane.cost()),
+                ratio(floor.map(|floor| lane.rate_to(floor))),
                 format!("{:.2} %", lane.arrived * 100.0),
             ]);
-            outcome.figure(format!("{benchmark}/{}", lane.label), lane.rate() * 1e3, "Mpackets/s");
+            outcome.figure(format!("{benchmark}/{}", lane.label), 1e3 / lane.cost(), "million/s");
             if let Some(own) = own {
                 outcome.figure(format!("{benchmark}/{}/own", lane.label), own, "ns");
             }

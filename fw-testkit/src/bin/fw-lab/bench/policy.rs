@@ -2,15 +2,16 @@
 
 use std::fmt::Write;
 
+use fw_bench_ebpf::SERVER_MASK;
 use fw_testkit::lab::{CLIENT_NETWORKS, LEFT, RIGHT, SERVER_NETWORKS};
 
-use super::chain::traffic::SERVER_PORT;
+use super::chain::traffic::ALLOWED_PORT;
 
 /// The port of iperf3.
 const IPERF3_PORT: u16 = 5201;
 
 /// What all candidates of a benchmark enforce.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     /// Number of rules. The last one allows what is sent; the others are about other servers.
     pub(super) rules: u32,
@@ -38,50 +39,69 @@ impl Policy {
              [zones.{RIGHT}]\nnetworks = [\"10.202.0.0/24\", \"fd00:202::/64\", \"{server}\", \"{server6}\"]\n\n"
         );
         let mut rule = |id: &str, terms: &str| {
-            // Writing to a string cannot fail.
-            let _ = write!(
-                text,
+            text += &format!(
                 "[[rule]]\nid = \"{id}\"\nfrom = [\"{LEFT}\"]\nto = [\"{RIGHT}\"]\n{terms}action = \"allow\"\n\n"
             );
         };
-        for number in 1..self.rules {
-            let terms =
-                format!("destination = [\"{}\"]\nservices = [\"tcp/{}\"]\n", other_server(number), port(number));
+        for (number, other) in self.others().enumerate() {
+            let terms = format!("destination = [\"{}\"]\nservices = [\"udp/{}\"]\n", other.addr, other.port);
             rule(&format!("other-{number}"), &terms);
         }
-        rule("bench", &format!("services = [\"udp/{SERVER_PORT}\", \"tcp/{SERVER_PORT}\", \"tcp/{IPERF3_PORT}\"]\n"));
+        let services = format!("[\"udp/{ALLOWED_PORT}\", \"tcp/{ALLOWED_PORT}\", \"tcp/{IPERF3_PORT}\"]");
+        rule("bench", &format!("services = {services}\n"));
         text
     }
 
-    /// The ruleset of nftables, one rule after the other.
-    pub(super) fn ruleset(&self) -> String {
-        let mut text = String::from(
-            "table inet bench {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n  \
-             ct state established,related accept\n",
+    /// The ruleset of nftables with one rule after the other.
+    pub(super) fn linear_ruleset(&self) -> String {
+        let rules: String =
+            self.others().map(|other| format!("  ip daddr {} udp dport {} accept\n", other.addr, other.port)).collect();
+        ruleset("", &(rules + &last_rule()))
+    }
+
+    /// The ruleset of nftables with one set for all, which also has what is sent.
+    pub(super) fn set_ruleset(&self) -> String {
+        let servers = (1..=SERVER_MASK + 1).map(|host| Server { addr: address(128, host), port: ALLOWED_PORT });
+        let elements: Vec<String> =
+            self.others().chain(servers).map(|server| format!("{} . {}", server.addr, server.port)).collect();
+        let set = format!(
+            " set allowed {{\n  type ipv4_addr . inet_service\n  elements = {{ {} }}\n }}\n",
+            elements.join(",\n   ")
         );
-        for number in 1..self.rules {
-            let _ = writeln!(
-                text,
-                "  iifname \"{LEFT}\" oifname \"{RIGHT}\" ip daddr {} tcp dport {} accept",
-                other_server(number),
-                port(number)
-            );
-        }
-        let _ = writeln!(
-            text,
-            "  iifname \"{LEFT}\" oifname \"{RIGHT}\" meta l4proto {{ tcp, udp }} th dport {{ {SERVER_PORT}, \
-             {IPERF3_PORT} }} accept\n }}\n}}"
-        );
-        text
+        ruleset(&set, &format!("  ip daddr . udp dport @allowed accept\n{}", last_rule()))
+    }
+
+    /// What all rules but the last allow.
+    fn others(&self) -> impl Iterator<Item = Server> {
+        (1..self.rules).map(|number| Server { addr: address(136, number), port: 1000 + (number % 3000) as u16 })
     }
 }
 
-/// A server that no packet of a benchmark is for.
-fn other_server(number: u32) -> String {
+/// A destination.
+struct Server {
+    addr: String,
+    port: u16,
+}
+
+/// An address at the servers. Those from 10.136.0.0 on are sent no packet.
+fn address(second: u32, number: u32) -> String {
     let [_, b, c, d] = number.to_be_bytes();
-    format!("10.{}.{c}.{d}", 136 + b)
+    format!("10.{}.{c}.{d}", second + u32::from(b))
 }
 
-fn port(number: u32) -> u32 {
-    1000 + number % 3000
+/// Established flows pass at once; between the interfaces, rules decide; the rest is dropped.
+fn ruleset(sets: &str, rules: &str) -> String {
+    let mut text = format!("table inet bench {{\n{sets} chain rules {{\n{rules} }}\n");
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        " chain forward {{\n  type filter hook forward priority 0; policy drop;\n  \
+         ct state established,related accept\n  iifname \"{LEFT}\" oifname \"{RIGHT}\" jump rules\n }}\n}}\n"
+    );
+    text
+}
+
+/// Allows what is sent.
+fn last_rule() -> String {
+    format!("  meta l4proto {{ tcp, udp }} th dport {{ {ALLOWED_PORT}, {IPERF3_PORT} }} accept\n")
 }

@@ -20,7 +20,7 @@ pub(super) struct Session {
 impl Session {
     /// How long each lane of the chain is measured.
     pub(super) fn effort(&self) -> Effort {
-        let (rounds, milliseconds) = if self.quick { (9, 100) } else { (21, 150) };
+        let (rounds, milliseconds) = if self.quick { (5, 60) } else { (21, 150) };
         Effort { core: self.core, rounds, slot: Duration::from_millis(milliseconds) }
     }
 

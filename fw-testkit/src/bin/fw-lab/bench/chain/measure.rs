@@ -9,7 +9,7 @@ use super::core::Core;
 use super::ends::{Load, Sent};
 use super::traffic::Traffic;
 use crate::bench::candidate::Candidate;
-use crate::bench::sample::{Measured, median};
+use crate::bench::sample::Measured;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,18 @@ pub(in crate::bench) struct Effort {
     pub(in crate::bench) slot: Duration,
 }
 
+/// Packets of one call of the kernel while caches warm up: enough to touch what a slot touches again and again.
+const WARM_UP_CALL: u32 = 16_384;
+
+/// What becomes of the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bench) enum Fate {
+    /// They arrive at the sink, and count only then.
+    Arrive,
+    /// The candidate drops them, all that are sent.
+    Vanish,
+}
+
 /// A candidate under some traffic.
 #[derive(Clone, Debug)]
 pub(in crate::bench) struct Lane {
@@ -28,22 +40,36 @@ pub(in crate::bench) struct Lane {
     pub(in crate::bench) label: String,
     pub(in crate::bench) plan: Plan,
     pub(in crate::bench) frame_len: usize,
-    /// Packets of one call of the kernel.
-    pub(in crate::bench) call: u32,
+    /// Sent in each round, and before it a part of it to warm the caches, which another candidate has used.
+    pub(in crate::bench) load: Load,
+    pub(in crate::bench) warm_up: Load,
+    pub(in crate::bench) fate: Fate,
+    /// Packets that belong to one event, whose cost is measured.
+    pub(in crate::bench) packets_of_event: u32,
 }
 
 impl Lane {
-    /// Packets of established flows.
-    pub(in crate::bench) fn established(candidate: usize, label: &str, traffic: &Traffic) -> Self {
-        let (plan, frame_len) = (traffic.established(), traffic.frame_len);
-        Self { candidate, label: label.to_owned(), plan, frame_len, call: Load::LARGEST_CALL }
+    /// Packets of a plan, as many as the time allows.
+    pub(in crate::bench) fn new(candidate: usize, label: &str, plan: Plan, frame_len: usize, slot: Duration) -> Self {
+        Self {
+            candidate,
+            label: label.to_owned(),
+            plan,
+            frame_len,
+            load: Load::during(slot),
+            warm_up: Load { call: WARM_UP_CALL, ..Load::during(slot / 8) },
+            fate: Fate::Arrive,
+            packets_of_event: 1,
+        }
     }
 }
 
 /// Times that the flows are opened at most: a packet is lost now and then when a queue of the chain is full.
 const ATTEMPTS: u32 = 3;
+/// One packet in so many may be lost for good.
+const MAY_BE_LOST: u64 = 1000;
 
-/// Opens every flow of the traffic through a candidate, and makes sure that every packet arrived.
+/// Opens every flow of the traffic through a candidate, and makes sure that the packets arrived.
 pub(in crate::bench) fn open(candidate: &mut Candidate, traffic: &Traffic, core: Core) -> Result<()> {
     let plan = traffic.opening();
     // Whole windows, so that each flow makes every step.
@@ -53,10 +79,14 @@ pub(in crate::bench) fn open(candidate: &mut Candidate, traffic: &Traffic, core:
     let mut arrived = 0;
     for _ in 0..ATTEMPTS {
         candidate.ends.rewind(0)?;
-        arrived = candidate.ends.send(core, Load::exactly(packets))?.arrived;
+        // A connection that is open is not opened again, so the best attempt says how many are.
+        arrived = arrived.max(candidate.ends.send(core, Load::exactly(packets))?.arrived);
         if arrived >= packets {
             return Ok(());
         }
+    }
+    if arrived >= packets - packets / MAY_BE_LOST {
+        return Ok(());
     }
     bail!("{} let only {arrived} of {packets} packets pass that open flows", candidate.kind.name())
 }
@@ -68,36 +98,27 @@ pub(in crate::bench) fn alternate(
     effort: Effort,
 ) -> Result<Vec<Measured>> {
     let mut results: Vec<Measured> = lanes.iter().map(|lane| Measured::new(&lane.label)).collect();
-    let mut waits = Vec::new();
-    for _ in 0..effort.rounds {
-        for (lane, result) in lanes.iter().zip(&mut results) {
-            let sent = run(&mut candidates[lane.candidate], lane, effort)?;
-            result.add(nanoseconds(sent.busy) / sent.arrived.max(1) as f64, share(sent));
-            waits.push(nanoseconds(sent.elapsed.saturating_sub(sent.busy)) / f64::from(sent.calls));
+    for round in 0..effort.rounds {
+        // To and fro: nobody always comes after the one that leaves the caches worst.
+        let mut order: Vec<_> = lanes.iter().zip(&mut results).collect();
+        if round % 2 == 1 {
+            order.reverse();
         }
-    }
-    // Before and after each call the kernel waits for other processors (`synchronize_rcu` in `bpf_dispatcher_change_prog`),
-    // some milliseconds. Packets a second at the sink include that; how long it takes depends on what else the machine does
-    // and not on who forwards, so the usual wait is charged to all alike.
-    let wait = median(waits);
-    for (lane, result) in lanes.iter().zip(&mut results) {
-        result.wait = wait / f64::from(lane.call);
+        for (lane, result) in order {
+            let sent = run(&mut candidates[lane.candidate], lane, effort)?;
+            let (counted, right) = match lane.fate {
+                Fate::Arrive => (sent.arrived, sent.arrived),
+                Fate::Vanish => (sent.packets, sent.packets.saturating_sub(sent.arrived)),
+            };
+            let cost = sent.busy.as_secs_f64() * 1e9 * f64::from(lane.packets_of_event) / counted.max(1) as f64;
+            result.add(cost, right as f64 / sent.packets.max(1) as f64);
+        }
     }
     Ok(results)
 }
 
-fn nanoseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e9
-}
-
 fn run(candidate: &mut Candidate, lane: &Lane, effort: Effort) -> Result<Sent> {
     candidate.ends.set_plan(lane.plan, lane.frame_len)?;
-    // The candidate before has emptied the caches.
-    candidate.ends.send(effort.core, Load { call: lane.call, ..Load::during(effort.slot / 4) })?;
-    candidate.ends.send(effort.core, Load { call: lane.call, ..Load::during(effort.slot) })
-}
-
-/// The part of the packets that arrived.
-fn share(sent: Sent) -> f64 {
-    sent.arrived as f64 / sent.packets.max(1) as f64
+    candidate.ends.send(effort.core, lane.warm_up)?;
+    candidate.ends.send(effort.core, lane.load)
 }

@@ -6,6 +6,7 @@
 
 pub(super) mod core;
 pub(super) mod ends;
+mod frame;
 pub(super) mod interface;
 pub(super) mod measure;
 pub(super) mod traffic;

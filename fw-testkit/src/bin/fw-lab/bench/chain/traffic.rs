@@ -1,9 +1,10 @@
-//! What is sent: the frames of a flow, as templates for the generator.
+//! What is sent, and in which order.
 
 use std::fmt;
 
-use fw_bench_ebpf::{MAX_STEPS, Plan, Step, TEMPLATE_LEN};
-use fw_testkit::lab::{CLIENT_ADDRESS, SERVER_ADDRESS, mac_of, middle_address};
+use fw_bench_ebpf::{MAX_STEPS, Plan, Step};
+
+use super::frame::{self, Packet};
 
 /// The version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,6 @@ pub(in crate::bench) enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bench) enum Transport {
     Udp,
-    /// Segments without data in established connections.
     Tcp,
 }
 
@@ -27,17 +27,82 @@ pub(in crate::bench) struct Traffic {
     pub(in crate::bench) transport: Transport,
     /// Bytes of a frame, without the checksum of the link layer.
     pub(in crate::bench) frame_len: usize,
+    /// Number of flows, where flows are used again.
     pub(in crate::bench) flows: u32,
+    pub(in crate::bench) server_port: u16,
 }
+
+/// The port that the policies allow.
+pub(in crate::bench) const ALLOWED_PORT: u16 = 5000;
+/// A port that no policy allows.
+pub(in crate::bench) const DENIED_PORT: u16 = 6000;
+
+/// Logarithm of the number of flows that make a step of a script together. More than all queues of the chain hold, so that
+/// a step has arrived before the next one starts.
+const WINDOW_BITS: u32 = 12;
 
 impl Traffic {
     /// One flow of the shortest frames.
     pub(in crate::bench) const UDP: Self =
-        Self { family: Family::Ipv4, transport: Transport::Udp, frame_len: 64, flows: 1 };
+        Self { family: Family::Ipv4, transport: Transport::Udp, frame_len: 64, flows: 1, server_port: ALLOWED_PORT };
     /// The same over IPv6.
     pub(in crate::bench) const UDP_IPV6: Self = Self { family: Family::Ipv6, ..Self::UDP };
-    /// One connection; the frames of its segments are padded.
+    /// One connection.
     pub(in crate::bench) const TCP: Self = Self { transport: Transport::Tcp, ..Self::UDP };
+
+    /// Packets of a whole connection.
+    pub(in crate::bench) const CONNECTION_PACKETS: u32 = Packet::CONNECTION.len() as u32;
+    /// Connections that are made at the same time.
+    pub(in crate::bench) const CONNECTIONS_AT_ONCE: u32 = 1 << WINDOW_BITS;
+
+    /// Every flow is opened, and answered, so that it is established on both sides.
+    pub(in crate::bench) fn opening(&self) -> Plan {
+        let script: &[Packet] = match self.transport {
+            Transport::Udp => &[Packet::REQUEST, Packet::REPLY],
+            Transport::Tcp => &Packet::HANDSHAKE,
+        };
+        let window_bits = WINDOW_BITS.min(self.flows.ilog2());
+        Plan { window_bits, ..self.plan(script) }
+    }
+
+    /// Packets of the clients, of flows chosen at random.
+    pub(in crate::bench) fn established(&self) -> Plan {
+        Plan { random_flows: self.flows, ..self.plan(&[Packet::REQUEST]) }
+    }
+
+    /// Packets of the clients, each of a flow of its own.
+    pub(in crate::bench) fn new_flows(&self) -> Plan {
+        self.plan(&[Packet::REQUEST])
+    }
+
+    /// TCP connections from the first to the last segment, each of a flow of its own.
+    pub(in crate::bench) fn connections(&self) -> Plan {
+        Plan { window_bits: WINDOW_BITS, ..self.plan(&Packet::CONNECTION) }
+    }
+
+    /// A plan with this script, whose length is a power of two.
+    fn plan(&self, packets: &[Packet]) -> Plan {
+        let mut script = [Step::EMPTY; MAX_STEPS];
+        for (step, packet) in script.iter_mut().zip(packets) {
+            *step = frame::step(self, *packet);
+        }
+        // The first addresses of `CLIENT_NETWORKS` and `SERVER_NETWORKS`.
+        let (client, server) = match self.family {
+            Family::Ipv4 => ([10, 64, 0, 1], [10, 128, 0, 1]),
+            Family::Ipv6 => ([0, 0, 0, 1], [0, 0, 0, 1]),
+        };
+        Plan {
+            script,
+            step_bits: packets.len().ilog2(),
+            window_bits: 0,
+            random_flows: 0,
+            client_base: u32::from_be_bytes(client),
+            server_base: u32::from_be_bytes(server),
+            ipv6: u32::from(self.family == Family::Ipv6),
+            tcp: u32::from(self.transport == Transport::Tcp),
+            _pad: 0,
+        }
+    }
 }
 
 impl fmt::Display for Traffic {
@@ -54,184 +119,60 @@ impl fmt::Display for Traffic {
     }
 }
 
-/// The port of every server, which the policies allow.
-pub(in crate::bench) const SERVER_PORT: u16 = 5000;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Flows that make a step of the script together. More than all queues of the chain hold, so that a step has arrived
-/// before the next one starts.
-const WINDOW_BITS: u32 = 12;
-
-const ETHERNET_LEN: usize = 14;
-/// Initial sequence numbers of clients and servers.
-const CLIENT_SEQUENCE: u32 = 1000;
-const SERVER_SEQUENCE: u32 = 5000;
-
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-
-/// What distinguishes one packet of a flow from another.
-#[derive(Clone, Copy)]
-struct Packet {
-    reply: bool,
-    /// TCP only.
-    flags: u8,
-    sequence: u32,
-    acknowledgement: u32,
-}
-
-impl Packet {
-    /// A packet, and for TCP one of an established connection, from the client or from the server.
-    const fn from(reply: bool) -> Self {
-        let (sequence, acknowledgement) =
-            if reply { (SERVER_SEQUENCE + 1, CLIENT_SEQUENCE + 1) } else { (CLIENT_SEQUENCE + 1, SERVER_SEQUENCE + 1) };
-        Self { reply, flags: ACK, sequence, acknowledgement }
+    /// The frame that the generator makes of a step, with its own functions.
+    fn generated(plan: &Plan, number: u32) -> Vec<u8> {
+        let (step, flow) = plan.packet(number);
+        let (step, ends) = (plan.script[step as usize], plan.ends(flow));
+        let mut frame = step.bytes.to_vec();
+        let (transport, addresses) = if plan.ipv6 == 1 { (54, [34, 50]) } else { (34, [26, 30]) };
+        let (places, port) =
+            if step.reply == 1 { ([addresses[1], addresses[0]], transport + 2) } else { (addresses, transport) };
+        let mut write = |at: usize, bytes: &[u8]| frame[at..at + bytes.len()].copy_from_slice(bytes);
+        write(places[0], &ends.client.to_be_bytes());
+        write(places[1], &ends.server.to_be_bytes());
+        write(port, &ends.port.to_be_bytes());
+        let sum = fw_bench_ebpf::words(ends.client) + fw_bench_ebpf::words(ends.server);
+        if plan.ipv6 == 0 {
+            write(24, &fw_bench_ebpf::checksum(step.header_sum + sum).to_be_bytes());
+        }
+        let checksum = fw_bench_ebpf::checksum(step.transport_sum + sum + u32::from(ends.port));
+        write(transport + if plan.tcp == 1 { 16 } else { 6 }, &checksum.to_be_bytes());
+        frame
     }
-}
 
-impl Traffic {
-    /// Every flow is opened, and answered, so that it is established on both sides.
-    pub(in crate::bench) fn opening(&self) -> Plan {
-        let (to_server, to_client) = (Packet::from(false), Packet::from(true));
-        match self.transport {
-            Transport::Udp => self.plan(&[to_server, to_client], 0),
-            Transport::Tcp => {
-                let syn = Packet { flags: SYN, sequence: CLIENT_SEQUENCE, acknowledgement: 0, ..to_server };
-                let syn_ack = Packet { flags: SYN | ACK, sequence: SERVER_SEQUENCE, ..to_client };
-                self.plan(&[syn, syn_ack, to_server, to_client], 0)
+    #[test]
+    fn generated_packets_are_valid() {
+        for traffic in [Traffic::UDP, Traffic::UDP_IPV6, Traffic::TCP, Traffic { family: Family::Ipv6, ..Traffic::TCP }]
+        {
+            let traffic = Traffic { flows: 4, frame_len: 80, ..traffic };
+            let plan = traffic.opening();
+            for number in 0..4 << plan.step_bits {
+                let frame = generated(&plan, number);
+                let decoded = etherparse::PacketHeaders::from_ethernet_slice(&frame).unwrap();
+                let (net, transport, data) =
+                    (decoded.net.unwrap(), decoded.transport.unwrap(), decoded.payload.slice());
+                let checksum = match (&net, &transport) {
+                    (etherparse::NetHeaders::Ipv4(ip, _), etherparse::TransportHeader::Udp(udp)) => {
+                        assert_eq!(ip.calc_header_checksum(), ip.header_checksum);
+                        (udp.checksum, udp.calc_checksum_ipv4(ip, data).unwrap())
+                    }
+                    (etherparse::NetHeaders::Ipv4(ip, _), etherparse::TransportHeader::Tcp(tcp)) => {
+                        (tcp.checksum, tcp.calc_checksum_ipv4(ip, data).unwrap())
+                    }
+                    (etherparse::NetHeaders::Ipv6(ip, _), etherparse::TransportHeader::Udp(udp)) => {
+                        (udp.checksum, udp.calc_checksum_ipv6(ip, data).unwrap())
+                    }
+                    (etherparse::NetHeaders::Ipv6(ip, _), etherparse::TransportHeader::Tcp(tcp)) => {
+                        (tcp.checksum, tcp.calc_checksum_ipv6(ip, data).unwrap())
+                    }
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(checksum.0, checksum.1, "{traffic}");
             }
         }
     }
-
-    /// Packets of the client, of flows chosen at random.
-    pub(in crate::bench) fn established(&self) -> Plan {
-        self.plan(&[Packet::from(false)], self.flows)
-    }
-
-    /// A plan with this script, whose length is a power of two.
-    fn plan(&self, script: &[Packet], random_flows: u32) -> Plan {
-        let mut steps = [Step::EMPTY; MAX_STEPS];
-        for (step, packet) in steps.iter_mut().zip(script) {
-            *step = self.step(*packet);
-        }
-        Plan {
-            script: steps,
-            step_bits: script.len().ilog2(),
-            window_bits: WINDOW_BITS.min(self.flows.ilog2()),
-            random_flows,
-            client_base: self.low_word([10, 64, 0, 1]),
-            server_base: self.low_word([10, 128, 0, 1]),
-            ipv6: u32::from(self.family == Family::Ipv6),
-            tcp: u32::from(self.transport == Transport::Tcp),
-            _pad: 0,
-        }
-    }
-
-    /// The last four bytes of the first address of a network.
-    const fn low_word(&self, ipv4: [u8; 4]) -> u32 {
-        match self.family {
-            Family::Ipv4 => u32::from_be_bytes(ipv4),
-            Family::Ipv6 => 1,
-        }
-    }
-
-    fn step(&self, packet: Packet) -> Step {
-        let transport = self.transport_header(packet);
-        let network = match self.family {
-            Family::Ipv4 => self.ipv4_header(),
-            Family::Ipv6 => self.ipv6_header(packet),
-        };
-        let mut bytes = [0; TEMPLATE_LEN];
-        let frame = [self.ethernet_header(packet), network.clone(), transport.clone()].concat();
-        bytes[..frame.len()].copy_from_slice(&frame);
-        let pseudo_header = match self.family {
-            Family::Ipv4 => 0,
-            Family::Ipv6 => sum(&network[8..]),
-        } + self.segment_len() as u32
-            + u32::from(self.protocol());
-        Step {
-            bytes,
-            header_sum: if self.family == Family::Ipv4 { sum(&network) } else { 0 },
-            transport_sum: pseudo_header + sum(&transport),
-            reply: u32::from(packet.reply),
-            _pad: 0,
-        }
-    }
-
-    const fn protocol(&self) -> u8 {
-        match self.transport {
-            Transport::Udp => 17,
-            Transport::Tcp => 6,
-        }
-    }
-
-    const fn network_header_len(&self) -> usize {
-        match self.family {
-            Family::Ipv4 => 20,
-            Family::Ipv6 => 40,
-        }
-    }
-
-    /// Bytes of the transport header and what it carries: UDP fills the frame, TCP carries nothing.
-    const fn segment_len(&self) -> usize {
-        match self.transport {
-            Transport::Udp => self.frame_len - ETHERNET_LEN - self.network_header_len(),
-            Transport::Tcp => 20,
-        }
-    }
-
-    fn ethernet_header(&self, packet: Packet) -> Vec<u8> {
-        let host = if packet.reply { SERVER_ADDRESS } else { CLIENT_ADDRESS };
-        let ethertype = match self.family {
-            Family::Ipv4 => [0x08, 0x00],
-            Family::Ipv6 => [0x86, 0xdd],
-        };
-        [&mac_of(middle_address(host))[..], &mac_of(host), &ethertype].concat()
-    }
-
-    /// RFC 791, section 3.1; addresses and checksum are the generator's.
-    fn ipv4_header(&self) -> Vec<u8> {
-        let total_len = (20 + self.segment_len()) as u16;
-        let mut header = vec![0x45, 0];
-        header.extend(total_len.to_be_bytes());
-        // No identification, must not be fragmented, 64 hops.
-        header.extend([0, 0, 0x40, 0, 64, self.protocol(), 0, 0]);
-        header.extend([0; 8]);
-        header
-    }
-
-    /// RFC 8200, section 3; the last four bytes of the addresses are the generator's.
-    fn ipv6_header(&self, packet: Packet) -> Vec<u8> {
-        let mut header = vec![0x60, 0, 0, 0];
-        header.extend((self.segment_len() as u16).to_be_bytes());
-        header.extend([self.protocol(), 64]);
-        let (client, server) = ([0xfd, 0, 0, 0x64], [0xfd, 0, 0x01, 0x28]);
-        for prefix in if packet.reply { [server, client] } else { [client, server] } {
-            header.extend(prefix);
-            header.extend([0; 12]);
-        }
-        header
-    }
-
-    /// RFC 768 or RFC 9293, section 3.1; the client's port and the checksum are the generator's.
-    fn transport_header(&self, packet: Packet) -> Vec<u8> {
-        let server = SERVER_PORT.to_be_bytes();
-        let mut header = if packet.reply { vec![server[0], server[1], 0, 0] } else { vec![0, 0, server[0], server[1]] };
-        match self.transport {
-            Transport::Udp => {
-                header.extend((self.segment_len() as u16).to_be_bytes());
-                header.extend([0, 0]);
-            }
-            Transport::Tcp => {
-                header.extend(packet.sequence.to_be_bytes());
-                header.extend(packet.acknowledgement.to_be_bytes());
-                header.extend([0x50, packet.flags, 0xff, 0xff, 0, 0, 0, 0]);
-            }
-        }
-        header
-    }
-}
-
-/// The sum of the words of some headers, whose length is even.
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum()
 }

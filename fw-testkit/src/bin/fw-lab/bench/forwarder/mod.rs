@@ -24,8 +24,10 @@ pub(super) enum Kind {
     Redirect,
     /// The firewall.
     Firewall,
-    /// The kernel with a stateful ruleset of nftables.
+    /// The kernel with a stateful ruleset of nftables, one rule after the other.
     Nftables,
+    /// The same with a set in place of the rules.
+    NftablesSet,
     /// The kernel without any rule.
     Kernel,
 }
@@ -37,6 +39,7 @@ impl Kind {
             Self::Redirect => "redirect",
             Self::Firewall => "firewall",
             Self::Nftables => "nftables",
+            Self::NftablesSet => "nftables set",
             Self::Kernel => "kernel",
         }
     }
@@ -46,7 +49,7 @@ impl Kind {
         match self {
             Self::Drop => SinkKind::Middle,
             Self::Redirect | Self::Firewall => SinkKind::Hosts,
-            Self::Nftables | Self::Kernel => SinkKind::Rule,
+            Self::Nftables | Self::NftablesSet | Self::Kernel => SinkKind::Rule,
         }
     }
 }
@@ -74,7 +77,8 @@ pub(super) fn start(kind: Kind, lab: &PairLab, artifacts: &Artifacts, policy: &P
         Kind::Drop => Ok(Forwarder::Settings),
         Kind::Redirect => Ok(Forwarder::Redirect(RedirectOnly::attach(lab, object)?)),
         Kind::Firewall => Ok(Forwarder::Firewall(Box::new(firewall::start(lab, &artifacts.programs, policy)?))),
-        Kind::Nftables => nftables::start(lab, policy).map(|()| Forwarder::Settings),
+        Kind::Nftables => nftables::start(lab, &policy.linear_ruleset()).map(|()| Forwarder::Settings),
+        Kind::NftablesSet => nftables::start(lab, &policy.set_ruleset()).map(|()| Forwarder::Settings),
         Kind::Kernel => kernel::start(lab).map(|()| Forwarder::Settings),
     }
 }

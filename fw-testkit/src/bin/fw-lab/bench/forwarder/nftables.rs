@@ -4,8 +4,6 @@ use anyhow::{Context, Result};
 use fw_testkit::lab::{PairLab, PairNode};
 use fw_testkit::process;
 
-use crate::bench::policy::Policy;
-
 /// Settings of connection tracking in the middle's name space. Checksums were verified by the network card where there is
 /// one, so connection tracking need not do it.
 const SETTINGS: [(&str, &str); 3] = [
@@ -14,10 +12,10 @@ const SETTINGS: [(&str, &str); 3] = [
     ("netfilter/nf_conntrack_udp_timeout_stream", "600"),
 ];
 
-pub(super) fn start(lab: &PairLab, policy: &Policy) -> Result<()> {
+pub(super) fn start(lab: &PairLab, ruleset: &str) -> Result<()> {
     lab.forward_by_kernel().context("let the kernel forward")?;
     let middle = lab.ns(PairNode::Middle)?;
-    process::feed(middle.command("nft")?.args(["-f", "-"]), &policy.ruleset())?.success()?;
+    process::feed(middle.command("nft")?.args(["-f", "-"]), ruleset)?.success()?;
     for (key, value) in SETTINGS {
         middle.set_sysctl(key, value)?;
     }

@@ -1,0 +1,29 @@
+//! A row whose hosts have sockets, unlike those of a chain.
+
+use anyhow::{Context, Result};
+use fw_testkit::lab::PairLab;
+
+use super::forwarder::{self, Forwarder, Kind};
+use super::policy::Policy;
+use super::session::Session;
+
+/// The candidates of benchmarks with sockets.
+pub(super) const CANDIDATES: [Kind; 4] = [Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::Kernel];
+
+/// A row with its forwarder, which is dropped first.
+pub(super) struct Row {
+    pub(super) kind: Kind,
+    _forwarder: Forwarder,
+    pub(super) lab: PairLab,
+}
+
+impl Row {
+    pub(super) fn raise(kind: Kind, session: &Session, policy: &Policy) -> Result<Self> {
+        let raise = || {
+            let lab = PairLab::up()?;
+            let forwarder = forwarder::start(kind, &lab, &session.artifacts, policy)?;
+            Ok::<Self, anyhow::Error>(Self { kind, _forwarder: forwarder, lab })
+        };
+        raise().with_context(|| format!("raise {}", kind.name()))
+    }
+}
