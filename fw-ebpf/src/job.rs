@@ -30,8 +30,8 @@ pub(crate) struct Job {
     pub now_ns: u64,
     /// The same in seconds.
     pub now: u32,
-    /// When `now` must be counted anew, in nanoseconds.
-    pub next_second: u64,
+    /// The tick of the timer at which both were read.
+    pub tick: u64,
     /// The generation of routes and neighbours whose next hops this packet may use.
     pub fib_generation: u32,
     /// Kernel index of the ingress interface; 0 for packets of the host.

@@ -1,14 +1,14 @@
 //! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{Bucket, LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table};
-use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
+use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
 };
@@ -30,9 +30,11 @@ const SLOTS: usize = 2;
 #[btf_map]
 pub(crate) static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
-pub(crate) static INTERFACES: HashMap<u32, Interface, MAX_INTERFACES> = HashMap::new();
+pub(crate) static INTERFACES: Array<Interface, { NEAR_INTERFACES as usize }> = Array::new();
 #[btf_map]
-pub(crate) static EGRESS: DevMapHash<128> = DevMapHash::new();
+pub(crate) static FAR_INTERFACES: HashMap<u32, Interface, MAX_INTERFACES> = HashMap::new();
+#[btf_map]
+pub(crate) static EGRESS: DevMap<{ MAX_INTERFACES + 1 }> = DevMap::new();
 #[btf_map]
 pub(crate) static LOCAL4: HashMap<[u8; 4], LocalAddress, 1024> = HashMap::new();
 #[btf_map]

@@ -39,7 +39,7 @@ pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32
         count::happening(|happenings| happenings.answers += 1);
         // Not XDP_TX, which does the same on a network card, but on a veth pair leaves the frame in the peer's ring until
         // something else wakes the peer up, unless that has an XDP program, too (veth_xdp_flush in drivers/net/veth.c).
-        return EGRESS.redirect(job.ingress_ifindex, 0).unwrap_or(XDP_DROP);
+        return EGRESS.redirect(job.interface.slot, 0).unwrap_or(XDP_DROP);
     }
     XDP_DROP
 }

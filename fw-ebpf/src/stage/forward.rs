@@ -3,6 +3,7 @@
 //! Drops: TTL expired, too big, an egress that is not (or no longer) the firewall's.
 
 use aya_ebpf::programs::XdpContext;
+use fw_common::abi::interface::HANDOVER_SLOT;
 use fw_common::wire::parse::Frame as _;
 use fw_common::wire::{ETHERNET_LEN, checksum};
 use fw_common::{DropReason, Verdict};
@@ -45,7 +46,7 @@ fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     lower_ttl(&frame, job).ok_or(DropReason::Truncated)?;
     let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (job.egress.dst_mac, job.egress.src_mac);
     frame.write(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]).ok_or(DropReason::Truncated)?;
-    aim(job)?;
+    aim(u32::from(job.egress.slot))?;
     Ok(Verdict::Forward)
 }
 
@@ -80,15 +81,14 @@ fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     }
     let frame = Linear::of_xdp(ctx);
     frame.write(0, config.handover_mac).ok_or(DropReason::Truncated)?;
-    job.egress.ifindex = config.handover_ifindex;
-    aim(job)?;
+    aim(HANDOVER_SLOT)?;
     Ok(Verdict::HandOver)
 }
 
 /// Names the device that the frame is redirected to; the kernel sends it there after the program has ended.
 #[inline(always)]
-fn aim(job: &Job) -> Result<(), DropReason> {
-    match EGRESS.redirect(job.egress.ifindex, 0) {
+fn aim(slot: u32) -> Result<(), DropReason> {
+    match EGRESS.redirect(slot, 0) {
         Ok(_) => Ok(()),
         Err(_) => Err(DropReason::EgressNotForwarding),
     }

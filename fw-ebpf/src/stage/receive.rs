@@ -3,7 +3,7 @@
 //! In: the frame. Out: the parsed packet in the job, or that the frame belongs to the host's link layer (ARP, neighbour
 //! discovery). Drops: everything of the link layer, the headers and the addresses.
 
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::DropReason;
 use fw_common::abi::config::{Active, Config};
@@ -13,9 +13,9 @@ use fw_common::wire::parse::{self, Extent, Kind};
 use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
 
 use crate::job::Job;
-use crate::maps::{CONFIG, INTERFACES};
+use crate::maps::CONFIG;
 use crate::packet::Linear;
-use crate::stage::route;
+use crate::stage::{interface, route};
 use crate::stage::zone::local_kind_of;
 
 /// Where the frame goes.
@@ -131,14 +131,17 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
 /// Notes the time and the interface.
 #[inline(always)]
 fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
-    // SAFETY: the helper has no arguments.
-    job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    // A division takes longer than a look-up: once a second is enough.
-    if job.now_ns >= job.next_second || job.now_ns + 1_000_000_000 < job.next_second {
+    // The coarse clock goes by ticks of the timer, whose count the kernel puts into the program as a plain load, while asking
+    // for the time takes three calls.
+    // SAFETY: the helpers have no arguments.
+    let tick = unsafe { bpf_jiffies64() };
+    if tick != job.tick {
+        job.tick = tick;
+        // SAFETY: as above.
+        job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
         job.now = (job.now_ns / 1_000_000_000) as u32;
-        job.next_second = (u64::from(job.now) + 1) * 1_000_000_000;
     }
-    let interface = INTERFACES.get_ptr(&ifindex).ok_or(DropReason::UnknownInterface)?;
+    let interface = interface::find(ifindex).ok_or(DropReason::UnknownInterface)?;
     copy(interface, &mut job.interface);
     CONFIG.get(0).ok_or(DropReason::NoPolicy)
 }

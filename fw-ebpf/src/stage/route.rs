@@ -16,7 +16,7 @@ use fw_common::abi::interface::interface_flags;
 use fw_common::wire::Packet;
 
 use crate::job::Job;
-use crate::maps::INTERFACES;
+use crate::stage::interface;
 
 /// `AF_INET` and `AF_INET6` of Linux.
 const AF_INET: u8 = 2;
@@ -42,8 +42,7 @@ pub(crate) fn generation(config: &Config, now: u32) -> u32 {
 pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
     prepare(&mut job.fib, &job.packet, job.ingress_ifindex, false);
     let unresolved = look_up(ctx, job)?;
-    // SAFETY: see `receive::start`.
-    let interface = unsafe { INTERFACES.get(&job.fib.ifindex) }.ok_or(DropReason::EgressNotForwarding)?;
+    let interface = interface::find(job.fib.ifindex).ok_or(DropReason::EgressNotForwarding)?;
     if interface.flags & interface_flags::MANAGEMENT != 0 {
         return Err(DropReason::ManagementTransit);
     }
@@ -66,8 +65,7 @@ pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason>
 pub(crate) fn resolve_original(ctx: &XdpContext, job: &mut Job, ingress_ifindex: u32) -> Result<(), DropReason> {
     prepare(&mut job.fib, &job.packet, ingress_ifindex, true);
     look_up(ctx, job)?;
-    // SAFETY: see `receive::start`.
-    let interface = unsafe { INTERFACES.get(&job.fib.ifindex) }.ok_or(DropReason::EgressNotForwarding)?;
+    let interface = interface::find(job.fib.ifindex).ok_or(DropReason::EgressNotForwarding)?;
     job.egress.slot = interface.slot as u16;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapError, xdp::DevMapHash};
+use aya::maps::{MapError, xdp::DevMap};
 use aya::programs::links::Link as _;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
@@ -14,6 +14,7 @@ use aya::util::KernelVersion;
 use fw_common::abi::interface::{Interface, interface_flags};
 use rustix::net::{AddressFamily, SocketType};
 
+use super::interfaces;
 use super::object::{Object, chain, map_error};
 use crate::dataplane::{AttachedInterface, DataplaneError};
 
@@ -45,14 +46,12 @@ pub(super) fn attach(object: &mut Object, pin_dir: &Path, interface: &AttachedIn
 fn attach_programs(object: &mut Object, links: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
     attach_ingress(object, &links.join(format!("xdp-{}", interface.ifindex)), interface)?;
-    allow_egress(object, interface.ifindex)
+    allow_egress(object, interface.slot, interface.ifindex)
 }
 
 /// Forgets interfaces that are stored under another slot than the given one, or that are not given.
 pub(super) fn keep_slots(object: &mut Object, slots: &[(u32, u32)]) -> Result<(), DataplaneError> {
-    let map = object.hash::<u32, Interface>("INTERFACES")?;
-    let entries = map.iter().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
-    for (ifindex, entry) in entries {
+    for (ifindex, entry) in interfaces::all(object)? {
         if !slots.contains(&(ifindex, entry.slot)) {
             remove_interface(object, ifindex)?;
         }
@@ -65,7 +64,8 @@ fn write_interface(object: &mut Object, interface: &AttachedInterface) -> Result
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let entry = Interface {
         slot: interface.slot,
-        flags: flag(interface.hairpin, interface_flags::HAIRPIN)
+        flags: interface_flags::PRESENT
+            | flag(interface.hairpin, interface_flags::HAIRPIN)
             | flag(interface.management, interface_flags::MANAGEMENT),
         mac: interface.mac,
         mtu: interface.mtu,
@@ -73,10 +73,7 @@ fn write_interface(object: &mut Object, interface: &AttachedInterface) -> Result
         ipv6: interface.ipv6.map(|addr| addr.octets()).unwrap_or_default(),
     };
     forget_others(object, interface)?;
-    object
-        .hash_mut::<u32, Interface>("INTERFACES")?
-        .insert(interface.ifindex, entry, 0)
-        .map_err(|error| map_error("INTERFACES", &error))
+    interfaces::store(object, interface.ifindex, entry)
 }
 
 /// Removes entries of the same slot under another kernel index: the device was plugged in again.
@@ -91,32 +88,34 @@ fn forget_others(object: &mut Object, interface: &AttachedInterface) -> Result<(
 
 /// Kernel indexes that are stored for a slot.
 fn ifindexes_of(object: &Object, slot: u32) -> Result<Vec<u32>, DataplaneError> {
-    let map = object.hash::<u32, Interface>("INTERFACES")?;
-    let entries = map.iter().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
-    Ok(entries.into_iter().filter(|(_, entry)| entry.slot == slot).map(|(ifindex, _)| ifindex).collect())
+    let all = interfaces::all(object)?;
+    Ok(all.into_iter().filter(|(_, entry)| entry.slot == slot).map(|(ifindex, _)| ifindex).collect())
 }
 
-/// Lets packets be redirected to an interface.
-pub(super) fn allow_egress(object: &mut Object, ifindex: u32) -> Result<(), DataplaneError> {
+/// Lets packets be redirected to an interface, by its slot.
+pub(super) fn allow_egress(object: &mut Object, slot: u32, ifindex: u32) -> Result<(), DataplaneError> {
     let map = object.map_mut("EGRESS")?;
-    let mut map = DevMapHash::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
-    map.insert(ifindex, ifindex, None, 0).map_err(|error| map_error("EGRESS", &error))
+    let mut map = DevMap::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
+    map.set(slot, ifindex, None, 0).map_err(|error| map_error("EGRESS", &error))
 }
 
 /// Forgets a kernel index. The kernel takes a vanished device out of `EGRESS` by itself.
 fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneError> {
-    let removed = object.hash_mut::<u32, Interface>("INTERFACES")?.remove(&ifindex);
-    match removed {
-        Ok(()) | Err(MapError::KeyNotFound) => {}
-        Err(error) => return Err(map_error("INTERFACES", &error)),
-    }
+    let Some(entry) = interfaces::remove(object, ifindex)? else { return Ok(()) };
     let map = object.map_mut("EGRESS")?;
-    let mut map = DevMapHash::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
-    match map.remove(ifindex) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(map_error("EGRESS", &error)),
+    let mut map = DevMap::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
+    let sends_from = match map.get(entry.slot, 0) {
+        Ok(value) => value.if_index,
+        Err(MapError::KeyNotFound) => return Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(map_error("EGRESS", &error)),
+    };
+    // The slot may be another interface's by now.
+    if sends_from != ifindex {
+        return Ok(());
     }
+    // No interface: `__dev_map_update_elem` in kernel/bpf/devmap.c empties the entry.
+    map.set(entry.slot, 0, None, 0).map_err(|error| map_error("EGRESS", &error))
 }
 
 /// Puts the XDP program on an interface, in the driver: never in generic mode, which would be slow without saying so.
@@ -270,9 +269,8 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
 /// Whether an interface that should carry the program has no pinned link any more.
 pub(super) fn has_lost_links(object: &Object, pin_dir: &Path) -> Result<bool, DataplaneError> {
     let links = links_dir(pin_dir);
-    let map = object.hash::<u32, Interface>("INTERFACES")?;
-    let ifindexes = map.keys().collect::<Result<Vec<_>, _>>().map_err(|error| map_error("INTERFACES", &error))?;
-    Ok(ifindexes.into_iter().any(|ifindex| !links.join(format!("xdp-{ifindex}")).exists()))
+    let all = interfaces::all(object)?;
+    Ok(all.into_iter().any(|(ifindex, _)| !links.join(format!("xdp-{ifindex}")).exists()))
 }
 
 /// Takes every program off: the last reference to a link is its pin, and filters without links are removed by hand.

@@ -5,7 +5,7 @@ use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{Bucket, LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table};
-use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
+use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
 };
@@ -71,9 +71,11 @@ use Capacity::{Buckets, Fixed, Flows, PerPolicy};
 pub const MAPS: &[MapDescription] = &[
     map("CONFIG", "array", (INDEX, size_of::<Config>()), Fixed(1),
         "the active policy, time-outs, the hand-over device, limits", CANNOT_FILL),
-    map("INTERFACES", "hash", (INDEX, size_of::<Interface>()), Fixed(MAX_INTERFACES as u32),
-        "the interfaces that carry the program, by kernel index", "the interface is not attached, the agent says so and is not ready"),
-    map("EGRESS", "devmap_hash", (INDEX, 8), Fixed(128),
+    map("INTERFACES", "array", (INDEX, size_of::<Interface>()), Fixed(NEAR_INTERFACES),
+        "the interfaces that carry the program and have a low kernel index, by that", CANNOT_FILL),
+    map("FAR_INTERFACES", "hash", (INDEX, size_of::<Interface>()), Fixed(MAX_INTERFACES as u32),
+        "the other interfaces that carry the program, by kernel index", "the interface is not attached, the agent says so and is not ready"),
+    map("EGRESS", "devmap", (INDEX, 8), Fixed(HANDOVER_SLOT + 1),
         "the interfaces that packets may be sent from", "the interface is not attached, the agent says so and is not ready"),
     map("LOCAL4", "hash", (4, size_of::<LocalAddress>()), Fixed(1024),
         "the host's own IPv4 addresses and the directed broadcasts of its subnets", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),

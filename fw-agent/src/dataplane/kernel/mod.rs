@@ -7,6 +7,7 @@ mod attach;
 mod counters;
 mod flows;
 mod handles;
+mod interfaces;
 mod layout;
 mod mapped;
 mod object;
@@ -20,7 +21,7 @@ use fw_common::ABI_VERSION;
 use fw_common::abi::config::Active;
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
-use fw_common::abi::interface::{LocalAddress, local_kind};
+use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_common::flow_index::buckets_for;
 use fw_policy::Compiled;
@@ -219,7 +220,7 @@ impl Dataplane for KernelDataplane {
 
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {
         let mut object = self.object();
-        attach::allow_egress(&mut object, outer_ifindex)?;
+        attach::allow_egress(&mut object, HANDOVER_SLOT, outer_ifindex)?;
         object.update_config(|config| {
             config.handover_ifindex = outer_ifindex;
             config.handover_mac = inner_mac;

@@ -13,9 +13,8 @@ use fw_common::wire::{Address, Packet, protocol};
 
 use super::side::side_of;
 use crate::job::Job;
-use crate::maps::INTERFACES;
 use crate::stage::zone::zone_of;
-use crate::stage::{classify, count, route, table};
+use crate::stage::{classify, count, interface, route, table};
 
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
 #[inline(never)]
@@ -98,8 +97,7 @@ pub(super) const fn flags_of(decision: &Decision) -> u8 {
 /// The slot of an interface, as it is numbered now.
 #[inline(always)]
 fn slot_of(ifindex: u32) -> Option<u32> {
-    // SAFETY: see `receive::start`.
-    unsafe { INTERFACES.get(&ifindex) }.map(|interface| interface.slot)
+    interface::find(ifindex).map(|interface| interface.slot)
 }
 
 /// Fills the query, but for the zones, from the originator's point of view, and asks the policy.

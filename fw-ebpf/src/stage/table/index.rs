@@ -35,6 +35,9 @@ fn find_in<F: Family>(key: &F::Key, bucket: u32, tag: u32, last_seen: &mut u32) 
         // by the key.
         // SAFETY: an aligned word of a live map value.
         *last_seen = unsafe { (&raw const (*F::flow(slot).as_ptr()).last_seen).read_volatile() };
+        // The line with the counters, too: it comes while the key is compared.
+        // SAFETY: as above.
+        let _prefetched = unsafe { (&raw const (*F::flow(slot).as_ptr()).directions[0].checked).read_volatile() };
         if holds::<F>(slot, key) {
             return slot_of(entry);
         }
