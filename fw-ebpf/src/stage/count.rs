@@ -11,7 +11,7 @@ use crate::maps::{DENIED, DROPS, HAPPENINGS, INTERFACE_COUNTERS, RULE_COUNTERS};
 use crate::packet::frame_len;
 
 /// Counts a packet from the wire.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn received(ctx: &XdpContext, job: &mut Job, verdict: Verdict) {
     let bytes = if job.parsed { u64::from(job.packet.ip_len) } else { frame_len(ctx) };
     if let Some(counters) = INTERFACE_COUNTERS.get_ptr_mut(job.interface.slot) {

@@ -17,7 +17,7 @@ use crate::packet::Linear;
 const MAX_L3_OFFSET: usize = 0x1f;
 
 /// Rewrites the packet of a verdict that sends it on; other verdicts pass unchanged.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn rewrite(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> Verdict {
     let rewritten = match verdict {
         Verdict::Forward => forward(ctx, job),
