@@ -67,7 +67,7 @@ fn bytes_per_flow(family: &str) -> usize {
     let of_family = MAPS.iter().filter(|map| map.name.ends_with(family));
     of_family
         .map(|map| match map.capacity {
-            Capacity::Flows => map.value_size,
+            Capacity::Slots => map.value_size * 3 / 2,
             Capacity::Buckets => map.value_size * 3 / 32,
             Capacity::Fixed(_) | Capacity::PerPolicy => 0,
         })
@@ -77,7 +77,7 @@ fn bytes_per_flow(family: &str) -> usize {
 fn entries(capacity: Capacity) -> String {
     match capacity {
         Capacity::Fixed(entries) => entries.to_string(),
-        Capacity::Flows => "`max_flows`".to_owned(),
+        Capacity::Slots => "`max_flows` × 3/2".to_owned(),
         Capacity::Buckets => "`max_flows` × 3/32".to_owned(),
         Capacity::PerPolicy => "by policy".to_owned(),
     }

@@ -1,56 +1,70 @@
-//! Where the index looks for a flow: two buckets by the hash of its key, and a tag that tells most other flows apart.
+//! Where a flow lies in its table: in one of two buckets by the hash of its key, and there by a tag that tells most other
+//! flows apart.
+//!
+//! Tags are bytes; eight of them are searched at once, in a word.
 
-use crate::abi::flow::{BUCKET, FlowKey4, FlowKey6};
-
-/// Bits of a slot's number in an entry.
-pub const SLOT_BITS: u32 = 24;
-/// The highest number of a slot.
-pub const MAX_SLOT: u32 = (1 << SLOT_BITS) - 1;
+use crate::abi::flow::{FlowKey4, FlowKey6, LANES};
 
 /// Where a key belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The bucket in which it lies, unless that is nearly full.
+    /// The bucket in which it lies, unless that was nearly full.
     pub first: u32,
     /// The bucket in which it lies otherwise.
     pub second: u32,
-    /// The upper bits of its entry.
+    /// Its tag, 1 to 255.
     pub tag: u32,
     /// The lower bits name its lock.
     pub lock: u32,
 }
 
-/// The entry of a flow; never 0, because no flow has slot 0.
-#[inline(always)]
-#[must_use]
-pub const fn entry(tag: u32, slot: u32) -> u32 {
-    tag << SLOT_BITS | slot
-}
-
-/// The tag of an entry.
-#[inline(always)]
-#[must_use]
-pub const fn tag_of(entry: u32) -> u32 {
-    entry >> SLOT_BITS
-}
-
-/// The slot of an entry.
-#[inline(always)]
-#[must_use]
-pub const fn slot_of(entry: u32) -> u32 {
-    entry & MAX_SLOT
-}
-
-/// Buckets for a table of so many flows: two thirds of their entries are in use when it is full.
+/// Buckets for a table of so many flows: two thirds of their slots are in use when it is full.
 #[must_use]
 pub const fn buckets_for(max_flows: u32) -> u32 {
-    let entries = max_flows as u64 * 3 / 2;
-    let buckets = entries.div_ceil(BUCKET as u64);
+    let slots = max_flows as u64 * 3 / 2;
+    let buckets = slots.div_ceil(LANES as u64);
     if buckets < 4 { 4 } else { buckets as u32 }
 }
 
-/// Free entries below which the other bucket is looked at, too, when a flow opens.
+/// Free slots below which the other bucket is looked at, too, when a flow opens.
 pub const NEARLY_FULL: u32 = 4;
+
+/// Every byte 1.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The lower seven bits of every byte.
+const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// Which bytes of a word are `tag`: the highest bit of each is set, and no other.
+#[inline(always)]
+#[must_use]
+pub const fn lanes_of(word: u64, tag: u32) -> u64 {
+    let different = word ^ (tag as u64).wrapping_mul(ONES);
+    // No carry leaves a byte: the sum is at most 0xfe.
+    !(((different & LOW) + LOW) | different | LOW)
+}
+
+/// The lowest of the lanes that [`lanes_of`] found, of which there is one.
+#[inline(always)]
+#[must_use]
+pub const fn lowest_lane(lanes: u64) -> u32 {
+    let below = (lanes & lanes.wrapping_neg()).wrapping_sub(1);
+    // One for each byte up to the lane's own.
+    (((below & ONES).wrapping_mul(ONES) >> 56) as u32).wrapping_sub(1) & 7
+}
+
+/// How many bytes of a word are 0.
+#[inline(always)]
+#[must_use]
+pub const fn free_lanes(word: u64) -> u32 {
+    ((lanes_of(word, 0) >> 7).wrapping_mul(ONES) >> 56) as u32
+}
+
+/// A tag in its lane.
+#[inline(always)]
+#[must_use]
+pub const fn tag_at(tag: u32, lane: u32) -> u64 {
+    (tag as u64 & 0xff) << (lane * 8)
+}
 
 /// The words of an IPv4 key, as they lie in memory.
 #[inline(always)]
@@ -125,7 +139,7 @@ const fn place_of(hash: u64, buckets: u32) -> Place {
         0
     };
     let other = mix(hash, 0);
-    Place { first, second, tag: other as u32 & 0xff, lock: (other >> 8) as u32 }
+    Place { first, second, tag: 1 + below(other as u32, 255), lock: (other >> 40) as u32 }
 }
 
 /// Maps 32 bits to a number below `limit` without a division.
@@ -141,10 +155,10 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    /// Puts keys into an index as the program does; how many found no entry.
+    /// Puts keys into a table as the program does; how many found no slot.
     fn fill(places: impl Iterator<Item = Place>, buckets: u32) -> usize {
         let mut used = vec![0u32; buckets as usize];
-        let free = |used: &Vec<u32>, bucket: u32| BUCKET as u32 - used[bucket as usize];
+        let free = |used: &Vec<u32>, bucket: u32| LANES - used[bucket as usize];
         let mut refused = 0;
         for place in places {
             let (first, second) = (free(&used, place.first), free(&used, place.second));
@@ -160,7 +174,7 @@ mod tests {
 
     /// A full table of flows as they come: few addresses, ports that count up.
     #[test]
-    fn a_full_table_finds_an_entry_for_every_flow() {
+    fn a_full_table_finds_a_slot_for_every_flow() {
         for (flows, seed) in [(1_000u32, 1), (65_536, 2), (1_000_000, 3), (1_000_000, u64::MAX)] {
             let buckets = buckets_for(flows);
             let places = (0..flows).map(|number| {
@@ -191,7 +205,7 @@ mod tests {
             let key = FlowKey4 { low_port: port.to_be_bytes(), ..FlowKey4::default() };
             counts[place(&words4(&key), 7, 1000).tag as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (150..400).contains(count)), "{counts:?}");
+        assert!(counts[1..].iter().all(|count| (150..400).contains(count)), "{counts:?}");
     }
 
     proptest! {
@@ -213,12 +227,12 @@ mod tests {
         }
 
         #[test]
-        fn a_place_is_in_the_index_and_has_two_buckets(low_addr: [u8; 16], ports: [u8; 4], seed: u64, buckets in 4u32..1 << 21) {
+        fn a_place_is_in_the_table_and_has_two_buckets(low_addr: [u8; 16], ports: [u8; 4], seed: u64, buckets in 4u32..1 << 21) {
             let [a, b, c, d] = ports;
             let key = FlowKey6 { low_addr, low_port: [a, b], high_port: [c, d], ..FlowKey6::default() };
             let found = place(&words6(&key), seed, buckets);
             prop_assert!(found.first < buckets && found.second < buckets && found.first != found.second);
-            prop_assert!(found.tag < 256);
+            prop_assert!((1..256).contains(&found.tag));
             let [a, b, c, d, ..] = low_addr;
             let key = FlowKey4 { low_addr: [a, b, c, d], ..FlowKey4::default() };
             let found = place(&words4(&key), seed, buckets);
@@ -226,9 +240,22 @@ mod tests {
         }
 
         #[test]
-        fn an_entry_holds_both_its_parts(tag in 0u32..256, slot in 1..=MAX_SLOT) {
-            prop_assert_ne!(entry(tag, slot), 0);
-            prop_assert_eq!((tag_of(entry(tag, slot)), slot_of(entry(tag, slot))), (tag, slot));
+        fn lanes_are_those_with_the_tag(tags: [u8; 8], tag: u8) {
+            let mut lanes = lanes_of(u64::from_le_bytes(tags), u32::from(tag));
+            let mut found = Vec::new();
+            while lanes != 0 {
+                found.push(lowest_lane(lanes));
+                lanes &= lanes - 1;
+            }
+            let expected: Vec<u32> = (0..8).filter(|lane| tags[*lane as usize] == tag).collect();
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(free_lanes(u64::from_le_bytes(tags)) as usize, tags.iter().filter(|tag| **tag == 0).count());
+        }
+
+        #[test]
+        fn a_tag_is_put_where_it_is_found(tag in 1u32..256, lane in 0u32..8) {
+            prop_assert_eq!(lowest_lane(lanes_of(tag_at(tag, lane), tag)), lane);
+            prop_assert_eq!(free_lanes(tag_at(tag, lane)), 7);
         }
     }
 }

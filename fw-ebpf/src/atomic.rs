@@ -3,7 +3,7 @@
 //! The BPF targets of rustc declare no compare-and-swap, so `core::sync::atomic` offers only loads and stores there; the
 //! instructions exist since cpu v3 (kernel 5.12), and the compiler's intrinsics reach them.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xor};
 
 /// Adds to a counter that other processors add to as well.
 ///
@@ -27,6 +27,26 @@ pub(crate) unsafe fn add(counter: *mut u64, amount: u64) {
 pub(crate) unsafe fn fetch_add(counter: *mut u64, amount: u64) -> u64 {
     // SAFETY: the caller's.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, amount) }
+}
+
+/// Flips bits.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn xor(word: *mut u64, bits: u64) {
+    // SAFETY: the caller's.
+    let _ = unsafe { atomic_xor::<u64, u64, { AtomicOrdering::SeqCst }>(word, bits) };
+}
+
+/// Replaces `old` by `new`; whether it did.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn compare_and_swap_u64(word: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: the caller's.
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
 }
 
 /// Replaces `old` by `new`; whether it did.

@@ -1,13 +1,13 @@
 //! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{Bucket, LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table};
+use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
@@ -45,13 +45,9 @@ pub(crate) static FLOWS4: Array<Slot4, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static FLOWS6: Array<Slot6, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static INDEX4: Array<Bucket, FLOWS, BPF_F_MMAPABLE> = Array::new();
+pub(crate) static TAGS4: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static INDEX6: Array<Bucket, FLOWS, BPF_F_MMAPABLE> = Array::new();
-#[btf_map]
-pub(crate) static FREE4: Queue<u32, FLOWS> = Queue::new();
-#[btf_map]
-pub(crate) static FREE6: Queue<u32, FLOWS> = Queue::new();
+pub(crate) static TAGS6: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static TABLES: Array<Table, 2> = Array::new();
 #[btf_map]

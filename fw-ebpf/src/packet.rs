@@ -75,7 +75,7 @@ unsafe fn load(field: *const u32) -> usize {
 /// `pointer + 1 > end` into `pointer >= end`, from which it learns nothing; and the pointer that is compared must be made
 /// from the one that is used. Test: `prog_run::the_programs_load`.
 #[inline(always)]
-fn opaque(mut value: usize) -> usize {
+pub(crate) fn opaque(mut value: usize) -> usize {
     // SAFETY: copies a register to itself; without any instruction the line information would be refused.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
     value

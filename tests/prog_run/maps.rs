@@ -26,8 +26,7 @@ fn the_maps_are_as_described() {
         let info = MapInfo::from_pin(dir.join(map.name)).unwrap();
         let entries = match map.capacity {
             Capacity::Fixed(entries) => entries,
-            Capacity::Flows if map.kind == "array" => 4097,
-            Capacity::Flows => 4096,
+            Capacity::Slots => fw_common::flow_index::buckets_for(4096) * fw_common::abi::flow::LANES,
             Capacity::Buckets => fw_common::flow_index::buckets_for(4096),
             Capacity::PerPolicy => 2,
         };

@@ -1,6 +1,7 @@
 //! Each reason to drop a packet, produced by a packet.
 
 use fw_agent::dataplane::Dataplane as _;
+use aya::maps::{Array, Map, MapData};
 use fw_common::DropReason;
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -194,6 +195,21 @@ fn a_full_table_drops_new_flows_and_keeps_old_ones() {
         assert_eq!(forwarded(port), None, "flow {port}");
     }
     assert_eq!(rig.dataplane.happenings().unwrap().table_full, 2);
+}
+
+#[test]
+fn a_flow_whose_opening_is_interrupted_is_dropped() {
+    let Some(rig) = Rig::new() else { return };
+    let data = MapData::from_pin(rig.pin_dir.join(format!("abi-{}/LOCKS", fw_common::ABI_VERSION))).unwrap();
+    let mut locks: Array<MapData, u32> = Array::try_from(Map::Array(data)).unwrap();
+    for lock in 0..locks.len() {
+        locks.set(lock, 1, 0).unwrap();
+    }
+    assert_eq!(rig.send(OT, dns(IT_HOST)).reason(), Some(DropReason::FlowRace));
+    for lock in 0..locks.len() {
+        locks.set(lock, 0, 0).unwrap();
+    }
+    assert_eq!(rig.send(OT, dns(IT_HOST)).reason(), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Maps `FLOWS4`, `FLOWS6`, `INDEX4`, `INDEX6`, `TABLES` and `NEXT_HOPS`: the flow tables.
+//! Maps `FLOWS4`, `FLOWS6`, `TAGS4`, `TAGS6`, `TABLES` and `NEXT_HOPS`: the flow tables.
 //!
-//! A flow lives in a slot of an array, whose number an index of buckets finds by the flow's key: see
+//! A flow lives in a slot of an array, which is found by the tags of two buckets: see
 //! `docs/adr/0008-own-flow-table.md`.
 
 use super::{assert_size, plain_bytes};
@@ -186,15 +186,15 @@ pub struct Slot6 {
     pub flow: Flow,
 }
 
-/// Entries of a bucket.
-pub const BUCKET: usize = 16;
+/// Slots of a bucket.
+pub const LANES: u32 = 16;
 
-/// Value of `INDEX4` and `INDEX6`.
+/// Value of `TAGS4` and `TAGS6`: the tags of a bucket, a byte for each slot; 0: the slot is free.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
-    /// What [`crate::flow_index::entry`] makes of a flow's tag and its slot; 0: free.
-    pub entries: [u32; BUCKET],
+pub struct Tags {
+    /// Eight tags in each, the first in the lowest byte.
+    pub words: [u64; 2],
 }
 
 /// See [`Flow::opened`]: units of 16.8 milliseconds, which last for two years.
@@ -239,15 +239,12 @@ pub mod window_flags {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Slots that have been handed out at least once; below it, freed slots are in the queue `FREE4` or `FREE6`. Slot 0 is
-    /// never used.
-    pub fresh: u64,
-    /// Next slot that the sweep looks at (modulo those handed out).
+    /// Next slot that the sweep looks at (modulo their number).
     pub hand: u64,
     /// Flows in the table.
     pub used: u64,
     /// Explicit padding: a cache line of its own.
-    pub _pad: [u64; 5],
+    pub _pad: [u64; 6],
 }
 
 /// Entries of `LOCKS`: an opening flow holds the one of its key for as long as it takes to put it into the table.
@@ -262,7 +259,7 @@ assert_size!(
     Flow = 112,
     Slot4 = 128,
     Slot6 = 152,
-    Bucket = 64,
+    Tags = 16,
     Table = 64,
 );
-plain_bytes!(FlowKey4, FlowKey6, NextHop, Flow, Slot4, Slot6, Bucket, Table);
+plain_bytes!(FlowKey4, FlowKey6, NextHop, Flow, Slot4, Slot6, Tags, Table);

@@ -1,14 +1,15 @@
 //! Ageing: flows that are over are found and removed by a hand that goes round the slots.
 //!
-//! The hand moves two slots for each flow that opens, and further when there is no free one, so that a table never fills with
-//! dead flows even without the agent; and by batches when the agent runs `fw_sweep`.
+//! The hand moves three slots for each flow that opens, and further when the table is full, so that it never fills with dead
+//! flows even without the agent; and by batches when the agent runs `fw_sweep`.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
-use fw_common::abi::flow::Flow;
+use fw_common::abi::flow::{Flow, LANES};
 use fw_common::conntrack::{self, SWEEP_BATCH};
+use fw_common::flow_index::Place;
 
 use crate::atomic;
 use crate::maps::CONFIG;
@@ -39,12 +40,50 @@ pub(crate) fn advance(ipv4: bool, now: u32, steps: u32) {
 unsafe extern "C" fn one_step(_step: u32, walk: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `advance` gave it.
     let walk = unsafe { &*walk.cast::<Walk>() };
-    if walk.ipv4 {
-        examine4(walk.now, walk.now_ns);
-    } else {
-        examine6(walk.now, walk.now_ns);
+    let number = if walk.ipv4 { next_slot::<Ipv4>() } else { next_slot::<Ipv6>() };
+    if let Some(number) = number {
+        examine(walk, number);
     }
     0
+}
+
+/// Looks at every slot of the two buckets of a key.
+#[inline(always)]
+pub(crate) fn clear_buckets(ipv4: bool, place: &Place, now: u32) {
+    // SAFETY: the helper has no arguments.
+    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    let mut walk = Buckets { walk: Walk { ipv4, now, now_ns }, buckets: [place.first, place.second] };
+    // SAFETY: `walk` outlives the call, and `one_lane` takes it back as what it is.
+    unsafe { bpf_loop(2 * LANES, one_lane as *mut c_void, (&raw mut walk).cast(), 0) };
+}
+
+/// What the steps of a walk through two buckets need.
+struct Buckets {
+    walk: Walk,
+    buckets: [u32; 2],
+}
+
+/// Looks at one slot of the two buckets.
+///
+/// # Safety
+/// Called by `bpf_loop` alone, with the pointer to the [`Buckets`] that `clear_buckets` lends it.
+unsafe extern "C" fn one_lane(step: u32, walk: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` hands over the pointer that `clear_buckets` gave it.
+    let walk = unsafe { &*walk.cast::<Buckets>() };
+    let [first, second] = walk.buckets;
+    let bucket = if step < LANES { first } else { second };
+    examine(&walk.walk, bucket * LANES + step % LANES);
+    0
+}
+
+/// Looks at a slot.
+#[inline(always)]
+fn examine(walk: &Walk, number: u32) {
+    if walk.ipv4 {
+        examine4(number, walk.now, walk.now_ns);
+    } else {
+        examine6(number, walk.now, walk.now_ns);
+    }
 }
 
 /// Looks at a batch of slots of both tables.
@@ -60,42 +99,37 @@ pub(crate) fn sweep_batch() {
 
 /// Moves the hand by one slot, and returns where it was.
 #[inline(always)]
-fn take_position<F: Family>() -> Option<u64> {
+fn next_slot<F: Family>() -> Option<u32> {
     let table = F::table()?;
     // SAFETY: an aligned word of a map value.
-    Some(unsafe { atomic::fetch_add(&raw mut (*table).hand, 1) })
+    let position = unsafe { atomic::fetch_add(&raw mut (*table).hand, 1) };
+    let slots = u64::from(CONFIG.get(0)?.buckets) * u64::from(LANES);
+    if slots == 0 { None } else { Some((position % slots) as u32) }
 }
 
-/// Removes the flow in one slot if it has been over for longer than the grace period.
+/// Removes the flow in a slot if it has been over for longer than the grace period.
 #[inline(never)]
-fn examine4(now: u32, now_ns: u64) -> u32 {
-    u32::from(examine::<Ipv4>(now, now_ns).is_some())
+fn examine4(number: u32, now: u32, now_ns: u64) -> u32 {
+    u32::from(examine_slot::<Ipv4>(number, now, now_ns).is_some())
 }
 
 /// As [`examine4`].
 #[inline(never)]
-fn examine6(now: u32, now_ns: u64) -> u32 {
-    u32::from(examine::<Ipv6>(now, now_ns).is_some())
+fn examine6(number: u32, now: u32, now_ns: u64) -> u32 {
+    u32::from(examine_slot::<Ipv6>(number, now, now_ns).is_some())
 }
 
 #[inline(always)]
-fn examine<F: Family>(now: u32, now_ns: u64) -> Option<()> {
-    let position = take_position::<F>()?;
-    // Going round the slots that were ever used, and not all, makes small loads age quickly.
-    // SAFETY: an aligned word of a map value.
-    let fresh = unsafe { (&raw const (*F::table()?).fresh).read_volatile() };
-    let capacity = u64::from(CONFIG.get(0)?.max_flows);
-    let used = if fresh < capacity { fresh } else { capacity };
-    if used == 0 {
+fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
+    if !table::is_used::<F>(number) {
         return None;
     }
-    let number = (position % used) as u32 + 1;
     let slot = F::slot(number)?;
     let flow = F::flow(slot);
     let last_seen = claim_if_over(flow, now)?;
-    // SAFETY: a live map value that this processor has claimed, and with it the key.
-    let (reason, key) = unsafe { (table::end_reason((*flow.as_ptr()).state), F::key_in(slot).read()) };
-    if let Some(record) = table::record_end(flow, last_seen, reason, (F::NUMBER, now_ns), |wide| *wide = F::widen(key))
+    // SAFETY: a live map value that this processor has claimed.
+    let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
+    if let Some(record) = table::record_end(flow, last_seen, reason, (F::NUMBER, now_ns), |wide| F::write_key(slot, wide))
     {
         record.submit(0);
     }
@@ -106,7 +140,7 @@ fn examine<F: Family>(now: u32, now_ns: u64) -> Option<()> {
 
 /// Claims the flow if it has been over for long enough; its last packet's time.
 ///
-/// The word of a slot that holds no flow is [`fw_common::abi::flow::DYING`], or 0 if it was never used.
+/// The word of a slot that is being filled for the first time is 0.
 #[inline(always)]
 fn claim_if_over(flow: NonNull<Flow>, now: u32) -> Option<u32> {
     // SAFETY: a live map value, of which single words are read.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{DYING, Flow, FlowKey6, Slot4, Slot6, Table, flow_flags};
+use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags, flow_flags};
 use fw_common::conntrack::{SWEEP_BATCH, State, Timeouts};
 
 use super::handles;
@@ -29,16 +29,15 @@ pub(super) fn default_max_flows() -> u32 {
 /// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
-    let [used4, used6] = slots_used(object)?;
     let slots = Mapped::<Slot4>::new("FLOWS4", object.array_data("FLOWS4")?)?;
-    for Slot4 { key, flow } in (1..=used4).filter_map(|number| slots.get(number)) {
+    for Slot4 { key, flow } in used_slots(object, "TAGS4")?.filter_map(|number| slots.get(number)) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
         }
     }
     let slots = Mapped::<Slot6>::new("FLOWS6", object.array_data("FLOWS6")?)?;
-    for Slot6 { key, flow } in (1..=used6).filter_map(|number| slots.get(number)) {
+    for Slot6 { key, flow } in used_slots(object, "TAGS6")?.filter_map(|number| slots.get(number)) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
@@ -47,21 +46,19 @@ pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) 
     Ok(())
 }
 
-/// Whether a slot was used and is not being emptied or filled.
+/// Whether a slot is not being emptied or filled.
 fn holds_a_flow(flow: &Flow) -> bool {
     flow.last_seen != 0 && flow.last_seen != DYING
 }
 
-/// Slots of each table that were ever used.
-fn slots_used(object: &Object) -> Result<[u32; 2], DataplaneError> {
-    let tables = object.array::<Table>("TABLES")?;
-    let capacity = object.max_flows()?;
-    let mut used = [0; 2];
-    for (table, used) in (0u32..).zip(&mut used) {
-        let fresh = tables.get(&table, 0).map_err(|error| map_error("TABLES", &error))?.fresh;
-        *used = u32::try_from(fresh).unwrap_or(u32::MAX).min(capacity);
-    }
-    Ok(used)
+/// The slots that are in use, by their tags.
+fn used_slots(object: &Object, tags: &'static str) -> Result<impl Iterator<Item = u32>, DataplaneError> {
+    let map = Mapped::<Tags>::new(tags, object.array_data(tags)?)?;
+    let buckets = (0..map.len()).map_while(move |bucket| map.get(bucket).map(|tags| (bucket, tags)));
+    Ok(buckets.flat_map(|(bucket, tags)| {
+        let tags = tags.words.into_iter().flat_map(u64::to_le_bytes);
+        (bucket * LANES..).zip(tags).filter(|(_, tag)| *tag != 0).map(|(slot, _)| slot)
+    }))
 }
 
 /// The idle time-outs, by state and by rule.
@@ -117,8 +114,7 @@ pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)
 /// Batches that are swept before the lock is given free.
 pub(super) const SWEEP_CHUNK: u32 = 16;
 
-/// How many batches look once at every slot that was ever used.
+/// How many batches look once at every slot.
 pub(super) fn sweep_batches(object: &Object) -> Result<u32, DataplaneError> {
-    let [used4, used6] = slots_used(object)?;
-    Ok(used4.max(used6).div_ceil(SWEEP_BATCH))
+    Ok((object.buckets()? * LANES).div_ceil(SWEEP_BATCH))
 }

@@ -4,7 +4,7 @@ use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{Bucket, LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table};
+use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{
     AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
@@ -15,9 +15,9 @@ use fw_common::abi::policy::{
 pub enum Capacity {
     /// Always this many.
     Fixed(u32),
-    /// `[conntrack] max_flows`, or by the machine's memory.
-    Flows,
-    /// Enough for `max_flows`.
+    /// Half as many again as `[conntrack] max_flows`, which is by the machine's memory where it is not given.
+    Slots,
+    /// One for sixteen slots.
     Buckets,
     /// Two slots, each with a map made for its policy.
     PerPolicy,
@@ -64,7 +64,7 @@ const CANNOT_FILL: &str = "cannot: every index exists";
 const MADE_TO_SIZE: &str =
     "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
 
-use Capacity::{Buckets, Fixed, Flows, PerPolicy};
+use Capacity::{Buckets, Fixed, PerPolicy, Slots};
 
 /// Every map of the object, in the order of the packet's way.
 #[rustfmt::skip]
@@ -81,18 +81,14 @@ pub const MAPS: &[MapDescription] = &[
         "the host's own IPv4 addresses and the directed broadcasts of its subnets", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
     map("LOCAL6", "hash", (16, size_of::<LocalAddress>()), Fixed(1024),
         "the host's own IPv6 addresses", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
-    map("FLOWS4", "array", (INDEX, size_of::<Slot4>()), Flows,
+    map("FLOWS4", "array", (INDEX, size_of::<Slot4>()), Slots,
         "IPv4 flows with their keys", "new flows are dropped with reason `table_full`; established ones go on; dead ones are removed by the sweep"),
-    map("FLOWS6", "array", (INDEX, size_of::<Slot6>()), Flows,
+    map("FLOWS6", "array", (INDEX, size_of::<Slot6>()), Slots,
         "IPv6 flows with their keys", "as FLOWS4"),
-    map("INDEX4", "array", (INDEX, size_of::<Bucket>()), Buckets,
-        "the slots of IPv4 flows by their keys", "cannot but by the rarest chance: both buckets of a key are full; the flow is dropped as `table_full`"),
-    map("INDEX6", "array", (INDEX, size_of::<Bucket>()), Buckets,
-        "the slots of IPv6 flows by their keys", "as INDEX4"),
-    map("FREE4", "queue", (0, INDEX), Flows,
-        "slots of FLOWS4 that were given back", "cannot: it has room for every slot"),
-    map("FREE6", "queue", (0, INDEX), Flows,
-        "slots of FLOWS6 that were given back", "cannot: it has room for every slot"),
+    map("TAGS4", "array", (INDEX, size_of::<Tags>()), Buckets,
+        "a byte for each slot of FLOWS4, by which it is found", "cannot but by the rarest chance: both buckets of a key are full of living flows; the flow is dropped as `table_full`"),
+    map("TAGS6", "array", (INDEX, size_of::<Tags>()), Buckets,
+        "a byte for each slot of FLOWS6", "as TAGS4"),
     map("TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
         "how full each table is, and where its sweep stands", CANNOT_FILL),
     map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),

@@ -40,6 +40,11 @@ impl<V: Pod> Mapped<V> {
         Ok(Self { start: start.cast(), bytes, stride, len: info.max_entries(), value: PhantomData })
     }
 
+    /// Number of values.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+
     /// A value as it is now: word by word, so that no word is torn; the first words may be older than the last.
     pub(super) fn get(&self, index: u32) -> Option<V> {
         const { assert!(size_of::<V>().is_multiple_of(8)) };

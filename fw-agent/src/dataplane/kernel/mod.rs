@@ -23,7 +23,6 @@ use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounte
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
-use fw_common::flow_index::buckets_for;
 use fw_policy::Compiled;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
@@ -58,11 +57,16 @@ impl KernelDataplane {
         make_dir(&attach::links_dir(&options.pin_dir))?;
         let max_flows = options.max_flows.unwrap_or_else(flows::default_max_flows);
         let mut object = Object::load(&maps_dir, max_flows)?;
-        let max_flows = object.max_flows()?;
+        // A table that was taken over keeps its size.
+        let max_flows = match object.config()?.max_flows {
+            0 => max_flows,
+            kept => kept,
+        };
+        let buckets = object.buckets()?;
         let seed = random_seed()?;
         object.update_config(|config| {
             config.max_flows = max_flows;
-            config.buckets = buckets_for(max_flows);
+            config.buckets = buckets;
             config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
             if config.hash_seed == 0 {
                 config.hash_seed = seed;

@@ -7,6 +7,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_common::abi::config::{Active, Config};
 use fw_common::abi::event::FlowEnd;
+use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
 
 use super::layout::MAPS;
@@ -20,8 +21,7 @@ const EVENTS: &str = "EVENTS";
 
 /// Maps whose size follows the flow tables.
 const SLOTS: [&str; 2] = ["FLOWS4", "FLOWS6"];
-const QUEUES: [&str; 2] = ["FREE4", "FREE6"];
-const INDEXES: [&str; 2] = ["INDEX4", "INDEX6"];
+const TAGS: [&str; 2] = ["TAGS4", "TAGS6"];
 
 /// Kernel action of `include/uapi/linux/bpf.h`.
 const XDP_PASS: u32 = 2;
@@ -42,13 +42,9 @@ impl Object {
             loader.map_pin_path(map.name, maps_dir.join(map.name));
         }
         for name in SLOTS {
-            // Slot 0 is never used.
-            loader.map_max_entries(name, max_flows + 1);
+            loader.map_max_entries(name, buckets_for(max_flows) * LANES);
         }
-        for name in QUEUES {
-            loader.map_max_entries(name, max_flows);
-        }
-        for name in INDEXES {
+        for name in TAGS {
             loader.map_max_entries(name, buckets_for(max_flows));
         }
         let mut ebpf = loader.load(BYTES).map_err(|error| DataplaneError::Load(chain(&error)))?;
@@ -183,10 +179,10 @@ impl Object {
         self.array::<[u8; 32]>("DIGESTS")?.get(&slot, 0).map_err(|error| map_error("DIGESTS", &error))
     }
 
-    /// Flows that each table can hold, as the kernel says.
-    pub(super) fn max_flows(&self) -> Result<u32, DataplaneError> {
-        let info = self.array_data("FLOWS4")?.info().map_err(|error| map_error("FLOWS4", &error))?;
-        Ok(info.max_entries() - 1)
+    /// Buckets of each table, as the kernel says.
+    pub(super) fn buckets(&self) -> Result<u32, DataplaneError> {
+        let info = self.array_data("TAGS4")?.info().map_err(|error| map_error("TAGS4", &error))?;
+        Ok(info.max_entries())
     }
 
     /// An array as it is.

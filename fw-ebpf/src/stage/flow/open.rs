@@ -16,6 +16,7 @@ use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::zone::{local_kind_of, zone_of};
+use crate::stage::table::Stored;
 use crate::stage::{count, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
@@ -110,10 +111,11 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     match stale {
         Some(flow) => reuse(job, flow)?,
         None => match table::insert(job) {
-            // Another processor has opened the same flow for a packet of the same tuple. This packet is allowed as well;
-            // only the flow's counters miss it.
-            Err(DropReason::FlowRace) => return Ok(()),
-            inserted => inserted?,
+            Stored::New => {}
+            // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
+            Stored::Already => return Ok(()),
+            Stored::Full => return Err(DropReason::TableFull),
+            Stored::Locked => return Err(DropReason::FlowRace),
         },
     }
     count::opened(job);

@@ -3,13 +3,13 @@
 use core::ptr::NonNull;
 
 use fw_common::abi::config::Config;
-use fw_common::abi::flow::{Bucket, Flow, FlowKey4, FlowKey6, Slot4, Slot6, Table};
+use fw_common::abi::flow::{Flow, FlowKey4, FlowKey6, Slot4, Slot6, Table, Tags};
 use fw_common::conntrack;
 use fw_common::flow_index::{Place, place, words4, words6};
 use fw_common::wire::Packet;
 
 use crate::job::Job;
-use crate::maps::{FLOWS4, FLOWS6, FREE4, FREE6, INDEX4, INDEX6, TABLES};
+use crate::maps::{FLOWS4, FLOWS6, TABLES, TAGS4, TAGS6};
 
 /// A family of addresses: its keys, and the maps of its table.
 pub(crate) trait Family {
@@ -30,22 +30,20 @@ pub(crate) trait Family {
     fn words(key: &Self::Key) -> Self::Words;
     /// Where a key belongs.
     fn place(words: &Self::Words, config: &Config) -> Place;
-    /// A bucket of the index.
-    fn bucket(number: u32) -> Option<*mut Bucket>;
+    /// The tags of a bucket.
+    fn tags(bucket: u32) -> Option<*mut Tags>;
     /// A slot.
     fn slot(number: u32) -> Option<NonNull<Self::Slot>>;
     /// The flow in a slot.
     fn flow(slot: NonNull<Self::Slot>) -> NonNull<Flow>;
     /// The key in a slot.
     fn key_in(slot: NonNull<Self::Slot>) -> *mut Self::Key;
-    /// A key for records.
-    fn widen(key: Self::Key) -> FlowKey6;
+    /// The words of the key in a slot.
+    fn words_in(slot: NonNull<Self::Slot>) -> Self::Words;
+    /// Writes the key in a slot to a record.
+    fn write_key(slot: NonNull<Self::Slot>, to: &mut FlowKey6);
     /// The table's counters.
     fn table() -> Option<*mut Table>;
-    /// Takes a slot from the queue of free ones.
-    fn pop() -> Option<u32>;
-    /// Puts a slot into the queue, which has room for every slot.
-    fn push(slot: u32);
 }
 
 /// IPv4.
@@ -55,7 +53,7 @@ pub(crate) enum Ipv6 {}
 
 macro_rules! family {
     ($family:ident, $key:ident, $slot:ident, $number:literal, $job_key:ident, $key_of:path, $words:path,
-     $flows:ident, $index:ident, $free:ident, $table:literal, $widen:expr) => {
+     $flows:ident, $tags:ident, $table:literal, $write_key:path) => {
         impl Family for $family {
             type Key = $key;
             type Slot = $slot;
@@ -84,8 +82,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn bucket(number: u32) -> Option<*mut Bucket> {
-                $index.get_ptr_mut(number)
+            fn tags(bucket: u32) -> Option<*mut Tags> {
+                $tags.get_ptr_mut(bucket)
             }
 
             #[inline(always)]
@@ -106,26 +104,43 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn widen(key: $key) -> FlowKey6 {
-                $widen(key)
+            fn words_in(slot: NonNull<$slot>) -> Self::Words {
+                let held = Self::key_in(slot).cast::<u64>();
+                let mut words = [0; size_of::<$key>() / 8];
+                for (place, word) in words.iter_mut().enumerate() {
+                    // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
+                    *word = unsafe { held.add(place).read_volatile() };
+                }
+                words
+            }
+
+            #[inline(always)]
+            fn write_key(slot: NonNull<$slot>, to: &mut FlowKey6) {
+                $write_key(slot, to)
             }
 
             #[inline(always)]
             fn table() -> Option<*mut Table> {
                 TABLES.get_ptr_mut($table)
             }
-
-            #[inline(always)]
-            fn pop() -> Option<u32> {
-                $free.pop().ok().flatten()
-            }
-
-            #[inline(always)]
-            fn push(slot: u32) {
-                let _ = $free.push(slot, 0);
-            }
         }
     };
+}
+
+#[inline(always)]
+fn write_key4(slot: NonNull<Slot4>, to: &mut FlowKey6) {
+    // SAFETY: the key in a live slot.
+    *to = FlowKey6::from(unsafe { Ipv4::key_in(slot).read() });
+}
+
+/// By words: the compiler would copy it by bytes, and by way of the stack.
+#[inline(always)]
+fn write_key6(slot: NonNull<Slot6>, to: &mut FlowKey6) {
+    let to = (&raw mut *to).cast::<u64>();
+    for (place, word) in Ipv6::words_in(slot).into_iter().enumerate() {
+        // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
+        unsafe { to.add(place).write_volatile(word) };
+    }
 }
 
 /// The same pointer.
@@ -139,5 +154,5 @@ fn checked<T>(mut pointer: *mut T) -> *mut T {
     pointer
 }
 
-family!(Ipv4, FlowKey4, Slot4, 4, key4, conntrack::key4, words4, FLOWS4, INDEX4, FREE4, 0, FlowKey6::from);
-family!(Ipv6, FlowKey6, Slot6, 6, key6, conntrack::key6, words6, FLOWS6, INDEX6, FREE6, 1, core::convert::identity);
+family!(Ipv4, FlowKey4, Slot4, 4, key4, conntrack::key4, words4, FLOWS4, TAGS4, 0, write_key4);
+family!(Ipv6, FlowKey6, Slot6, 6, key6, conntrack::key6, words6, FLOWS6, TAGS6, 1, write_key6);

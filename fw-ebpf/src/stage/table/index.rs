@@ -1,21 +1,32 @@
-//! The index: buckets of entries that name slots.
+//! The index: a byte for each slot, its tag, which is a part of the hash of the key in it; 0: the slot is free.
 //!
-//! An entry is put in and taken out by compare-and-swap; a reader takes it as a hint and compares the key in the slot.
+//! Slots come in buckets of sixteen. A flow lies in one of the two buckets of its key. A tag is put in by compare-and-swap and
+//! is a hint: the key in the slot is compared.
 
 use core::ptr::NonNull;
 
-use fw_common::abi::flow::{BUCKET, Bucket};
-use fw_common::flow_index::{NEARLY_FULL, Place, entry, slot_of, tag_of};
+use fw_common::abi::flow::{DYING, LANES, Tags};
+use fw_common::flow_index::{NEARLY_FULL, Place, free_lanes, lanes_of, lowest_lane, tag_at};
 
 use super::family::Family;
 use crate::atomic;
+use crate::packet::opaque;
 
-/// Finds the slot that holds a key, and writes the word `last_seen` of its flow, as it was before the key was compared; 0 if
-/// there is none.
+/// Words of a bucket's tags.
+const WORDS: usize = size_of::<Tags>() / 8;
+/// Tags in a word.
+const PER_WORD: u32 = 8;
+/// How often a processor tries to put in a tag while others change the same word.
+const ATTEMPTS: u32 = 2;
+/// No slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Finds the slot that holds a key, and writes the word `last_seen` of its flow, as it was before the key was compared;
+/// [`NONE`] if there is none.
 #[inline(always)]
 pub(super) fn find<F: Family>(key: &F::Key, place: &Place, last_seen: &mut u32) -> u32 {
     match find_in::<F>(key, place.first, place.tag, last_seen) {
-        0 => find_in::<F>(key, place.second, place.tag, last_seen),
+        NONE => find_in::<F>(key, place.second, place.tag, last_seen),
         slot => slot,
     }
 }
@@ -23,26 +34,31 @@ pub(super) fn find<F: Family>(key: &F::Key, place: &Place, last_seen: &mut u32) 
 /// Finds the slot of a key in a bucket.
 #[inline(always)]
 fn find_in<F: Family>(key: &F::Key, bucket: u32, tag: u32, last_seen: &mut u32) -> u32 {
-    let Some(bucket) = F::bucket(bucket) else { return 0 };
-    for lane in 0..BUCKET {
-        let entry = read(bucket, lane);
-        // A free entry looks like one with tag 0 and slot 0, which holds no key.
-        if tag_of(entry) != tag {
-            continue;
-        }
-        let Some(slot) = F::slot(slot_of(entry)) else { continue };
-        // Before the key: a slot that is given to another flow meanwhile was over when this was read, or it is told apart
-        // by the key.
-        // SAFETY: an aligned word of a live map value.
-        *last_seen = unsafe { (&raw const (*F::flow(slot).as_ptr()).last_seen).read_volatile() };
-        // The line with the counters, too: it comes while the key is compared.
-        // SAFETY: as above.
-        let _prefetched = unsafe { (&raw const (*F::flow(slot).as_ptr()).directions[0].checked).read_volatile() };
-        if holds::<F>(slot, key) {
-            return slot_of(entry);
+    let Some(tags) = F::tags(bucket) else { return NONE };
+    for word in 0..WORDS {
+        let mut lanes = lanes_of(read(tags, word), tag);
+        for _ in 0..PER_WORD {
+            if lanes == 0 {
+                break;
+            }
+            let number = bucket * LANES + word as u32 * PER_WORD + lowest_lane(lanes);
+            lanes &= lanes - 1;
+            let Some(slot) = F::slot(number) else { return NONE };
+            let flow = F::flow(slot).as_ptr();
+            // Before the key: a slot that is given to another flow meanwhile was over when this was read, or it is told apart
+            // by the key.
+            // SAFETY: an aligned word of a live map value.
+            let seen = unsafe { (&raw const (*flow).last_seen).read_volatile() };
+            // The line with the counters, too: it comes while the key is compared.
+            // SAFETY: as above.
+            let _prefetched = unsafe { (&raw const (*flow).directions[0].checked).read_volatile() };
+            if seen != DYING && holds::<F>(slot, key) {
+                *last_seen = seen;
+                return number;
+            }
         }
     }
-    0
+    NONE
 }
 
 /// Whether the slot holds the key.
@@ -53,78 +69,85 @@ fn holds<F: Family>(slot: NonNull<F::Slot>, key: &F::Key) -> bool {
     for word in 0..size_of::<F::Key>() / 8 {
         // SAFETY: both are keys, which are aligned to words and have no padding of the compiler's.
         different |= unsafe { held.add(word).read_volatile() ^ key.add(word).read_volatile() };
+        // VERIFIER: the compiler would make a branch of each word, and with as many lanes the verifier has too many to follow.
+        // Test: `prog_run::the_programs_load`.
+        different = opaque(different as usize) as u64;
     }
     different == 0
 }
 
-/// Puts an entry into one of its buckets; whether there was room.
+/// Takes a free slot in one of the buckets of a key, by its tag; [`NONE`] if both are full.
 #[inline(always)]
-pub(super) fn publish<F: Family>(place: &Place, slot: u32) -> bool {
-    let (Some(first), Some(second)) = (F::bucket(place.first), F::bucket(place.second)) else { return false };
+pub(super) fn reserve<F: Family>(place: &Place) -> u32 {
+    let (Some(first), Some(second)) = (F::tags(place.first), F::tags(place.second)) else { return NONE };
     let (in_first, in_second) = (free(first), free(second));
-    let entry = entry(place.tag, slot);
-    if in_first >= NEARLY_FULL || in_first >= in_second {
-        put(first, entry) || put(second, entry)
+    let (one, other) = if in_first >= NEARLY_FULL || in_first >= in_second {
+        ((first, place.first), (second, place.second))
     } else {
-        put(second, entry) || put(first, entry)
+        ((second, place.second), (first, place.first))
+    };
+    match reserve_in(one, place.tag) {
+        NONE => reserve_in(other, place.tag),
+        slot => slot,
     }
 }
 
-/// Number of free entries.
+/// Number of free slots.
 #[inline(always)]
-fn free(bucket: *mut Bucket) -> u32 {
-    let mut free = 0u64;
-    for lane in 0..BUCKET {
-        // One less than nothing has the highest bit.
-        free += opaque(u64::from(read(bucket, lane)).wrapping_sub(1)) >> 63;
+fn free(tags: *mut Tags) -> u32 {
+    let mut free = 0;
+    for word in 0..WORDS {
+        free += free_lanes(read(tags, word));
     }
-    free as u32
+    free
 }
 
-/// VERIFIER: without this the compiler makes a comparison of each entry, and the verifier follows every combination of their
-/// outcomes. Test: `prog_run::the_programs_load`.
+/// Takes a free slot in a bucket.
 #[inline(always)]
-fn opaque(mut value: u64) -> u64 {
-    // SAFETY: copies a register to itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
-    value
-}
-
-/// Puts an entry where there is room.
-#[inline(always)]
-fn put(bucket: *mut Bucket, entry: u32) -> bool {
-    for lane in 0..BUCKET {
-        // SAFETY: an aligned word of a live map value.
-        if read(bucket, lane) == 0 && unsafe { atomic::compare_and_swap(at(bucket, lane), 0, entry) } {
-            return true;
-        }
-    }
-    false
-}
-
-/// Takes the entry of a slot out.
-#[inline(always)]
-pub(super) fn unlink<F: Family>(place: &Place, slot: u32) {
-    let entry = entry(place.tag, slot);
-    for bucket in [place.first, place.second] {
-        let Some(bucket) = F::bucket(bucket) else { continue };
-        for lane in 0..BUCKET {
-            // SAFETY: an aligned word of a live map value. Nobody else takes this slot's entry out.
-            if read(bucket, lane) == entry && unsafe { atomic::compare_and_swap(at(bucket, lane), entry, 0) } {
-                return;
+fn reserve_in((tags, bucket): (*mut Tags, u32), tag: u32) -> u32 {
+    for word in 0..WORDS {
+        for _ in 0..ATTEMPTS {
+            let old = read(tags, word);
+            let free = lanes_of(old, 0);
+            if free == 0 {
+                break;
+            }
+            let lane = lowest_lane(free);
+            // SAFETY: an aligned word of a live map value.
+            if unsafe { atomic::compare_and_swap_u64(at(tags, word), old, old | tag_at(tag, lane)) } {
+                return bucket * LANES + word as u32 * PER_WORD + lane;
             }
         }
     }
+    NONE
+}
+
+/// Makes a slot free whose tag is given.
+#[inline(always)]
+pub(super) fn release<F: Family>(slot: u32, tag: u32) {
+    let Some(tags) = F::tags(slot / LANES) else { return };
+    let lane = slot % LANES;
+    let word = (lane / PER_WORD) as usize & (WORDS - 1);
+    // SAFETY: an aligned word of a live map value; nobody else changes this slot's tag, so that it is taken out as it is.
+    unsafe { atomic::xor(at(tags, word), tag_at(tag, lane % PER_WORD)) };
+}
+
+/// Whether a slot is in use.
+#[inline(always)]
+pub(super) fn is_used<F: Family>(slot: u32) -> bool {
+    let Some(tags) = F::tags(slot / LANES) else { return false };
+    let lane = slot % LANES;
+    read(tags, (lane / PER_WORD) as usize & (WORDS - 1)) & tag_at(0xff, lane % PER_WORD) != 0
 }
 
 #[inline(always)]
-fn read(bucket: *mut Bucket, lane: usize) -> u32 {
+fn read(tags: *mut Tags, word: usize) -> u64 {
     // SAFETY: an aligned word of a live map value.
-    unsafe { at(bucket, lane).read_volatile() }
+    unsafe { at(tags, word).read_volatile() }
 }
 
 #[inline(always)]
-fn at(bucket: *mut Bucket, lane: usize) -> *mut u32 {
-    // SAFETY: every caller's lane is below `BUCKET`.
-    unsafe { (&raw mut (*bucket).entries).cast::<u32>().add(lane) }
+fn at(tags: *mut Tags, word: usize) -> *mut u64 {
+    // SAFETY: every caller's word is below `WORDS`.
+    unsafe { (&raw mut (*tags).words).cast::<u64>().add(word) }
 }

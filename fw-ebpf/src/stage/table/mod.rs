@@ -5,11 +5,9 @@
 mod family;
 mod index;
 mod record;
-mod slots;
 
 use core::ptr::NonNull;
 
-use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{DYING, Flow, LOCKS, flow_flags};
 use fw_common::abi::policy::zone;
@@ -24,8 +22,9 @@ use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
 use crate::stage::{count, sweep};
 
-/// Slots that are looked at when a flow opens: two, so that the hand goes round before a table of dead flows is full.
-const STEPS_PER_FLOW: u32 = 2;
+/// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
+/// dead flows is full.
+const STEPS_PER_FLOW: u32 = 3;
 /// Slots that are looked at when there is no free one.
 const STEPS_WHEN_FULL: u32 = 64;
 /// How often a processor tries to get a lock that another one holds, for the few hundred instructions that this takes.
@@ -54,39 +53,47 @@ pub(crate) fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
 /// The flow in a slot that was found.
 #[inline(always)]
 fn flow_in<F: Family>(number: u32) -> Option<NonNull<Flow>> {
-    if number == 0 { None } else { F::slot(number).map(F::flow) }
+    if number == index::NONE { None } else { F::slot(number).map(F::flow) }
 }
 
-/// Finds the slot of an IPv4 packet, or of the one that it quotes; 0 if there is none.
+/// Finds the slot of an IPv4 packet, or of the one that it quotes; [`index::NONE`] if there is none.
 ///
 /// VERIFIER: a function of its own that returns a number, so that what follows is verified once, and not for each place where
 /// an entry can be. Test: `prog_run::the_programs_load`.
 #[inline(never)]
 fn find4(job: &mut Job, quoted: bool) -> u32 {
-    find_of::<Ipv4>(job, quoted)
+    note_key::<Ipv4>(job, quoted);
+    search::<Ipv4>(job)
 }
 
 /// As [`find4`].
 #[inline(never)]
 fn find6(job: &mut Job, quoted: bool) -> u32 {
-    find_of::<Ipv6>(job, quoted)
+    note_key::<Ipv6>(job, quoted);
+    search::<Ipv6>(job)
 }
 
+/// Notes the key of the packet, or of the one that it quotes, and its place in the table.
 #[inline(always)]
-fn find_of<F: Family>(job: &mut Job, quoted: bool) -> u32 {
-    let Some(config) = CONFIG.get(0) else { return 0 };
+fn note_key<F: Family>(job: &mut Job, quoted: bool) {
+    let Some(config) = CONFIG.get(0) else { return };
     let packet: &Packet = if quoted { &job.quoted } else { &job.packet };
     let (key, sender_is_high) = F::key_of(packet);
     let words = F::words(&key);
-    let place = F::place(&words, config);
+    job.place = F::place(&words, config);
+    job.sender_is_high = sender_is_high;
     let stored = (&raw mut *F::key(job)).cast::<u64>();
     for (place, word) in words.as_ref().iter().enumerate() {
         // By words, as it will be read: the processor is slow at reading a word whose parts it has just written.
         // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
         unsafe { stored.add(place).write_volatile(*word) };
     }
-    job.sender_is_high = sender_is_high;
-    job.place = place;
+}
+
+/// Searches for the key in the job.
+#[inline(always)]
+fn search<F: Family>(job: &mut Job) -> u32 {
+    let place = job.place;
     let mut last_seen = 0;
     let number = index::find::<F>(F::key(job), &place, &mut last_seen);
     job.judged = last_seen;
@@ -124,100 +131,113 @@ pub(crate) fn claim(flow: NonNull<Flow>, judged: u32) -> bool {
     judged != DYING && unsafe { atomic::compare_and_swap(&raw mut (*flow.as_ptr()).last_seen, judged, DYING) }
 }
 
+/// What came of storing a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is in the table.
+    New,
+    /// Another processor was faster, and its flow of the same key is there.
+    Already,
+    /// There is no room.
+    Full,
+    /// Another flow's opening, which this one has interrupted, holds the lock.
+    Locked,
+}
+
 /// Stores `job.flow` under the packet's key.
-///
-/// [`DropReason::FlowRace`]: another processor was faster, and its flow is there.
 #[inline(never)]
-pub(crate) fn insert(job: &mut Job) -> Result<(), DropReason> {
+pub(crate) fn insert(job: &mut Job) -> Stored {
     let ipv4 = job.packet.is_ipv4();
     sweep::advance(ipv4, job.now, STEPS_PER_FLOW);
-    let mut number = take(job);
-    if number == 0 {
+    if !has_room(job) {
         // The dead are elsewhere: look further before a new flow is turned away.
         sweep::advance(ipv4, job.now, STEPS_WHEN_FULL);
-        number = take(job);
+        if !has_room(job) {
+            count::happening(|happenings| happenings.table_full += 1);
+            return Stored::Full;
+        }
     }
-    if number == 0 {
-        return Err(full());
+    let mut stored = if ipv4 { store4(job) } else { store6(job) };
+    if stored == Stored::Full {
+        // Both buckets are full: of dead flows, perhaps.
+        sweep::clear_buckets(ipv4, &job.place, job.now);
+        stored = if ipv4 { store4(job) } else { store6(job) };
     }
-    let stored = if ipv4 { store4(job, number) } else { store6(job, number) };
-    if stored.is_err() {
-        if ipv4 { slots::give_back::<Ipv4>(number) } else { slots::give_back::<Ipv6>(number) }
+    if stored == Stored::Full {
+        count::happening(|happenings| happenings.table_full += 1);
     }
     stored
 }
 
-/// Takes a slot for the packet's flow; 0 if there is none.
+/// Whether the table may hold another flow.
 #[inline(never)]
-fn take(job: &Job) -> u32 {
-    let Some(config) = CONFIG.get(0) else { return 0 };
+fn has_room(job: &Job) -> bool {
+    let Some(config) = CONFIG.get(0) else { return false };
     // The host must be reachable when everything else has filled the table.
     let of_host = job.query.from_zone == zone::LOCAL || job.query.to_zone == zone::LOCAL;
     let keep = if of_host { 0 } else { config.reserved_flows };
-    let taken = if job.packet.is_ipv4() { slots::take::<Ipv4>(config, keep) } else { slots::take::<Ipv6>(config, keep) };
-    taken.unwrap_or(0)
+    let table = if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() };
+    let Some(table) = table else { return false };
+    // SAFETY: an aligned word of a live map value. Processors that look at once go a few flows beyond the limit.
+    unsafe { (&raw const (*table).used).read_volatile() + u64::from(keep) < u64::from(config.max_flows) }
 }
 
 /// Puts an IPv4 flow into a slot.
 #[inline(never)]
-fn store4(job: &mut Job, number: u32) -> Result<(), DropReason> {
-    store::<Ipv4>(job, number)
+fn store4(job: &mut Job) -> Stored {
+    store::<Ipv4>(job)
 }
 
 /// Puts an IPv6 flow into a slot.
 #[inline(never)]
-fn store6(job: &mut Job, number: u32) -> Result<(), DropReason> {
-    store::<Ipv6>(job, number)
+fn store6(job: &mut Job) -> Stored {
+    store::<Ipv6>(job)
 }
 
-/// Puts the flow into a slot, and the slot into the index.
+/// Puts the flow into a slot of one of its buckets, unless another processor has.
 #[inline(always)]
-fn store<F: Family>(job: &mut Job, number: u32) -> Result<(), DropReason> {
-    let lock = lock(&job.place).ok_or(DropReason::FlowRace)?;
+fn store<F: Family>(job: &mut Job) -> Stored {
+    let Some(lock) = lock(&job.place) else { return Stored::Locked };
     let other = if F::NUMBER == 4 { find4(job, false) } else { find6(job, false) };
-    let stored = if other == 0 { fill::<F>(job, number) } else { Err(DropReason::FlowRace) };
+    let stored = if other == index::NONE { fill::<F>(job) } else { Stored::Already };
     // SAFETY: this processor's, until this word is written.
     unsafe { lock.write_volatile(0) };
     stored
 }
 
-/// Writes the flow and its key, and then its entry.
+/// Takes a slot, and writes the flow and its key.
 #[inline(always)]
-fn fill<F: Family>(job: &mut Job, number: u32) -> Result<(), DropReason> {
-    let slot = F::slot(number).ok_or(DropReason::TableFull)?;
-    // SAFETY: a field of a live map value.
-    let last_seen = unsafe { &raw mut (*F::flow(slot).as_ptr()).last_seen };
-    // SAFETY: the slot is in no entry of the index, so that nobody finds it; who has found its last flow sees that it is over
-    // until the last word is written, and cannot claim it afterwards.
+fn fill<F: Family>(job: &mut Job) -> Stored {
+    let number = if F::NUMBER == 4 { reserve4(&job.place) } else { reserve6(&job.place) };
+    if number == index::NONE {
+        return Stored::Full;
+    }
+    let Some(slot) = F::slot(number) else { return Stored::Full };
+    let flow = F::flow(slot).as_ptr();
+    // SAFETY: the slot is this processor's. Who finds its tag passes over it until the last word is written; who has found its
+    // last flow has seen that it is over, and cannot claim it afterwards.
     unsafe {
-        last_seen.write_volatile(DYING);
+        (&raw mut (*flow).last_seen).write_volatile(DYING);
         F::key_in(slot).write(*F::key(job));
-        copy_flow(&raw const job.flow, F::flow(slot).as_ptr());
+        copy_flow(&raw const job.flow, flow);
     }
-    let published = if F::NUMBER == 4 { publish4(&job.place, number) } else { publish6(&job.place, number) };
-    if published {
-        return Ok(());
+    if let Some(table) = F::table() {
+        // SAFETY: an aligned word of a live map value.
+        unsafe { atomic::add(&raw mut (*table).used, 1) };
     }
-    // SAFETY: as above. The sweep passes over the slot.
-    unsafe { last_seen.write_volatile(DYING) };
-    Err(full())
+    Stored::New
 }
 
-/// Puts an IPv4 flow's slot into the index.
+/// Takes a slot for an IPv4 flow.
 #[inline(never)]
-fn publish4(place: &Place, number: u32) -> bool {
-    index::publish::<Ipv4>(place, number)
+fn reserve4(place: &Place) -> u32 {
+    index::reserve::<Ipv4>(place)
 }
 
-/// As [`publish4`].
+/// As [`reserve4`].
 #[inline(never)]
-fn publish6(place: &Place, number: u32) -> bool {
-    index::publish::<Ipv6>(place, number)
-}
-
-fn full() -> DropReason {
-    count::happening(|happenings| happenings.table_full += 1);
-    DropReason::TableFull
+fn reserve6(place: &Place) -> u32 {
+    index::reserve::<Ipv6>(place)
 }
 
 /// Takes the lock of a key. Nobody waits for it who could keep its holder from going on: a packet of the host that is
@@ -250,12 +270,20 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
     }
 }
 
+/// Whether a slot holds a flow.
+#[inline(always)]
+pub(crate) fn is_used<F: Family>(number: u32) -> bool {
+    index::is_used::<F>(number)
+}
+
 /// Removes the flow in a slot, which this processor has claimed.
 #[inline(always)]
 pub(crate) fn remove<F: Family>(slot: NonNull<F::Slot>, number: u32) {
     let Some(config) = CONFIG.get(0) else { return };
-    // SAFETY: a live map value; the key of a claimed flow does not change.
-    let key = unsafe { F::key_in(slot).read() };
-    index::unlink::<F>(&F::place(&F::words(&key), config), number);
-    slots::give_back::<F>(number);
+    // The key of a claimed flow does not change.
+    index::release::<F>(number, F::place(&F::words_in(slot), config).tag);
+    if let Some(table) = F::table() {
+        // SAFETY: an aligned word of a live map value.
+        unsafe { atomic::add(&raw mut (*table).used, u64::MAX) };
+    }
 }
