@@ -73,7 +73,8 @@ fn entries(capacity: Capacity) -> String {
     match capacity {
         Capacity::Fixed(entries) => entries.to_string(),
         Capacity::Flows => "`max_flows`".to_owned(),
-        Capacity::PerPolicy => "by policy".to_owned(),
+        Capacity::PerPolicy(1) => "by policy".to_owned(),
+        Capacity::PerPolicy(maps) => format!("by policy, {maps} maps"),
     }
 }
 

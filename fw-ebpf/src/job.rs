@@ -6,7 +6,7 @@ use fw_common::abi::config::Active;
 use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::Interface;
 use fw_common::icmp_error::Answer;
-use fw_common::policy::{Decision, Query};
+use fw_common::policy::{Decision, Lookup, Query};
 use fw_common::tcp_state::Side;
 use fw_common::wire::Packet;
 
@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub quoted: Packet,
     /// What the policy is asked.
     pub query: Query,
+    /// Where the look-up of the policy stands.
+    pub lookup: Lookup,
     /// What the policy said.
     pub decision: Decision,
     /// The policy that judges this packet.

@@ -9,17 +9,16 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
-use fw_common::abi::policy::{
-    AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
-};
+use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
+use fw_common::abi::tables::{Line, table};
 
 use crate::bench::RedirectOnly;
 use crate::job::Job;
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
 const BPF_F_INNER_MAP: usize = 1 << 12;
-/// Flag of `include/uapi/linux/bpf.h`: memory is taken when an element is inserted.
-const BPF_F_NO_PREALLOC: usize = 1;
+/// Flag of `include/uapi/linux/bpf.h`: the agent reads and writes the array as memory.
+const BPF_F_MMAPABLE: usize = 1 << 10;
 /// Default size of each flow table.
 const FLOWS: usize = 65_536;
 /// Slots of the policy tables: the one that judges and the one that is being filled.
@@ -57,24 +56,14 @@ pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneEntry, 1
 #[btf_map]
 pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static DESTINATIONS4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static DESTINATIONS6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static PAIRS: ArrayOfMaps<HashMap<PairKey, EntryList, 1, BPF_F_NO_PREALLOC>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static ENTRIES: ArrayOfMaps<Array<Entry, 1, BPF_F_INNER_MAP>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * zone::COUNT }>, SLOTS> =
-    ArrayOfMaps::new();
+pub(crate) static TABLES: ArrayOfMaps<
+    Array<Line, 1, { BPF_F_INNER_MAP | BPF_F_MMAPABLE }>,
+    { SLOTS * table::COUNT as usize },
+> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static DIGESTS: Array<[u8; 32], SLOTS> = Array::new();
 #[btf_map]
-pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }> = Array::new();
+pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();

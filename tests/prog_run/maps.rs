@@ -27,10 +27,10 @@ fn the_maps_are_as_described() {
         let entries = match map.capacity {
             Capacity::Fixed(entries) => entries,
             Capacity::Flows => 4096,
-            Capacity::PerPolicy => 2,
+            Capacity::PerPolicy(maps) => 2 * maps,
         };
         assert_eq!(info.max_entries(), entries, "{}", map.name);
-        if map.capacity != Capacity::PerPolicy {
+        if !matches!(map.capacity, Capacity::PerPolicy(_)) {
             assert_eq!(info.key_size() as usize, map.key_size, "{}", map.name);
             assert_eq!(info.value_size() as usize, map.value_size, "{}", map.name);
         }

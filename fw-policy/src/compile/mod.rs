@@ -2,13 +2,19 @@
 
 mod budget;
 mod classes;
+mod classifier;
 mod clause;
 mod digest;
+mod hash;
 pub(crate) mod link;
 mod lists;
+mod operands;
+mod pair_table;
 mod pairs;
 mod rules;
+mod split;
 mod system_rules;
+mod trie;
 mod zones;
 
 use std::sync::Arc;
@@ -19,8 +25,11 @@ use time::OffsetDateTime;
 use crate::binding::Binding;
 use crate::diagnostic::{Diagnostics, Report};
 use crate::policy::Policy;
+use crate::set::interval::Family;
 use crate::tables::Tables;
 
+pub use budget::Memory;
+use operands::Operands;
 use rules::RuleList;
 use zones::ZoneIds;
 
@@ -46,15 +55,15 @@ impl Default for Options {
 pub struct Compiled {
     /// The tables.
     pub tables: Tables,
-    /// All rules by position, which is what [`fw_common::abi::policy::Entry::rule`] names: generated ones, those of the
+    /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
     pub rules: Vec<RuleInfo>,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
     pub digest: [u8; 32],
-    /// Bytes of kernel memory that the tables take, estimated.
-    pub memory_estimate: u64,
+    /// Kernel memory that the tables take.
+    pub memory: Memory,
     /// When a rule starts or expires next: the policy must be compiled again then.
     pub next_change: Option<OffsetDateTime>,
     pub(crate) binding: Binding,
@@ -132,14 +141,15 @@ impl Policy {
         let list = RuleList::new(self, binding, &ids, now, &mut report);
         let mut tables = Tables { zone_defaults: list.zone_defaults(self, &ids), ..Tables::default() };
         zones::build_tries(self, binding, &ids, &mut tables);
+        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
         if !report.has_errors() {
-            lists::build(&list, options.memory_budget, &mut tables, &mut report);
+            classifier::build(&list, &operands, options.memory_budget, &mut tables, &mut report);
         }
         report.finish()?;
         let zones = zones::describe(self, binding, &ids);
         Ok(Compiled {
-            digest: digest::digest(&tables, &list.infos, &zones),
-            memory_estimate: budget::memory_estimate(&tables),
+            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
+            memory: budget::memory(&tables),
             next_change: self.next_change(now),
             rules: list.infos,
             zones,

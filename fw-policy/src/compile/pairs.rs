@@ -1,15 +1,13 @@
-//! Pairs of classes and their lists of entries, for one address family.
+//! Pairs of classes for one address family, and the clauses that apply to each.
 
-use std::collections::HashMap;
+use super::classes::{Classes, Members, Prefixes};
+use super::hash::IdMap;
+use super::operands::{FamilyClause, Operands};
+use crate::set::interval::{Cidr, Family};
+use fw_common::abi::tables::AddressClass;
 
-use fw_common::abi::policy::{Entry, EntryList, MAX_LIST, PairKey};
-
-use super::classes::Classes;
-use super::clause::FamilyClause;
-use crate::set::interval::Family;
-
-/// The thresholds that are tried. The first of equals is taken; with 0 no prefix is wide, and the data plane probes one
-/// pair instead of four.
+/// The thresholds that are tried on each side. The first of equals is taken; with 0 no prefix is wide, and the data plane
+/// looks fewer pairs up.
 const fn thresholds(family: Family) -> &'static [u8] {
     match family {
         Family::V4 => &[0, 4, 8, 12, 16, 20, 24],
@@ -20,209 +18,276 @@ const fn thresholds(family: Family) -> &'static [u8] {
 /// How often clauses may stand in lists before lists are shared: what the compiler works through.
 const MAX_LISTED: u64 = 16_000_000;
 
-/// Both sides of all clauses, grouped with the threshold that lists them least often.
-#[derive(Debug, Default)]
+/// Both sides of all clauses, grouped with the thresholds that list them least often.
+#[derive(Debug)]
 pub(super) struct Grouping {
-    pub(super) sources: Classes,
-    pub(super) destinations: Classes,
+    source: Side,
+    destination: Side,
 }
 
-/// Why the clauses have no grouping or no lists that the data plane could hold.
+/// One side, grouped.
+#[derive(Debug)]
+struct Side {
+    prefixes: Prefixes,
+    classes: Classes,
+    /// For each set the number of classes that hold it.
+    counts: Vec<u32>,
+    last_id: u32,
+}
+
+/// The ids that are in use on each side, the highest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastIds {
+    source: u32,
+    destination: u32,
+}
+
+/// Why the clauses have no grouping that the data plane could hold: how often each clause would be listed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum TooLarge {
-    /// The tables would take more memory than they may. The number of times that each clause is listed is what costs.
-    Memory { listed: Vec<u64> },
-    /// The list of one pair is longer than [`MAX_LIST`]: its length, and the clauses in it.
-    List { len: usize, clauses: Vec<u32> },
+pub(super) struct TooMany {
+    pub(super) listed: Vec<u64>,
 }
 
 impl Grouping {
-    /// Tries all thresholds. Class ids go on after those of `previous`, the other family.
-    pub(super) fn choose(clauses: &[FamilyClause], family: Family, previous: &Self) -> Result<Self, TooLarge> {
-        let group = |threshold: &u8| Self::with_threshold(clauses, family, *threshold, previous);
-        let groupings = thresholds(family).iter().filter_map(group);
-        let best = groupings.min_by_key(|grouping| grouping.listed().sum::<u64>());
-        let best = best.ok_or_else(|| TooLarge::Memory {
-            listed: clauses.iter().map(|clause| (clause.source.len() * clause.destination.len()) as u64).collect(),
-        })?;
-        if best.listed().sum::<u64>() > MAX_LISTED {
-            return Err(TooLarge::Memory { listed: best.listed().collect() });
-        }
-        Ok(best)
+    /// Tries all thresholds. Class ids go on after those of the other family.
+    pub(super) fn choose(operands: &Operands, family: Family, last: LastIds) -> Result<Self, TooMany> {
+        Self::choose_among(thresholds(family), operands, family, last)
     }
 
-    fn with_threshold(clauses: &[FamilyClause], family: Family, threshold: u8, previous: &Self) -> Option<Self> {
-        let sources = clauses.iter().map(|clause| clause.source.as_slice());
-        let destinations = clauses.iter().map(|clause| clause.destination.as_slice());
-        Some(Self {
-            sources: Classes::new(sources, family, threshold, previous.sources.last_id)?,
-            destinations: Classes::new(destinations, family, threshold, previous.destinations.last_id)?,
-        })
+    fn choose_among(thresholds: &[u8], operands: &Operands, family: Family, last: LastIds) -> Result<Self, TooMany> {
+        let used = |side: fn(&FamilyClause) -> u32| {
+            let mut used = vec![false; operands.addresses.len()];
+            operands.clauses.iter().for_each(|clause| used[side(clause) as usize] = true);
+            used
+        };
+        let sources = Prefixes::new(&operands.addresses, &used(|clause| clause.source), family);
+        let destinations = Prefixes::new(&operands.addresses, &used(|clause| clause.destination), family);
+        let sources_by_threshold = candidates(&sources, thresholds);
+        let destinations_by_threshold = candidates(&destinations, thresholds);
+        let mut best = (u64::MAX, 0, 0);
+        for (source, (_, source_counts)) in sources_by_threshold.iter().enumerate() {
+            for (destination, (_, destination_counts)) in destinations_by_threshold.iter().enumerate() {
+                if let Some(total) = total(operands, source_counts, destination_counts, best.0) {
+                    best = (total, source, destination);
+                }
+            }
+        }
+        let (total, source, destination) = best;
+        let side = |prefixes, mut candidates: Vec<(Classes, Vec<u32>)>, at, last_id| {
+            let (classes, counts) = candidates.swap_remove(at);
+            Side { prefixes, classes, counts, last_id }
+        };
+        let grouping = Self {
+            source: side(sources, sources_by_threshold, source, last.source),
+            destination: side(destinations, destinations_by_threshold, destination, last.destination),
+        };
+        if total > MAX_LISTED {
+            return Err(TooMany { listed: grouping.listed(operands).collect() });
+        }
+        Ok(grouping)
     }
 
     /// For each clause the number of pairs that list it.
-    fn listed(&self) -> impl Iterator<Item = u64> {
-        let sides = self.sources.of_clause.iter().zip(&self.destinations.of_clause);
-        sides.map(|(sources, destinations)| sources.len() as u64 * destinations.len() as u64)
+    pub(super) fn listed(&self, operands: &Operands) -> impl Iterator<Item = u64> {
+        operands.clauses.iter().map(|clause| {
+            let sources = self.source.counts[clause.source as usize];
+            u64::from(sources) * u64::from(self.destination.counts[clause.destination as usize])
+        })
+    }
+
+    /// The ids after which the next family goes on.
+    pub(super) fn last_ids(&self) -> LastIds {
+        let last = |side: &Side| side.last_id + side.classes.len();
+        LastIds { source: last(&self.source), destination: last(&self.destination) }
+    }
+
+    /// Every source prefix with its classes.
+    pub(super) fn source_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
+        self.source.prefixes.labelled(&self.source.classes, self.source.last_id)
+    }
+
+    /// Every destination prefix with its classes.
+    pub(super) fn destination_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
+        self.destination.prefixes.labelled(&self.destination.classes, self.destination.last_id)
+    }
+
+    /// The pairs with what applies to them.
+    pub(super) fn pairs(&self, operands: &Operands) -> Pairs {
+        let members = |side: &Side| side.prefixes.members(&side.classes, &side.counts, side.last_id);
+        let (sources, destinations) = (members(&self.source), members(&self.destination));
+        let bundles = Bundles::new(&operands.clauses);
+        let mut listed = Vec::new();
+        for ((source, destination), bundle) in bundles.sets.iter().zip(0u32..) {
+            listed.extend(all_pairs(&sources, *source, &destinations, *destination).map(|pair| (pair, bundle)));
+        }
+        listed.sort_unstable();
+        Pairs { bundles, listed }
     }
 }
 
-/// The tables that both families share, while they grow.
+/// The classes and counts of a side with each threshold.
+fn candidates(prefixes: &Prefixes, thresholds: &[u8]) -> Vec<(Classes, Vec<u32>)> {
+    let candidate = |threshold: &u8| {
+        let classes = prefixes.classes(*threshold);
+        let counts = prefixes.counts(&classes);
+        (classes, counts)
+    };
+    thresholds.iter().map(candidate).collect()
+}
+
+/// How often all clauses are listed; `None` as soon as that is not fewer than `bound`.
+fn total(operands: &Operands, sources: &[u32], destinations: &[u32], bound: u64) -> Option<u64> {
+    let mut total = 0;
+    for clauses in operands.clauses.chunks(1024) {
+        let listed = clauses.iter().map(|clause| {
+            u64::from(sources[clause.source as usize]) * u64::from(destinations[clause.destination as usize])
+        });
+        total += listed.sum::<u64>();
+        if total >= bound {
+            return None;
+        }
+    }
+    Some(total)
+}
+
+fn all_pairs(sources: &Members, source: u32, destinations: &Members, destination: u32) -> impl Iterator<Item = u64> {
+    let destinations = destinations.of(destination);
+    sources.of(source).iter().flat_map(move |source| {
+        destinations.iter().map(move |destination| u64::from(*source) << 32 | u64::from(*destination))
+    })
+}
+
+/// The clauses that share both address sets, together: they are in the same lists.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    pub(super) pairs: Vec<(PairKey, EntryList)>,
-    pub(super) entries: Vec<Entry>,
+pub(super) struct Bundles {
+    sets: Vec<(u32, u32)>,
+    /// Positions of the clauses, ascending.
+    pub(super) clauses: Vec<Vec<u32>>,
 }
 
-impl Lists {
-    /// Adds the pairs of a family. `most_entries` bounds the array of entries.
-    pub(super) fn add(
-        &mut self,
-        clauses: &[FamilyClause],
-        grouping: &Grouping,
-        most_entries: usize,
-    ) -> Result<(), TooLarge> {
-        let mut shared: HashMap<Vec<u32>, EntryList> = HashMap::new();
-        let listed = listed_pairs(grouping);
-        for run in listed.chunk_by(|(one, _), (other, _)| one == other) {
-            let members: Vec<u32> = run.iter().map(|(_, clause)| *clause).collect();
-            let list = match shared.get(&members) {
-                Some(list) => *list,
-                None => {
-                    let list = self.append(&members, clauses)?;
-                    if self.entries.len() > most_entries {
-                        return Err(TooLarge::Memory { listed: grouping.listed().collect() });
-                    }
-                    shared.insert(members, list);
-                    list
-                }
-            };
-            self.pairs.push((run[0].0, list));
+impl Bundles {
+    fn new(clauses: &[FamilyClause]) -> Self {
+        let mut bundles = Self::default();
+        let mut known: IdMap<(u32, u32), usize> = IdMap::default();
+        for (clause, position) in clauses.iter().zip(0..) {
+            let sets = (clause.source, clause.destination);
+            let bundle = *known.entry(sets).or_insert(bundles.sets.len());
+            if bundle == bundles.sets.len() {
+                bundles.sets.push(sets);
+                bundles.clauses.push(Vec::with_capacity(1));
+            }
+            bundles.clauses[bundle].push(position);
         }
-        Ok(())
-    }
-
-    /// Writes a list: the entries of its clauses, which ascend by rule.
-    fn append(&mut self, members: &[u32], clauses: &[FamilyClause]) -> Result<EntryList, TooLarge> {
-        let start = self.entries.len();
-        for clause in members {
-            self.entries.extend_from_slice(&clauses[*clause as usize].entries);
-        }
-        let len = self.entries.len() - start;
-        match (u32::try_from(start), u32::try_from(len)) {
-            (Ok(start), Ok(len)) if len <= MAX_LIST => Ok(EntryList { start, len }),
-            _ => Err(TooLarge::List { len, clauses: members.to_vec() }),
-        }
+        bundles
     }
 }
 
-/// Every pair with every clause in it, ascending by both.
-fn listed_pairs(grouping: &Grouping) -> Vec<(PairKey, u32)> {
-    let mut listed = Vec::new();
-    let sides = grouping.sources.of_clause.iter().zip(&grouping.destinations.of_clause);
-    for (clause, (sources, destinations)) in (0u32..).zip(sides) {
-        for source in sources {
-            let pair = |destination: &u32| (PairKey { source: *source, destination: *destination }, clause);
-            listed.extend(destinations.iter().map(pair));
-        }
-    }
-    listed.sort_unstable();
-    listed
+/// All pairs of classes.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    pub(super) bundles: Bundles,
+    /// Source class, destination class, and a bundle that applies to them, ascending.
+    pub(super) listed: Vec<(u64, u32)>,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::zones::prefix4;
+    use std::sync::Arc;
+
+    use super::super::trie::Tries;
     use super::*;
-    use crate::set::interval::Cidr;
-    use crate::tables::Tables;
-    use fw_common::abi::policy::{Action, ZoneDefault};
-    use fw_common::policy::{Query, classify};
+    use fw_common::abi::tables::Side as TrieSide;
+    use fw_common::policy::{Lookup, address};
     use fw_common::wire::Address;
     use proptest::prelude::*;
 
-    /// Prefixes around a few addresses, so that they nest and share ends.
-    fn cidr() -> impl Strategy<Value = Cidr> {
-        (address(), 0u8..=32).prop_map(|(addr, len)| Cidr { first: addr & !Family::V4.host_mask(len), len })
-    }
+    use crate::tables::Tables;
 
-    fn address() -> impl Strategy<Value = u128> {
+    fn number() -> impl Strategy<Value = u128> {
         (0u128..4, 0u128..4, 0u128..4).prop_map(|(a, b, c)| a << 30 | b << 15 | c)
     }
 
-    fn clauses() -> impl Strategy<Value = Vec<FamilyClause>> {
-        let side = || prop::collection::vec(cidr(), 1..4);
-        prop::collection::vec((side(), side()), 1..12).prop_map(|sides| {
-            let clause = |(rule, (source, destination)): (u32, (Vec<Cidr>, Vec<Cidr>))| {
-                let entry = Entry { from_zones: 1, to_zones: 1, order: rule, rule, ..Entry::default() };
-                FamilyClause { rule, source, destination, entries: vec![entry] }
-            };
-            (0..).zip(sides).map(clause).collect()
+    /// Prefixes around a few addresses, so that they nest and share ends.
+    fn set(family: Family) -> impl Strategy<Value = Arc<[Cidr]>> {
+        let prefix = (number(), 0..=family.bits());
+        prop::collection::vec(prefix, 1..4).prop_map(move |prefixes| {
+            // Disjoint, as sets are.
+            let mut set: Vec<Cidr> = Vec::new();
+            for (first, len) in prefixes {
+                let cidr = Cidr { first: scaled(first, family) & !family.host_mask(len), len };
+                if !set.iter().any(|other| other.contains(cidr, family) || cidr.contains(*other, family)) {
+                    set.push(cidr);
+                }
+            }
+            set.sort_unstable();
+            set.into()
         })
     }
 
-    fn tables(clauses: &[FamilyClause], threshold: u8) -> Tables {
-        let grouping = Grouping::with_threshold(clauses, Family::V4, threshold, &Grouping::default()).unwrap();
-        let mut lists = Lists::default();
-        lists.add(clauses, &grouping, usize::MAX).unwrap();
-        let trie = |classes: &Classes| classes.prefixes.iter().map(|(cidr, class)| (prefix4(*cidr), *class)).collect();
-        Tables {
-            sources4: trie(&grouping.sources),
-            destinations4: trie(&grouping.destinations),
-            pairs: lists.pairs,
-            entries: lists.entries,
-            zone_defaults: vec![ZoneDefault { rule: u32::MAX, action: Action::Drop as u8, ..ZoneDefault::default() }],
-            ..Tables::default()
+    fn scaled(addr: u128, family: Family) -> u128 {
+        if family == Family::V4 { addr } else { addr << 96 | addr << 40 | addr }
+    }
+
+    fn addr(number: u128, family: Family) -> Address {
+        match family {
+            Family::V4 => Address::v4(u32::try_from(number).unwrap().to_be_bytes()),
+            Family::V6 => Address::v6(number.to_be_bytes()),
         }
     }
 
-    fn linear(clauses: &[FamilyClause], source: u128, destination: u128) -> u32 {
-        let holds = |side: &[Cidr], addr| side.iter().any(|cidr| cidr.first <= addr && addr <= cidr.last(Family::V4));
-        let matching =
-            |clause: &&FamilyClause| holds(&clause.source, source) && holds(&clause.destination, destination);
-        clauses.iter().find(matching).map_or(u32::MAX, |clause| clause.rule)
+    fn check(family: Family, threshold: u8, sets: &[Arc<[Cidr]>], queries: &[(u128, u128)]) {
+        // Each set as a source with the next one as destination.
+        let count = u32::try_from(sets.len()).unwrap();
+        let clauses = (0..count)
+            .map(|n| FamilyClause { clause: n, source: n, destination: (n + 1) % count, services: 0 })
+            .collect();
+        let operands = Operands { addresses: sets.to_vec(), services: Vec::new(), clauses };
+        let grouping = Grouping::choose_among(&[threshold], &operands, family, LastIds::default()).unwrap();
+        let pairs = grouping.pairs(&operands);
+        let mut tries = Tries::new();
+        for of in Family::ALL {
+            tries.add(&if of == family { grouping.source_prefixes() } else { Vec::new() }, of);
+        }
+        for of in Family::ALL {
+            tries.add(&if of == family { grouping.destination_prefixes() } else { Vec::new() }, of);
+        }
+        let tables = Tables { roots: tries.roots, nodes: tries.nodes, classes: tries.classes, ..Tables::default() };
+        for (source, destination) in queries {
+            let (source, destination) = (scaled(*source, family), scaled(*destination, family));
+            let class = |side, number| address::class(&tables, &mut Lookup::default(), side, &addr(number, family));
+            let (of_source, of_destination) =
+                (class(TrieSide::Source, source), class(TrieSide::Destination, destination));
+            let mut found = Vec::new();
+            for source in [of_source.specific, of_source.wide] {
+                for destination in [of_destination.specific, of_destination.wide] {
+                    let key = u64::from(source) << 32 | u64::from(destination);
+                    let bundles =
+                        pairs.listed.iter().filter(|(pair, _)| source != 0 && destination != 0 && *pair == key);
+                    found.extend(
+                        bundles.flat_map(|(_, bundle)| pairs.bundles.clauses[*bundle as usize].iter().copied()),
+                    );
+                }
+            }
+            found.sort_unstable();
+            let holds =
+                |set: u32, addr| sets[set as usize].iter().any(|cidr| cidr.first <= addr && addr <= cidr.last(family));
+            let expected: Vec<u32> =
+                (0..count).filter(|n| holds(*n, source) && holds((n + 1) % count, destination)).collect();
+            assert_eq!(found, expected, "threshold {threshold}, from {source:x} to {destination:x}");
+        }
     }
 
     proptest! {
         #[test]
-        fn every_threshold_finds_the_first_clause(
-            clauses in clauses(),
-            queries in prop::collection::vec((address(), address()), 1..20),
+        fn every_threshold_finds_each_clause_that_matches_once(
+            sets4 in prop::collection::vec(set(Family::V4), 1..12),
+            sets6 in prop::collection::vec(set(Family::V6), 1..12),
+            queries in prop::collection::vec((number(), number()), 1..20),
         ) {
             for threshold in [0, 1, 8, 16, 17, 24, 33] {
-                let tables = tables(&clauses, threshold);
-                for (source, destination) in &queries {
-                    let addr = |number: u128| Address::v4(u32::try_from(number).unwrap().to_be_bytes());
-                    let query = Query {
-                        src_addr: addr(*source),
-                        dst_addr: addr(*destination),
-                        from_zone: 0,
-                        to_zone: 0,
-                        protocol: 6,
-                        src_port: 1,
-                        dst_port: 1,
-                    };
-                    let expected = linear(&clauses, *source, *destination);
-                    prop_assert_eq!(classify(&tables, &query).rule, expected, "threshold {}", threshold);
-                }
+                check(Family::V4, threshold, &sets4, &queries);
+                check(Family::V6, threshold * 4, &sets6, &queries);
             }
         }
-    }
-
-    #[test]
-    fn equal_lists_are_stored_once() {
-        let host = |first| vec![Cidr { first, len: 32 }];
-        let any = vec![Cidr { first: 0, len: 0 }];
-        let entry = Entry::default();
-        let clauses: Vec<FamilyClause> = [(host(1), any.clone()), (any.clone(), host(2)), (any.clone(), any)]
-            .into_iter()
-            .zip(0..)
-            .map(|((source, destination), rule)| FamilyClause { rule, source, destination, entries: vec![entry] })
-            .collect();
-        let tables = tables(&clauses, 8);
-        let lists: std::collections::BTreeSet<_> =
-            tables.pairs.iter().map(|(_, list)| (list.start, list.len)).collect();
-        let stored: u32 = lists.iter().map(|(_, len)| len).sum();
-        assert_eq!(stored as usize, tables.entries.len());
     }
 }

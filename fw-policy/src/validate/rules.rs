@@ -15,9 +15,6 @@ use crate::set::SetAlgebra;
 use crate::set::interval::Family;
 use crate::source::Location;
 
-/// More ranges than this in one service set are only the work of an exclusion without protocols.
-const MANY_RANGES: usize = 200;
-
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
 pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Rule> {
     let evaluate_addresses = |terms: &Option<crate::parse::Terms<_>>, what: &str, report: &mut Report| match terms {
@@ -51,9 +48,6 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         at: definition.at,
     };
     warn_about_families(&rule, report);
-    if let Some(terms) = &definition.services {
-        warn_about_many_ranges(&rule, terms.at, report);
-    }
     Some(rule)
 }
 
@@ -72,16 +66,6 @@ fn warn_about_families(rule: &Rule, report: &mut Report) {
         report
             .at(Code::MatchesNothing, rule.at, format!("rule `{}` never matches", rule.id))
             .help("its source, its destination and its services have no address family in common");
-    }
-}
-
-fn warn_about_many_ranges(rule: &Rule, at: Location, report: &mut Report) {
-    let ranges = Family::ALL.map(|family| rule.services.family(family).ranges().len());
-    if ranges.iter().any(|count| *count > MANY_RANGES) {
-        let message = format!("the services of rule `{}` are every other protocol, one by one", rule.id);
-        report
-            .at(Code::ManyProtocols, at, message)
-            .help("list the protocols that are meant: `[\"tcp\", \"udp\", \"!tcp/25\"]`");
     }
 }
 

@@ -3,12 +3,13 @@
 //! A rule keeps its handle for as long as its id is in use, over changes of the policy and restarts of the agent, so that
 //! its counters go on. The pinned map `RULE_NAMES` is the only record of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
-use aya::maps::PerCpuValues;
+use aya::maps::{Map, PerCpuValues};
 use fw_common::abi::counters::RuleCounter;
 use fw_common::abi::policy::{MAX_RULE_ID, MAX_RULES, RuleName};
 
+use super::memory::Mapped;
 use super::object::{Object, map_error};
 use crate::dataplane::DataplaneError;
 
@@ -17,10 +18,10 @@ const FIRST: u32 = 1;
 
 /// The ids in use, by handle.
 pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneError> {
-    let map = object.array::<RuleName>("RULE_NAMES")?;
+    let memory = memory(object)?;
     let mut names = Vec::new();
     for handle in FIRST..MAX_RULES {
-        let name = map.get(&handle, 0).map_err(|error| map_error("RULE_NAMES", &error))?;
+        let name = memory.get(handle as usize);
         // Handles are given out from the lowest, and none is ever freed without being given out again at once.
         if name.len == 0 {
             break;
@@ -31,6 +32,14 @@ pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneErro
     Ok(names)
 }
 
+/// The map as memory: it is read and written whole.
+fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
+    let Map::Array(map) = object.map("RULE_NAMES")? else {
+        return Err(DataplaneError::Map { map: "RULE_NAMES", reason: "is not an array".to_owned() });
+    };
+    Mapped::new(map.fd(), MAX_RULES as usize).map_err(|error| map_error("RULE_NAMES", &error))
+}
+
 /// The handle of each id, in the order of `ids`; new ones are stored.
 ///
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
@@ -38,11 +47,13 @@ pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneErro
 pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, DataplaneError> {
     let known = names(object)?;
     let plan = plan(&known, ids)?;
-    let mut stored: BTreeSet<u32> = known.iter().map(|(handle, _)| *handle).collect();
+    let mut memory = memory(object)?;
     for (handle, id) in &plan.new {
-        if stored.insert(*handle) || plan.reused {
-            store(object, *handle, id)?;
+        if known.len() >= *handle as usize {
+            // It was another rule's. What was never given out has counters at zero.
+            clear(object, *handle)?;
         }
+        memory.set(*handle as usize, name(id));
     }
     Ok(plan.handles)
 }
@@ -54,26 +65,23 @@ struct Plan {
     handles: Vec<u32>,
     /// Those that must be stored.
     new: Vec<(u32, String)>,
-    /// Whether some of them belonged to other ids.
-    reused: bool,
 }
 
 /// Decides, without touching the kernel.
 fn plan(known: &[(u32, String)], ids: &[&str]) -> Result<Plan, DataplaneError> {
-    let by_id: BTreeMap<&str, u32> = known.iter().map(|(handle, id)| (id.as_str(), *handle)).collect();
-    let wanted: BTreeSet<&str> = ids.iter().copied().collect();
+    let by_id: HashMap<&str, u32> = known.iter().map(|(handle, id)| (id.as_str(), *handle)).collect();
+    let wanted: HashSet<&str> = ids.iter().copied().collect();
     let next = known.iter().map(|(handle, _)| handle + 1).max().unwrap_or(FIRST);
     let unused: Vec<u32> =
         known.iter().filter(|(_, id)| !wanted.contains(id.as_str())).map(|(handle, _)| *handle).collect();
     let held = u32::try_from(unused.len()).unwrap_or(u32::MAX);
     let mut free = (next..MAX_RULES).chain(unused);
-    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::new(), reused: false };
+    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::new() };
     for id in ids {
         let handle = match by_id.get(id) {
             Some(handle) => *handle,
             None => {
                 let handle = free.next().ok_or(DataplaneError::TooManyRules { limit: MAX_RULES - FIRST, held })?;
-                plan.reused |= handle < next;
                 plan.new.push((handle, (*id).to_owned()));
                 handle
             }
@@ -83,21 +91,25 @@ fn plan(known: &[(u32, String)], ids: &[&str]) -> Result<Plan, DataplaneError> {
     Ok(plan)
 }
 
-/// Gives a handle to an id, with counters at zero.
-fn store(object: &mut Object, handle: u32, id: &str) -> Result<(), DataplaneError> {
+/// An id as the map holds it.
+fn name(id: &str) -> RuleName {
     let mut name = RuleName { len: 0, id: [0; MAX_RULE_ID] };
     let bytes = id.as_bytes();
     let len = bytes.len().min(MAX_RULE_ID);
     name.id[..len].copy_from_slice(&bytes[..len]);
     name.len = u8::try_from(len).unwrap_or(u8::MAX);
+    name
+}
+
+/// Sets the counters of a handle to zero.
+fn clear(object: &mut Object, handle: u32) -> Result<(), DataplaneError> {
     let processors = aya::util::nr_cpus().map_err(|(_, error)| map_error("RULE_COUNTERS", &error))?;
     let zeros = PerCpuValues::try_from(vec![RuleCounter::default(); processors])
         .map_err(|error| map_error("RULE_COUNTERS", &error))?;
     object
         .per_cpu_mut::<RuleCounter>("RULE_COUNTERS")?
         .set(handle, zeros, 0)
-        .map_err(|error| map_error("RULE_COUNTERS", &error))?;
-    object.array_mut::<RuleName>("RULE_NAMES")?.set(handle, name, 0).map_err(|error| map_error("RULE_NAMES", &error))
+        .map_err(|error| map_error("RULE_COUNTERS", &error))
 }
 
 #[cfg(test)]
@@ -113,7 +125,6 @@ mod tests {
         let plan = plan(&known(&["a", "b", "c"]), &["c", "d", "a"]).unwrap();
         assert_eq!(plan.handles, [3, 4, 1]);
         assert_eq!(plan.new, [(4, "d".to_owned())]);
-        assert!(!plan.reused);
     }
 
     #[test]
@@ -122,7 +133,6 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let plan = plan(&known(&names), &["old-1", "new"]).unwrap();
         assert_eq!(plan.handles, [1, 2]);
-        assert!(plan.reused);
     }
 
     #[test]

@@ -6,9 +6,8 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
-use fw_common::abi::policy::{
-    AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
-};
+use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
+use fw_common::abi::tables::{LINE, table};
 
 /// How many elements a map has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub enum Capacity {
     Fixed(u32),
     /// `[conntrack] max_flows`, or by the machine's memory.
     Flows,
-    /// Two slots, each with a map made for its policy.
-    PerPolicy,
+    /// Two slots, each with so many maps made for its policy.
+    PerPolicy(u32),
 }
 
 /// One map.
@@ -91,24 +90,12 @@ pub const MAPS: &[MapDescription] = &[
         "slots of CLOCK6 that were given back", "cannot: it has room for every slot"),
     map("CLOCK_HANDS", "array", (INDEX, size_of::<ClockHand>()), Fixed(2),
         "where the sweep of each table stands", CANNOT_FILL),
-    map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy,
+    map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy(1),
         "the zone of an IPv4 address behind an interface", MADE_TO_SIZE),
-    map("ZONES6", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 16]>>(), size_of::<ZoneEntry>()), PerPolicy,
+    map("ZONES6", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 16]>>(), size_of::<ZoneEntry>()), PerPolicy(1),
         "the zone of an IPv6 address behind an interface", MADE_TO_SIZE),
-    map("SOURCES4", "lpm_trie", (INDEX + 4, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv4 source address", MADE_TO_SIZE),
-    map("SOURCES6", "lpm_trie", (INDEX + 16, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv6 source address", MADE_TO_SIZE),
-    map("DESTINATIONS4", "lpm_trie", (INDEX + 4, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv4 destination address", MADE_TO_SIZE),
-    map("DESTINATIONS6", "lpm_trie", (INDEX + 16, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv6 destination address", MADE_TO_SIZE),
-    map("PAIRS", "hash", (size_of::<PairKey>(), size_of::<EntryList>()), PerPolicy,
-        "the entries of each pair of classes", MADE_TO_SIZE),
-    map("ENTRIES", "array", (INDEX, size_of::<Entry>()), PerPolicy,
-        "services, zones and action of each rule", MADE_TO_SIZE),
-    map("ZONE_DEFAULTS", "array", (INDEX, size_of::<ZoneDefault>()), PerPolicy,
-        "the default of each pair of zones", CANNOT_FILL),
+    map("TABLES", "array", (INDEX, LINE), PerPolicy(table::COUNT),
+        "how a packet finds its rule: address classes, pairs of them, lists, what the rules do", MADE_TO_SIZE),
     map("DIGESTS", "array", (INDEX, 32), Fixed(2),
         "the digest of the policy in each slot", CANNOT_FILL),
     map("RULE_NAMES", "array", (INDEX, size_of::<RuleName>()), Fixed(MAX_RULES),
@@ -128,7 +115,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 600, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 680, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
     MapDescription {

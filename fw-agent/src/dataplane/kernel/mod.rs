@@ -4,12 +4,15 @@
 //! the interfaces. Both outlive the agent, and the next one takes them over.
 
 mod attach;
+mod calls;
 mod counters;
 mod flows;
 mod handles;
 mod layout;
+mod memory;
 mod object;
 mod policy;
+mod tables;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};

@@ -2,18 +2,17 @@
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, MapData};
+use aya::maps::{ArrayOfMaps, InnerMap, MapData};
 use fw_common::abi::config::Active;
-use fw_common::abi::policy::{Entry, EntryList, PairKey, ZoneAddress, ZoneDefault};
-use fw_policy::{Compiled, Prefix, ZonePrefix};
+use fw_common::abi::policy::ZoneAddress;
+use fw_policy::{Compiled, Tables, ZonePrefix};
 
-use super::handles;
 use super::object::{Object, map_error};
+use super::{handles, tables};
 use crate::dataplane::DataplaneError;
 
-/// Flags of `include/uapi/linux/bpf.h`.
+/// Flag of `include/uapi/linux/bpf.h`.
 const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Loads the tables of a policy and switches to them; the new epoch.
 ///
@@ -27,30 +26,12 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     };
     let ids: Vec<&str> = policy.rules.iter().map(|rule| rule.id.as_str()).collect();
     let handles = handles::assign(object, &ids)?;
-    let tables = &policy.tables;
-
-    fill(
-        object,
-        "ZONES4",
-        next.slot,
-        &trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?,
-    )?;
-    fill(
-        object,
-        "ZONES6",
-        next.slot,
-        &trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?,
-    )?;
-    for (name, table) in [("SOURCES4", &tables.sources4), ("DESTINATIONS4", &tables.destinations4)] {
-        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
-    }
-    for (name, table) in [("SOURCES6", &tables.sources6), ("DESTINATIONS6", &tables.destinations6)] {
-        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
-    }
-    fill(object, "PAIRS", next.slot, &pairs(&tables.pairs)?)?;
-    fill(object, "ENTRIES", next.slot, &entries(&tables.entries, &handles)?)?;
-    let zone_defaults = zone_defaults(&tables.zone_defaults, &handles)?;
-    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
+    let Tables { zones4, zones6, .. } = &policy.tables;
+    let zones4 = trie("ZONES4", zones4.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES4", next.slot, &zones4)?;
+    let zones6 = trie("ZONES6", zones6.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES6", next.slot, &zones6)?;
+    tables::fill(object, next.slot, &policy.tables, &handles)?;
     object
         .array_mut::<[u8; 32]>("DIGESTS")?
         .set(next.slot, policy.digest, 0)
@@ -58,7 +39,7 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     object.activate(next)?;
     // Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
     // kernel/bpf/syscall.c), and every program runs within one.
-    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
+    fill(object, "ZONES4", next.slot, &zones4)?;
     Ok(next.epoch)
 }
 
@@ -97,47 +78,6 @@ where
     ZoneAddress<A>: Pod,
 {
     Key::new(32 + u32::from(key.prefix.len), ZoneAddress { slot: key.slot.to_be_bytes(), addr: key.prefix.addr })
-}
-
-/// The key of an address trie.
-fn address_key<A: Pod>(prefix: &Prefix<A>) -> Key<A> {
-    Key::new(u32::from(prefix.len), prefix.addr)
-}
-
-/// The hash of pairs of classes.
-fn pairs(pairs: &[(PairKey, EntryList)]) -> Result<HashMap<MapData, PairKey, EntryList>, DataplaneError> {
-    let mut map =
-        HashMap::create(capacity(pairs.len()), BPF_F_NO_PREALLOC).map_err(|error| map_error("PAIRS", &error))?;
-    for (key, list) in pairs {
-        map.insert(key, list, 0).map_err(|error| map_error("PAIRS", &error))?;
-    }
-    Ok(map)
-}
-
-/// The array of entries, with handles in place of positions.
-fn entries(entries: &[Entry], handles: &[u32]) -> Result<Array<MapData, Entry>, DataplaneError> {
-    let mut map =
-        Array::create(capacity(entries.len()), BPF_F_INNER_MAP).map_err(|error| map_error("ENTRIES", &error))?;
-    for (index, entry) in (0u32..).zip(entries) {
-        let entry = Entry { rule: handle_of(handles, entry.rule), ..*entry };
-        map.set(index, entry, 0).map_err(|error| map_error("ENTRIES", &error))?;
-    }
-    Ok(map)
-}
-
-/// The array of defaults, likewise.
-fn zone_defaults(defaults: &[ZoneDefault], handles: &[u32]) -> Result<Array<MapData, ZoneDefault>, DataplaneError> {
-    let mut map = Array::create(capacity(defaults.len()), 0).map_err(|error| map_error("ZONE_DEFAULTS", &error))?;
-    for (index, default) in (0u32..).zip(defaults) {
-        let default = ZoneDefault { rule: handle_of(handles, default.rule), ..*default };
-        map.set(index, default, 0).map_err(|error| map_error("ZONE_DEFAULTS", &error))?;
-    }
-    Ok(map)
-}
-
-/// The handle of a rule by its position; 0, "no rule", if the compiler named one that it did not list.
-fn handle_of(handles: &[u32], position: u32) -> u32 {
-    handles.get(position as usize).copied().unwrap_or_default()
 }
 
 /// Maps have at least one entry.
