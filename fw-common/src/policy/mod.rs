@@ -9,7 +9,8 @@ pub mod pair;
 
 use crate::abi::policy::{Action, zone};
 use crate::abi::tables::{
-    AddressClass, Clause, ClauseLine, DefaultLine, LOG, MAX_LIST, MAX_SPLITS, PairKey, Side, TableLine, dimension,
+    AddressClass, Clause, ClauseLine, DefaultLine, HeaderLine, LOG, MAX_LIST, MAX_SPLITS, PairKey, Side, TableLine,
+    dimension,
 };
 use crate::wire::Address;
 
@@ -91,8 +92,8 @@ pub struct Lookup {
     list: u32,
     /// The first clause that has matched so far.
     best: u32,
-    /// Explicit padding.
-    _pad: u32,
+    /// [`HeaderLine::pair_buckets`].
+    pair_buckets: u32,
 }
 
 /// Behind all clauses.
@@ -112,7 +113,10 @@ pub fn classify<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query)
     lookup.values[dimension::SOURCE_PORT as usize] = u32::from(query.src_port);
     lookup.values[dimension::ZONES as usize] = list::zones(query.from_zone, query.to_zone);
     lookup.best = NO_CLAUSE;
-    tables.repeat::<Pairs>(4, lookup);
+    if let Some(header) = tables.line::<HeaderLine>(0) {
+        lookup.pair_buckets = header.pair_buckets;
+        tables.repeat::<Pairs>(4, lookup);
+    }
     match clause(tables, lookup.best) {
         Some(clause) => Decision {
             action: Action::from_number(clause.action),
@@ -137,7 +141,7 @@ impl<T: PolicyTables> Walk<T> for Pairs {
         let destination = if position & 1 == 0 { lookup.destination.specific } else { lookup.destination.wide };
         if source != 0
             && destination != 0
-            && let Some(found) = pair::find(tables, PairKey { source, destination })
+            && let Some(found) = pair::find(tables, lookup.pair_buckets, PairKey { source, destination })
             // A list whose first clause is behind the best cannot have a better one.
             && found.first_clause < lookup.best
         {

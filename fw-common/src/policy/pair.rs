@@ -2,7 +2,7 @@
 //! first one says so.
 
 use super::PolicyTables;
-use crate::abi::tables::{HeaderLine, OVERFLOWED, PairBucket, PairKey, PairSlot};
+use crate::abi::tables::{OVERFLOWED, PairBucket, PairKey, PairSlot};
 
 /// The two buckets of a pair, among `buckets`.
 #[inline(always)]
@@ -17,11 +17,10 @@ pub const fn buckets(key: PairKey, buckets: u32) -> [u32; 2] {
     [(((hash >> 32) * buckets) >> 32) as u32, (((hash & 0xffff_ffff) * buckets) >> 32) as u32]
 }
 
-/// Looks a pair up.
+/// Looks a pair up among so many buckets.
 #[inline(always)]
-pub fn find<T: PolicyTables>(tables: &T, key: PairKey) -> Option<&PairSlot> {
-    let header = tables.line::<HeaderLine>(0)?;
-    let [first, second] = buckets(key, header.pair_buckets);
+pub fn find<T: PolicyTables>(tables: &T, count: u32, key: PairKey) -> Option<&PairSlot> {
+    let [first, second] = buckets(key, count);
     let bucket = tables.line::<PairBucket>(first)?;
     match in_bucket(bucket, key) {
         None if bucket.slots[0].source & OVERFLOWED != 0 => in_bucket(tables.line::<PairBucket>(second)?, key),

@@ -52,6 +52,10 @@ impl Operands {
         let mut addresses = Interned::default();
         let mut services = Interned::default();
         for (position, clause) in (0u32..).zip(clauses) {
+            let empty = |set: &AddressSet| set.family(family).is_empty();
+            if empty(&clause.source) || empty(&clause.destination) || clause.services.family(family).is_empty() {
+                continue;
+            }
             let services = services.id(&clause.services, |set: &ServiceSet| flatten(set.family(family)));
             let mut side =
                 |set: &Arc<AddressSet>| addresses.id(set, |set: &AddressSet| set.family(family).cover(family));
@@ -60,13 +64,6 @@ impl Operands {
         }
         operands.addresses = addresses.values;
         operands.services = services.values;
-        let Self { addresses, services, clauses } = &mut operands;
-        let matches_nothing = |clause: &FamilyClause| {
-            addresses[clause.source as usize].is_empty()
-                || addresses[clause.destination as usize].is_empty()
-                || services[clause.services as usize].is_empty()
-        };
-        clauses.retain(|clause| !matches_nothing(clause));
         operands
     }
 }

@@ -8,6 +8,7 @@
 //! are replaced.
 
 mod addresses;
+pub mod bed;
 pub mod measure;
 mod random;
 mod seed;

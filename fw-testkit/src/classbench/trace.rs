@@ -1,7 +1,7 @@
 //! Packets for a rule set, and its answers by plain search.
 
 use super::random::Random;
-use super::{Family, Prefix, Rule, RuleSet};
+use super::{ANY_PORT, Family, Prefix, Rule, RuleSet};
 
 /// How packets are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,13 +37,13 @@ impl RuleSet {
     pub fn trace(&self, trace: Trace, count: usize, seed: u64) -> Vec<Header> {
         let mut random = Random::new(seed);
         let mut headers = Vec::with_capacity(count);
-        let sites: Vec<Header> = match trace {
+        let sites: Vec<(Header, (u16, u16))> = match trace {
             Trace::Zipf(sites) => (0..sites).map(|_| self.of_some_rule(&mut random)).collect(),
             Trace::Pareto(_) | Trace::Uniform => Vec::new(),
         };
         while headers.len() < count {
-            let (header, copies) = match trace {
-                Trace::Uniform => (self.uniform(&mut random), 1),
+            let ((header, src_ports), copies) = match trace {
+                Trace::Uniform => ((self.uniform(&mut random), ANY_PORT), 1),
                 Trace::Pareto(scale) => {
                     let copies = (scale / (1.0 - random.unit())).ceil().clamp(1.0, 1e6) as usize;
                     (self.of_some_rule(&mut random), copies)
@@ -55,15 +55,18 @@ impl RuleSet {
                 }
             };
             for _ in 0..copies.min(count - headers.len()) {
-                headers.push(header);
+                // Another source port is another flow.
+                let src_port = if header.src_port == 0 { 0 } else { random.port(src_ports).max(1) };
+                headers.push(Header { src_port, ..header });
             }
         }
         headers
     }
 
-    fn of_some_rule(&self, random: &mut Random) -> Header {
+    /// A packet that some rule matches, and the source ports that it matches, too.
+    fn of_some_rule(&self, random: &mut Random) -> (Header, (u16, u16)) {
         if self.rules.is_empty() {
-            return self.uniform(random);
+            return (self.uniform(random), ANY_PORT);
         }
         let rule = self.rules[random.below(self.rules.len() as u64) as usize];
         let corner = |(first, last): (u16, u16), random: &mut Random| if random.below(2) == 0 { first } else { last };
@@ -75,19 +78,17 @@ impl RuleSet {
             58 => (0, 128 << 8),
             _ => (0, 0),
         };
-        Header {
-            source: self.within(rule.source, random),
-            destination: self.within(rule.destination, random),
-            protocol,
-            src_port,
-            dst_port,
-        }
+        let source = self.within(rule.source, random);
+        let destination = self.within(rule.destination, random);
+        (Header { source, destination, protocol, src_port, dst_port }, rule.src_port)
     }
 
     /// Some address in a prefix.
     fn within(&self, prefix: Prefix, random: &mut Random) -> u128 {
         let bits = u128::from(random.bits()) << 64 | u128::from(random.bits());
-        self.cut(prefix.first | bits & prefix.host_mask())
+        let addr = self.cut(prefix.first | bits & prefix.host_mask());
+        // Of all IPv6 addresses, an eighth is global unicast (RFC 4291, section 2.4).
+        if self.family == Family::V6 && prefix.len == 0 { addr >> 3 | 1 << 125 } else { addr }
     }
 
     /// Clears the bits that addresses of this family do not have.
@@ -108,6 +109,23 @@ impl RuleSet {
         }
     }
 
+    /// Whether a router forwards such a packet: the addresses are unicast, not of the host and not of the link (RFC 6890; of
+    /// IPv6 only global unicast is used), and the protocol is none that has to be parsed (AH, RFC 4302).
+    #[must_use]
+    pub const fn is_routable(&self, header: &Header) -> bool {
+        const fn unicast(addr: u128, family: Family) -> bool {
+            let [a, b, ..] = addr.to_be_bytes();
+            match family {
+                Family::V4 => a != 0 && a != 127 && a < 224 && !(a == 169 && b == 254) && !(a == 203 && b == 0),
+                Family::V6 => a >> 5 == 1,
+            }
+        }
+        unicast(header.source, self.family)
+            && unicast(header.destination, self.family)
+            && header.source != header.destination
+            && header.protocol != 51
+    }
+
     /// The first rule that matches, by looking at one after the other.
     #[must_use]
     pub fn first_match(&self, header: &Header) -> Option<usize> {
@@ -120,9 +138,8 @@ impl RuleSet {
             (number, _) => number,
         };
         // As written in the policy: a range starts at port 1, and protocols without ports have none to compare.
-        let within = |(first, last): (u16, u16), port: u16| {
-            (first, last) == super::ANY_PORT || (first.max(1)..=last).contains(&port)
-        };
+        let within =
+            |(first, last): (u16, u16), port: u16| (first, last) == ANY_PORT || (first.max(1)..=last).contains(&port);
         let has_ports = matches!(header.protocol, 6 | 17);
         rule.source.holds(header.source)
             && rule.destination.holds(header.destination)

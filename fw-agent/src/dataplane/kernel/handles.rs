@@ -18,18 +18,20 @@ const FIRST: u32 = 1;
 
 /// The ids in use, by handle.
 pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneError> {
-    let memory = memory(object)?;
-    let mut names = Vec::new();
-    for handle in FIRST..MAX_RULES {
-        let name = memory.get(handle as usize);
-        // Handles are given out from the lowest, and none is ever freed without being given out again at once.
-        if name.len == 0 {
-            break;
-        }
-        let id = name.id.get(..usize::from(name.len)).unwrap_or_default();
-        names.push((handle, String::from_utf8_lossy(id).into_owned()));
-    }
-    Ok(names)
+    let names = stored(&memory(object)?);
+    Ok((FIRST..).zip(names.iter().map(|name| String::from_utf8_lossy(bytes(name)).into_owned())).collect())
+}
+
+/// The names in use; the first one belongs to the handle [`FIRST`], and so on.
+fn stored(memory: &Mapped<RuleName>) -> Vec<RuleName> {
+    let names = (FIRST..MAX_RULES).map(|handle| memory.get(handle as usize));
+    // Handles are given out from the lowest, and none is ever freed without being given out again at once.
+    names.take_while(|name| name.len != 0).collect()
+}
+
+/// The id in a name.
+fn bytes(name: &RuleName) -> &[u8] {
+    name.id.get(..usize::from(name.len)).unwrap_or_default()
 }
 
 /// The map as memory: it is read and written whole.
@@ -45,9 +47,10 @@ fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
 /// are their handles given to new ids.
 pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, DataplaneError> {
-    let known = names(object)?;
-    let plan = plan(&known, ids)?;
     let mut memory = memory(object)?;
+    let stored = stored(&memory);
+    let known: Vec<&[u8]> = stored.iter().map(bytes).collect();
+    let plan = plan(&known, ids)?;
     for (handle, id) in &plan.new {
         if known.len() >= *handle as usize {
             // It was another rule's. What was never given out has counters at zero.
@@ -60,29 +63,35 @@ pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, Data
 
 /// Which handles an id list gets.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+struct Plan<'i> {
     /// By position in the list.
     handles: Vec<u32>,
     /// Those that must be stored.
-    new: Vec<(u32, String)>,
+    new: Vec<(u32, &'i str)>,
 }
 
-/// Decides, without touching the kernel.
-fn plan(known: &[(u32, String)], ids: &[&str]) -> Result<Plan, DataplaneError> {
-    let by_id: HashMap<&str, u32> = known.iter().map(|(handle, id)| (id.as_str(), *handle)).collect();
-    let wanted: HashSet<&str> = ids.iter().copied().collect();
-    let next = known.iter().map(|(handle, _)| handle + 1).max().unwrap_or(FIRST);
-    let unused: Vec<u32> =
-        known.iter().filter(|(_, id)| !wanted.contains(id.as_str())).map(|(handle, _)| *handle).collect();
+/// Decides, without touching the kernel. `known` are the ids of the handles from [`FIRST`] on.
+fn plan<'i>(known: &[&[u8]], ids: &[&'i str]) -> Result<Plan<'i>, DataplaneError> {
+    let by_id: HashMap<&[u8], u32> = known.iter().copied().zip(FIRST..).collect();
+    let known_handles: Vec<Option<u32>> = ids.iter().map(|id| by_id.get(id.as_bytes()).copied()).collect();
+    let next = FIRST + u32::try_from(known.len()).unwrap_or(MAX_RULES);
+    let wanted = known_handles.iter().filter(|handle| handle.is_none()).count();
+    // Those of forgotten rules, if there are no others.
+    let unused: Vec<u32> = if wanted > (MAX_RULES - next) as usize {
+        let kept: HashSet<u32> = known_handles.iter().flatten().copied().collect();
+        (FIRST..next).filter(|handle| !kept.contains(handle)).collect()
+    } else {
+        Vec::new()
+    };
     let held = u32::try_from(unused.len()).unwrap_or(u32::MAX);
     let mut free = (next..MAX_RULES).chain(unused);
-    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::new() };
-    for id in ids {
-        let handle = match by_id.get(id) {
-            Some(handle) => *handle,
+    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::with_capacity(wanted) };
+    for (id, known) in ids.iter().zip(known_handles) {
+        let handle = match known {
+            Some(handle) => handle,
             None => {
                 let handle = free.next().ok_or(DataplaneError::TooManyRules { limit: MAX_RULES - FIRST, held })?;
-                plan.new.push((handle, (*id).to_owned()));
+                plan.new.push((handle, *id));
                 handle
             }
         };
@@ -116,23 +125,19 @@ fn clear(object: &mut Object, handle: u32) -> Result<(), DataplaneError> {
 mod tests {
     use super::*;
 
-    fn known(ids: &[&str]) -> Vec<(u32, String)> {
-        (FIRST..).zip(ids.iter().map(|id| (*id).to_owned())).collect()
-    }
-
     #[test]
     fn a_rule_keeps_its_handle_and_new_ones_follow() {
-        let plan = plan(&known(&["a", "b", "c"]), &["c", "d", "a"]).unwrap();
+        let plan = plan(&[b"a", b"b", b"c"], &["c", "d", "a"]).unwrap();
         assert_eq!(plan.handles, [3, 4, 1]);
-        assert_eq!(plan.new, [(4, "d".to_owned())]);
+        assert_eq!(plan.new, [(4, "d")]);
     }
 
     #[test]
     fn handles_of_forgotten_rules_are_the_last_resort() {
         let names: Vec<String> = (FIRST..MAX_RULES).map(|number| format!("old-{number}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let plan = plan(&known(&names), &["old-1", "new"]).unwrap();
-        assert_eq!(plan.handles, [1, 2]);
+        let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+        let plan = plan(&names, &["old-1", "new"]).unwrap();
+        assert_eq!((plan.handles, plan.new), (vec![1, 2], vec![(2, "new")]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, InnerMap, MapData};
 use fw_common::abi::config::Active;
-use fw_common::abi::policy::ZoneAddress;
+use fw_common::abi::policy::{ZoneAddress, ZoneEntry};
 use fw_policy::{Compiled, Tables, ZonePrefix};
 
 use super::object::{Object, map_error};
@@ -26,21 +26,35 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     };
     let ids: Vec<&str> = policy.rules.iter().map(|rule| rule.id.as_str()).collect();
     let handles = handles::assign(object, &ids)?;
-    let Tables { zones4, zones6, .. } = &policy.tables;
-    let zones4 = trie("ZONES4", zones4.iter().map(|(key, value)| (zone_key(key), *value)))?;
-    fill(object, "ZONES4", next.slot, &zones4)?;
-    let zones6 = trie("ZONES6", zones6.iter().map(|(key, value)| (zone_key(key), *value)))?;
-    fill(object, "ZONES6", next.slot, &zones6)?;
-    tables::fill(object, next.slot, &policy.tables, &handles)?;
+    fill_zones(object, next.slot, &policy.tables)?;
+    let loaded = tables::fill(object, next.slot, &policy.tables, &handles)?;
     object
         .array_mut::<[u8; 32]>("DIGESTS")?
         .set(next.slot, policy.digest, 0)
         .map_err(|error| map_error("DIGESTS", &error))?;
     object.activate(next)?;
-    // Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
-    // kernel/bpf/syscall.c), and every program runs within one.
-    fill(object, "ZONES4", next.slot, &zones4)?;
+    loaded.wait(object)?;
     Ok(next.epoch)
+}
+
+/// What a slot holds of zones.
+pub(super) type Zones = (Vec<(ZonePrefix<[u8; 4]>, ZoneEntry)>, Vec<(ZonePrefix<[u8; 16]>, ZoneEntry)>);
+
+/// Fills the tries of a slot, unless they are as they must be: most changes of a policy leave the zones as they are, and each
+/// trie that is set waits for a grace period.
+fn fill_zones(object: &mut Object, slot: u32, tables: &Tables) -> Result<(), DataplaneError> {
+    let Tables { zones4, zones6, .. } = tables;
+    let held = object.zones(slot).take();
+    if held.as_ref().is_some_and(|(held4, held6)| held4 == zones4 && held6 == zones6) {
+        *object.zones(slot) = held;
+        return Ok(());
+    }
+    let trie4 = trie("ZONES4", zones4.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES4", slot, &trie4)?;
+    let trie6 = trie("ZONES6", zones6.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES6", slot, &trie6)?;
+    *object.zones(slot) = Some((zones4.clone(), zones6.clone()));
+    Ok(())
 }
 
 /// Epochs wrap after four billion policies, over the one that means "none".

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 
-use aya::maps::Map;
+use aya::maps::{ArrayOfMaps, Map, MapData};
 use fw_common::abi::policy::ZoneDefault;
 use fw_common::abi::tables::{Clause, ClauseLine, DefaultLine, LINE, Line, TableLine, table};
 use fw_policy::{Packed, Tables};
@@ -16,8 +16,24 @@ use crate::dataplane::DataplaneError;
 const TABLES: &str = "TABLES";
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h`: the arrays of one slot differ in size.
 const BPF_F_INNER_MAP: u32 = 1 << 12;
+/// The maps of a slot.
+pub(super) struct Loaded {
+    first: u32,
+    maps: Vec<OwnedFd>,
+}
+
+impl Loaded {
+    /// Waits until every packet that is under way now has been judged.
+    ///
+    /// Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
+    /// kernel/bpf/syscall.c), and every program runs within one.
+    pub(super) fn wait(&self, object: &mut Object) -> Result<(), DataplaneError> {
+        put(object, self.first, &self.maps[..1])
+    }
+}
+
 /// Fills the tables of a slot, which judges no packets; `handles` says what stands for each rule.
-pub(super) fn fill(object: &mut Object, slot: u32, tables: &Tables, handles: &[u32]) -> Result<(), DataplaneError> {
+pub(super) fn fill(object: &mut Object, slot: u32, tables: &Tables, handles: &[u32]) -> Result<Loaded, DataplaneError> {
     let handle = |rule: u32| handles.get(rule as usize).copied().unwrap_or_default();
     let clauses: Vec<ClauseLine> =
         relabelled(tables.clauses.lines(), |clause: Clause| Clause { rule: handle(clause.rule), ..clause });
@@ -37,7 +53,9 @@ pub(super) fn fill(object: &mut Object, slot: u32, tables: &Tables, handles: &[u
         lines(&defaults),
     ];
     let maps: Vec<OwnedFd> = lines.into_iter().map(array).collect::<Result<_, _>>()?;
-    put(object, slot * table::COUNT, &maps)
+    let first = slot * table::COUNT;
+    put(object, first, &maps)?;
+    Ok(Loaded { first, maps })
 }
 
 /// The same lines with other rules in them.
@@ -75,4 +93,19 @@ fn put(object: &mut Object, first: u32, maps: &[OwnedFd]) -> Result<(), Dataplan
     let keys: Vec<u32> = (first..).take(maps.len()).collect();
     let fds: Vec<i32> = maps.iter().map(AsRawFd::as_raw_fd).collect();
     calls::update_batch(outer.fd().as_fd(), &keys, &fds).map_err(|error| map_error(TABLES, &error))
+}
+
+/// Bytes that the kernel says the tables of a slot take.
+pub(super) fn memory(object: &Object, slot: u32) -> Result<u64, DataplaneError> {
+    let outer: ArrayOfMaps<&MapData> =
+        ArrayOfMaps::try_from(object.map(TABLES)?).map_err(|error| map_error(TABLES, &error))?;
+    let first = slot * table::COUNT;
+    let bytes = (first..first + table::COUNT).map(|index| {
+        let inner = outer.get(&index, 0).map_err(|error| map_error(TABLES, &error))?;
+        let path = format!("/proc/self/fdinfo/{}", inner.fd().as_fd().as_raw_fd());
+        let info = std::fs::read_to_string(path).map_err(|error| map_error(TABLES, &error))?;
+        let memlock = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+        Ok(memlock.and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default())
+    });
+    bytes.sum()
 }
