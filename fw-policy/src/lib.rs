@@ -46,7 +46,7 @@ mod validate;
 use std::sync::Arc;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
-pub use compile::{Compiled, Memory, Options, RuleInfo, ZoneInfo};
+pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;

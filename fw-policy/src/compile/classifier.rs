@@ -1,68 +1,134 @@
 //! Drives the classifier over both families, and turns its refusals into findings about rules.
 
-use fw_common::abi::tables::{HeaderLine, PairSlot};
+use fw_common::abi::tables::{AddressClass, HeaderLine, PairSlot};
 
 use super::budget::{self, most_expensive};
 use super::hash::IdMap;
 use super::lists::{Candidate, Lists, OutOfMemory};
 use super::operands::{FamilyClause, Operands};
-use super::pairs::{Bundles, Grouping, LastIds, TooMany};
+use super::pairs::{Bundles, Grouping, Renewed, TooMany};
 use super::rules::RuleList;
-use super::trie::Tries;
+use super::trie::{Trie, join};
 use super::{clause::Clause, pair_table};
 use crate::Code;
 use crate::diagnostic::Report;
-use crate::set::interval::Family;
+use crate::set::interval::{Cidr, Family};
 use crate::tables::Tables;
 
-/// Fills the tables of classes, pairs, lists and clauses; what cannot be held is reported.
-pub(super) fn build(rules: &RuleList, operands: &[Operands; 2], budget: u64, tables: &mut Tables, report: &mut Report) {
-    tables.clauses = rules.clauses.iter().map(Clause::to_table).collect();
-    let most_bytes = usize::try_from(budget).unwrap_or(usize::MAX);
-    let mut lists = Lists::default();
-    let mut pairs = Vec::new();
-    let mut groupings = Vec::with_capacity(2);
-    let mut last = LastIds::default();
-    for (operands, family) in operands.iter().zip(Family::ALL) {
-        let grouping = match Grouping::choose(operands, family, last) {
-            Ok(grouping) => grouping,
-            Err(TooMany { listed }) => return refuse_memory(None, budget, costs(operands, listed), rules, report),
-        };
-        last = grouping.last_ids();
-        let found = grouping.pairs(operands);
-        let mut writer = Writer { rules, operands, bundles: &found.bundles, lists: &mut lists, most_bytes };
-        match writer.write(&found.listed) {
-            Ok(written) => pairs.extend(written),
-            Err(OutOfMemory) => {
-                let costs = costs(operands, grouping.listed(operands).collect());
-                return refuse_memory(None, budget, costs, rules, report);
+/// What the tables are made of, and made anew of when address sets change.
+#[derive(Debug, Default)]
+pub(super) struct Classifier {
+    /// By family.
+    groupings: Vec<Grouping>,
+    /// Sources by family, then destinations.
+    tries: [Vec<Trie>; 2],
+    pairs: Vec<PairSlot>,
+    lists: Lists,
+}
+
+impl Classifier {
+    /// Groups all clauses; what cannot be held is reported.
+    pub(super) fn new(rules: &RuleList, operands: &[Operands; 2], budget: u64, report: &mut Report) -> Option<Self> {
+        let mut classifier = Self::default();
+        for (operands, family) in operands.iter().zip(Family::ALL) {
+            match Grouping::choose(operands, family) {
+                Ok(grouping) => classifier.groupings.push(grouping),
+                Err(TooMany { listed }) => {
+                    refuse_memory(None, budget, costs(operands, listed), rules, report);
+                    return None;
+                }
             }
         }
-        groupings.push(grouping);
+        for family in 0..Family::ALL.len() {
+            let listed = classifier.groupings[family].pairs();
+            classifier.write(family, &listed, rules, operands, budget, report)?;
+            classifier.tries[0].push(classifier.trie(family, Grouping::source_prefixes));
+            classifier.tries[1].push(classifier.trie(family, Grouping::destination_prefixes));
+        }
+        Some(classifier)
     }
-    let mut tries = Tries::new();
-    for (grouping, family) in groupings.iter().zip(Family::ALL) {
-        tries.add(&grouping.source_prefixes(), family);
+
+    /// Number of pairs, those that no address leads to any more among them.
+    pub(super) fn pairs(&self) -> usize {
+        self.pairs.len()
     }
-    for (grouping, family) in groupings.iter().zip(Family::ALL) {
-        tries.add(&grouping.destination_prefixes(), family);
+
+    fn trie(&self, family: usize, prefixes: fn(&Grouping) -> Vec<(Cidr, AddressClass)>) -> Trie {
+        Trie::new(&prefixes(&self.groupings[family]), Family::ALL[family])
     }
-    tables.pairs = pair_table::build(&pairs);
-    tables.header =
-        HeaderLine { pair_buckets: u32::try_from(tables.pairs.len()).unwrap_or(0), ..HeaderLine::default() };
-    (tables.roots, tables.nodes, tables.classes) = (tries.roots, tries.nodes, tries.classes);
-    (tables.entries, tables.splits) = (lists.entries, lists.splits);
-    let needed = budget::memory(tables).total();
-    if needed > budget {
-        let costs = operands.iter().zip(&groupings).flat_map(|(operands, grouping)| {
-            let prefixes = |set: u32| operands.addresses[set as usize].len() as u64;
-            let listed = operands.clauses.iter().zip(grouping.listed(operands));
-            let cost = move |(clause, listed): (&FamilyClause, u64)| {
-                (clause.clause, prefixes(clause.source) + prefixes(clause.destination) + listed)
-            };
-            listed.map(cost)
-        });
-        refuse_memory(Some(needed), budget, costs, rules, report);
+
+    /// Writes the lists of pairs of a family.
+    fn write(
+        &mut self,
+        family: usize,
+        listed: &[(u64, u32)],
+        rules: &RuleList,
+        operands: &[Operands; 2],
+        budget: u64,
+        report: &mut Report,
+    ) -> Option<()> {
+        let most_bytes = usize::try_from(budget).unwrap_or(usize::MAX);
+        let (operands, grouping) = (&operands[family], &self.groupings[family]);
+        let lists = &mut self.lists;
+        match (Writer { rules, operands, bundles: grouping.bundles(), lists, most_bytes }).write(listed) {
+            Ok(pairs) => self.pairs.extend(pairs),
+            Err(OutOfMemory) => {
+                let costs = costs(operands, grouping.listed(operands).collect());
+                refuse_memory(None, budget, costs, rules, report);
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Follows a change of address sets of a family; what cannot be held is reported.
+    pub(super) fn renew(
+        &mut self,
+        family: usize,
+        renewed: Renewed,
+        rules: &RuleList,
+        operands: &[Operands; 2],
+        budget: u64,
+        report: &mut Report,
+    ) -> Option<()> {
+        let listed = self.groupings[family].renew(&operands[family], renewed);
+        self.write(family, &listed, rules, operands, budget, report)?;
+        if renewed.source {
+            self.tries[0][family] = self.trie(family, Grouping::source_prefixes);
+        }
+        if renewed.destination {
+            self.tries[1][family] = self.trie(family, Grouping::destination_prefixes);
+        }
+        Some(())
+    }
+
+    /// Fills the tables of classes, pairs, lists and clauses; what is above the budget is reported.
+    pub(super) fn fill(
+        &self,
+        rules: &RuleList,
+        operands: &[Operands; 2],
+        budget: u64,
+        tables: &mut Tables,
+        report: &mut Report,
+    ) {
+        join(self.tries.iter().flatten(), tables);
+        tables.clauses = rules.clauses.iter().map(Clause::to_table).collect();
+        tables.pairs = pair_table::build(&self.pairs);
+        tables.header =
+            HeaderLine { pair_buckets: u32::try_from(tables.pairs.len()).unwrap_or(0), ..HeaderLine::default() };
+        (tables.entries, tables.splits) = (self.lists.entries.clone(), self.lists.splits.clone());
+        let needed = budget::memory(tables).total();
+        if needed > budget {
+            let costs = operands.iter().zip(&self.groupings).flat_map(|(operands, grouping)| {
+                let prefixes = |set: u32| operands.addresses[set as usize].len() as u64;
+                let listed = operands.clauses.iter().zip(grouping.listed(operands));
+                let cost = move |(clause, listed): (&FamilyClause, u64)| {
+                    (clause.clause, prefixes(clause.source) + prefixes(clause.destination) + listed)
+                };
+                listed.map(cost)
+            });
+            refuse_memory(Some(needed), budget, costs, rules, report);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod digest;
 mod hash;
 pub(crate) mod link;
 mod lists;
+mod live;
 mod operands;
 mod pair_table;
 mod pairs;
@@ -29,6 +30,8 @@ use crate::set::interval::Family;
 use crate::tables::Tables;
 
 pub use budget::Memory;
+use classifier::Classifier;
+pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
 use zones::ZoneIds;
@@ -135,33 +138,53 @@ impl Policy {
         now: OffsetDateTime,
         options: &Options,
     ) -> Result<Compiled, Diagnostics> {
-        let mut report = Report::new(Arc::clone(&self.sources));
-        zones::check_binding(self, binding, &mut report);
-        let ids = ZoneIds::assign(&self.zones, &options.previous_zones);
-        let list = RuleList::new(self, binding, &ids, now, &mut report);
-        let mut tables = Tables { zone_defaults: list.zone_defaults(self, &ids), ..Tables::default() };
-        zones::build_tries(self, binding, &ids, &mut tables);
-        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
-        if !report.has_errors() {
-            classifier::build(&list, &operands, options.memory_budget, &mut tables, &mut report);
-        }
-        report.finish()?;
-        let zones = zones::describe(self, binding, &ids);
-        Ok(Compiled {
-            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
-            memory: budget::memory(&tables),
-            next_change: self.next_change(now),
-            rules: list.infos,
-            zones,
-            tables,
-            binding: binding.clone(),
-            options: options.clone(),
-        })
+        Ok(Compilation::new(self, binding, now, options)?.compiled)
     }
 
     /// The first start or expiry after `now`.
     fn next_change(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let moments = self.rules.iter().flat_map(|rule| [rule.starts, rule.expires]).flatten();
         moments.filter(|moment| *moment > now).min()
+    }
+}
+
+/// A compiled policy with everything that went into it.
+struct Compilation {
+    list: RuleList,
+    operands: [Operands; 2],
+    classifier: Classifier,
+    compiled: Compiled,
+}
+
+impl Compilation {
+    fn new(policy: &Policy, binding: &Binding, now: OffsetDateTime, options: &Options) -> Result<Self, Diagnostics> {
+        let mut report = Report::new(Arc::clone(&policy.sources));
+        zones::check_binding(policy, binding, &mut report);
+        let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
+        let list = RuleList::new(policy, binding, &ids, now, &mut report);
+        let mut tables = Tables { zone_defaults: list.zone_defaults(policy, &ids), ..Tables::default() };
+        zones::build_tries(policy, binding, &ids, &mut tables);
+        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
+        let mut classifier = None;
+        if !report.has_errors() {
+            classifier = Classifier::new(&list, &operands, options.memory_budget, &mut report);
+        }
+        if let Some(classifier) = &classifier {
+            classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
+        }
+        report.finish()?;
+        let zones = zones::describe(policy, binding, &ids);
+        let compiled = Compiled {
+            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
+            memory: budget::memory(&tables),
+            next_change: policy.next_change(now),
+            rules: list.infos.clone(),
+            zones,
+            tables,
+            binding: binding.clone(),
+            options: options.clone(),
+        };
+        // There is one: else something has been reported.
+        Ok(Self { list, operands, classifier: classifier.unwrap_or_default(), compiled })
     }
 }

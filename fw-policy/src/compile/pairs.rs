@@ -1,5 +1,7 @@
 //! Pairs of classes for one address family, and the clauses that apply to each.
 
+use std::ops::Range;
+
 use super::classes::{Classes, Members, Prefixes};
 use super::hash::IdMap;
 use super::operands::{FamilyClause, Operands};
@@ -21,25 +23,48 @@ const MAX_LISTED: u64 = 16_000_000;
 /// Both sides of all clauses, grouped with the thresholds that list them least often.
 #[derive(Debug)]
 pub(super) struct Grouping {
+    family: Family,
     source: Side,
     destination: Side,
+    bundles: Bundles,
 }
 
 /// One side, grouped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Side {
     prefixes: Prefixes,
     classes: Classes,
     /// For each set the number of classes that hold it.
     counts: Vec<u32>,
-    last_id: u32,
 }
 
-/// The ids that are in use on each side, the highest.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LastIds {
-    source: u32,
-    destination: u32,
+impl Side {
+    fn members(&self) -> Members {
+        self.prefixes.members(&self.classes, &self.counts)
+    }
+
+    /// Follows a change of sets; the classes that are new.
+    fn renew(&mut self, operands: &Operands, used: &[bool], family: Family) -> Range<u32> {
+        let before = self.classes.len();
+        self.prefixes = std::mem::take(&mut self.prefixes).renewed(&operands.addresses, used, family);
+        self.classes = self.prefixes.renewed_classes(std::mem::take(&mut self.classes));
+        if self.classes.len() != before {
+            self.counts = self.prefixes.counts(&self.classes);
+        }
+        before + 1..self.classes.len() + 1
+    }
+}
+
+/// Which side of a clause.
+type OfClause = fn(&FamilyClause) -> u32;
+const SOURCE: OfClause = |clause| clause.source;
+const DESTINATION: OfClause = |clause| clause.destination;
+
+/// Which sets one side of the clauses uses.
+fn used(operands: &Operands, side: OfClause) -> Vec<bool> {
+    let mut used = vec![false; operands.addresses.len()];
+    operands.clauses.iter().for_each(|clause| used[side(clause) as usize] = true);
+    used
 }
 
 /// Why the clauses have no grouping that the data plane could hold: how often each clause would be listed.
@@ -48,20 +73,22 @@ pub(super) struct TooMany {
     pub(super) listed: Vec<u64>,
 }
 
+/// Which sides have other prefixes than before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewed {
+    pub(super) source: bool,
+    pub(super) destination: bool,
+}
+
 impl Grouping {
-    /// Tries all thresholds. Class ids go on after those of the other family.
-    pub(super) fn choose(operands: &Operands, family: Family, last: LastIds) -> Result<Self, TooMany> {
-        Self::choose_among(thresholds(family), operands, family, last)
+    /// Tries all thresholds.
+    pub(super) fn choose(operands: &Operands, family: Family) -> Result<Self, TooMany> {
+        Self::choose_among(thresholds(family), operands, family)
     }
 
-    fn choose_among(thresholds: &[u8], operands: &Operands, family: Family, last: LastIds) -> Result<Self, TooMany> {
-        let used = |side: fn(&FamilyClause) -> u32| {
-            let mut used = vec![false; operands.addresses.len()];
-            operands.clauses.iter().for_each(|clause| used[side(clause) as usize] = true);
-            used
-        };
-        let sources = Prefixes::new(&operands.addresses, &used(|clause| clause.source), family);
-        let destinations = Prefixes::new(&operands.addresses, &used(|clause| clause.destination), family);
+    fn choose_among(thresholds: &[u8], operands: &Operands, family: Family) -> Result<Self, TooMany> {
+        let sources = Prefixes::new(&operands.addresses, &used(operands, SOURCE), family);
+        let destinations = Prefixes::new(&operands.addresses, &used(operands, DESTINATION), family);
         let sources_by_threshold = candidates(&sources, thresholds);
         let destinations_by_threshold = candidates(&destinations, thresholds);
         let mut best = (u64::MAX, 0, 0);
@@ -73,13 +100,15 @@ impl Grouping {
             }
         }
         let (total, source, destination) = best;
-        let side = |prefixes, mut candidates: Vec<(Classes, Vec<u32>)>, at, last_id| {
+        let side = |prefixes, mut candidates: Vec<(Classes, Vec<u32>)>, at| {
             let (classes, counts) = candidates.swap_remove(at);
-            Side { prefixes, classes, counts, last_id }
+            Side { prefixes, classes, counts }
         };
         let grouping = Self {
-            source: side(sources, sources_by_threshold, source, last.source),
-            destination: side(destinations, destinations_by_threshold, destination, last.destination),
+            family,
+            source: side(sources, sources_by_threshold, source),
+            destination: side(destinations, destinations_by_threshold, destination),
+            bundles: Bundles::new(&operands.clauses),
         };
         if total > MAX_LISTED {
             return Err(TooMany { listed: grouping.listed(operands).collect() });
@@ -95,33 +124,86 @@ impl Grouping {
         })
     }
 
-    /// The ids after which the next family goes on.
-    pub(super) fn last_ids(&self) -> LastIds {
-        let last = |side: &Side| side.last_id + side.classes.len();
-        LastIds { source: last(&self.source), destination: last(&self.destination) }
+    /// The id of a class: both families share the hash of pairs, so each has every second id.
+    const fn id(&self, class: u32) -> u32 {
+        match self.family {
+            Family::V4 => class * 2,
+            Family::V6 => class * 2 + 1,
+        }
     }
 
     /// Every source prefix with its classes.
     pub(super) fn source_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
-        self.source.prefixes.labelled(&self.source.classes, self.source.last_id)
+        self.source.prefixes.labelled(&self.source.classes, |class| self.id(class))
     }
 
     /// Every destination prefix with its classes.
     pub(super) fn destination_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
-        self.destination.prefixes.labelled(&self.destination.classes, self.destination.last_id)
+        self.destination.prefixes.labelled(&self.destination.classes, |class| self.id(class))
     }
 
-    /// The pairs with what applies to them.
-    pub(super) fn pairs(&self, operands: &Operands) -> Pairs {
-        let members = |side: &Side| side.prefixes.members(&side.classes, &side.counts, side.last_id);
-        let (sources, destinations) = (members(&self.source), members(&self.destination));
-        let bundles = Bundles::new(&operands.clauses);
+    /// The clauses by the sets that they share.
+    pub(super) fn bundles(&self) -> &Bundles {
+        &self.bundles
+    }
+
+    /// The pairs with what applies to them: source class, destination class, and a bundle, ascending.
+    pub(super) fn pairs(&self) -> Vec<(u64, u32)> {
+        let (sources, destinations) = (self.source.members(), self.destination.members());
         let mut listed = Vec::new();
-        for ((source, destination), bundle) in bundles.sets.iter().zip(0u32..) {
-            listed.extend(all_pairs(&sources, *source, &destinations, *destination).map(|pair| (pair, bundle)));
+        for ((source, destination), bundle) in self.bundles.sets.iter().zip(0u32..) {
+            for source in sources.of(*source) {
+                let pair = |destination: &u32| (self.pair(*source, *destination), bundle);
+                listed.extend(destinations.of(*destination).iter().map(pair));
+            }
         }
         listed.sort_unstable();
-        Pairs { bundles, listed }
+        listed
+    }
+
+    fn pair(&self, source: u32, destination: u32) -> u64 {
+        u64::from(self.id(source)) << 32 | u64::from(self.id(destination))
+    }
+
+    /// Follows a change of address sets. The pairs that are new, as [`Grouping::pairs`] gives them: those of classes that are.
+    pub(super) fn renew(&mut self, operands: &Operands, renewed: Renewed) -> Vec<(u64, u32)> {
+        let family = self.family;
+        let new_sources =
+            if renewed.source { self.source.renew(operands, &used(operands, SOURCE), family) } else { 0..0 };
+        let new_destinations = if renewed.destination {
+            self.destination.renew(operands, &used(operands, DESTINATION), family)
+        } else {
+            0..0
+        };
+        let mut listed = Vec::new();
+        if !new_sources.is_empty() {
+            let others = self.destination.members();
+            let by_set = self.bundles.by_set(operands.addresses.len(), |(source, _)| source);
+            for class in new_sources.clone() {
+                self.source.prefixes.sets_of(&self.source.classes, class, |set| {
+                    for bundle in &by_set[set as usize] {
+                        let other = self.bundles.sets[*bundle as usize].1;
+                        listed.extend(others.of(other).iter().map(|other| (self.pair(class, *other), *bundle)));
+                    }
+                });
+            }
+        }
+        if !new_destinations.is_empty() {
+            let others = self.source.members();
+            let by_set = self.bundles.by_set(operands.addresses.len(), |(_, destination)| destination);
+            for class in new_destinations {
+                self.destination.prefixes.sets_of(&self.destination.classes, class, |set| {
+                    for bundle in &by_set[set as usize] {
+                        let other = self.bundles.sets[*bundle as usize].0;
+                        // New on both sides has been listed above.
+                        let others = others.of(other).iter().filter(|other| !new_sources.contains(other));
+                        listed.extend(others.map(|other| (self.pair(*other, class), *bundle)));
+                    }
+                });
+            }
+        }
+        listed.sort_unstable();
+        listed
     }
 }
 
@@ -150,13 +232,6 @@ fn total(operands: &Operands, sources: &[u32], destinations: &[u32], bound: u64)
     Some(total)
 }
 
-fn all_pairs(sources: &Members, source: u32, destinations: &Members, destination: u32) -> impl Iterator<Item = u64> {
-    let destinations = destinations.of(destination);
-    sources.of(source).iter().flat_map(move |source| {
-        destinations.iter().map(move |destination| u64::from(*source) << 32 | u64::from(*destination))
-    })
-}
-
 /// The clauses that share both address sets, together: they are in the same lists.
 #[derive(Debug, Default)]
 pub(super) struct Bundles {
@@ -180,21 +255,22 @@ impl Bundles {
         }
         bundles
     }
-}
 
-/// All pairs of classes.
-#[derive(Debug)]
-pub(super) struct Pairs {
-    pub(super) bundles: Bundles,
-    /// Source class, destination class, and a bundle that applies to them, ascending.
-    pub(super) listed: Vec<(u64, u32)>,
+    /// The bundles of each set of one side.
+    fn by_set(&self, sets: usize, side: impl Fn((u32, u32)) -> u32) -> Vec<Vec<u32>> {
+        let mut by_set = vec![Vec::new(); sets];
+        for (bundle, sets) in (0..).zip(&self.sets) {
+            by_set[side(*sets) as usize].push(bundle);
+        }
+        by_set
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::super::trie::Tries;
+    use super::super::trie::{Trie, join};
     use super::*;
     use fw_common::abi::tables::Side as TrieSide;
     use fw_common::policy::{Lookup, address};
@@ -242,16 +318,13 @@ mod tests {
             .map(|n| FamilyClause { clause: n, source: n, destination: (n + 1) % count, services: 0 })
             .collect();
         let operands = Operands { addresses: sets.to_vec(), services: Vec::new(), clauses };
-        let grouping = Grouping::choose_among(&[threshold], &operands, family, LastIds::default()).unwrap();
-        let pairs = grouping.pairs(&operands);
-        let mut tries = Tries::new();
-        for of in Family::ALL {
-            tries.add(&if of == family { grouping.source_prefixes() } else { Vec::new() }, of);
-        }
-        for of in Family::ALL {
-            tries.add(&if of == family { grouping.destination_prefixes() } else { Vec::new() }, of);
-        }
-        let tables = Tables { roots: tries.roots, nodes: tries.nodes, classes: tries.classes, ..Tables::default() };
+        let grouping = Grouping::choose_among(&[threshold], &operands, family).unwrap();
+        let pairs = grouping.pairs();
+        let trie = |of, prefixes: &[_]| Trie::new(if of == family { prefixes } else { &[] }, of);
+        let sides = [grouping.source_prefixes(), grouping.destination_prefixes()];
+        let tries: Vec<Trie> = sides.iter().flat_map(|side| Family::ALL.map(|of| trie(of, side))).collect();
+        let mut tables = Tables::default();
+        join(&tries, &mut tables);
         for (source, destination) in queries {
             let (source, destination) = (scaled(*source, family), scaled(*destination, family));
             let class = |side, number| address::class(&tables, &mut Lookup::default(), side, &addr(number, family));
@@ -261,10 +334,9 @@ mod tests {
             for source in [of_source.specific, of_source.wide] {
                 for destination in [of_destination.specific, of_destination.wide] {
                     let key = u64::from(source) << 32 | u64::from(destination);
-                    let bundles =
-                        pairs.listed.iter().filter(|(pair, _)| source != 0 && destination != 0 && *pair == key);
+                    let bundles = pairs.iter().filter(|(pair, _)| source != 0 && destination != 0 && *pair == key);
                     found.extend(
-                        bundles.flat_map(|(_, bundle)| pairs.bundles.clauses[*bundle as usize].iter().copied()),
+                        bundles.flat_map(|(_, bundle)| grouping.bundles.clauses[*bundle as usize].iter().copied()),
                     );
                 }
             }

@@ -53,6 +53,11 @@ impl RuleList {
         u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
     }
 
+    /// The position of a rule of the policy among all rules.
+    pub(super) fn position(&self, policy: &Policy, rule: usize) -> u32 {
+        self.first_default - u32::try_from(policy.rules.len() - rule).unwrap_or(0)
+    }
+
     /// Where the rule at a position stands.
     pub(super) fn place(&self, position: u32) -> Option<Location> {
         self.places.get(position as usize).copied().flatten()

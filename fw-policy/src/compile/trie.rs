@@ -4,13 +4,35 @@ use fw_common::abi::tables::{AddressClass, ClassLine, Node, NodeLine, ROOT_BITS,
 use fw_common::policy::address::STEP_BITS;
 
 use crate::set::interval::{Cidr, Family};
-use crate::tables::Column;
+use crate::tables::{Column, Tables};
 
-/// The tries of all sides and families.
-pub(super) struct Tries {
-    pub(super) roots: Column<RootLine>,
-    pub(super) nodes: Column<NodeLine>,
-    pub(super) classes: Column<ClassLine>,
+/// The trie of one side and family; its nodes and classes are counted from 0.
+#[derive(Debug)]
+pub(super) struct Trie {
+    roots: Vec<RootLine>,
+    nodes: Column<NodeLine>,
+    classes: Column<ClassLine>,
+}
+
+/// Puts the tries of all sides and families into tables; their order is that of their roots.
+pub(super) fn join<'t>(tries: impl IntoIterator<Item = &'t Trie>, tables: &mut Tables) {
+    let (roots, nodes, classes) = (&mut tables.roots, &mut tables.nodes, &mut tables.classes);
+    (*roots, *nodes, *classes) = (Column::new(), Column::new(), Column::new());
+    for trie in tries {
+        let [first_node, first_class] = [nodes.len(), classes.len()].map(|len| u32::try_from(len).unwrap_or(0));
+        roots.extend_whole(trie.roots.iter().map(|line| RootLine {
+            // The mark of a class stays, as no table has so many of them.
+            roots: line.roots.map(|root| root + if root & ROOT_IS_CLASS == 0 { first_node } else { first_class }),
+        }));
+        nodes.extend_whole(trie.nodes.lines().iter().map(|line| NodeLine {
+            nodes: line.nodes.map(|node| Node {
+                first_node: node.first_node + first_node,
+                first_class: node.first_class + first_class,
+                ..node
+            }),
+        }));
+        classes.extend_whole(trie.classes.lines().iter().copied());
+    }
 }
 
 /// A prefix whose address begins at the highest bit, whatever its family.
@@ -55,16 +77,17 @@ fn spread<'p>(
     }
 }
 
-impl Tries {
-    /// No tries yet, and the class of addresses that no rule names.
-    pub(super) fn new() -> Self {
-        let mut classes = Column::new();
-        classes.push(AddressClass::default());
-        Self { roots: Column::new(), nodes: Column::new(), classes }
+impl Trie {
+    /// The trie of some prefixes, which ascend.
+    pub(super) fn new(prefixes: &[(Cidr, AddressClass)], family: Family) -> Self {
+        let mut trie = Self { roots: Vec::new(), nodes: Column::new(), classes: Column::new() };
+        // Of addresses that no rule names.
+        trie.push_class(AddressClass::default());
+        trie.fill(prefixes, family);
+        trie
     }
 
-    /// Adds the trie of a side and family; the order is that of their roots. `prefixes` ascend.
-    pub(super) fn add(&mut self, prefixes: &[(Cidr, AddressClass)], family: Family) {
+    fn fill(&mut self, prefixes: &[(Cidr, AddressClass)], family: Family) {
         let shift = 128 - u32::from(family.bits());
         let labelled = |(cidr, class): &(Cidr, AddressClass)| Labelled {
             first: cidr.first << shift,
@@ -91,7 +114,7 @@ impl Tries {
                 rest = &rest[end..];
             }
         }
-        self.roots.extend_whole(roots.as_chunks().0.iter().map(|roots| RootLine { roots: *roots }));
+        self.roots = roots.as_chunks().0.iter().map(|roots| RootLine { roots: *roots }).collect();
     }
 
     fn push_class(&mut self, class: AddressClass) -> u32 {

@@ -13,6 +13,7 @@ use crate::parse::{RuleDefinition, ZonePairDefinition};
 use crate::policy::{Defaults, Rule, ZonePair};
 use crate::set::SetAlgebra;
 use crate::set::interval::Family;
+use crate::set::resolve::Recipe;
 use crate::source::Location;
 
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
@@ -23,6 +24,8 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
     };
     let source = evaluate_addresses(&definition.source, "`source`", report);
     let destination = evaluate_addresses(&definition.destination, "`destination`", report);
+    let recipe = |terms: &Option<crate::parse::Terms<_>>| Recipe::new(&terms.as_ref()?.value).map(Arc::new);
+    let recipes = [recipe(&definition.source), recipe(&definition.destination)];
     let services = match &definition.services {
         Some(terms) => context.services.evaluate(&terms.value, "`services`", terms.at, report),
         None => Arc::clone(&context.any_service),
@@ -37,6 +40,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         to: to?,
         source,
         destination,
+        recipes,
         services,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
