@@ -9,8 +9,8 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{ClockHand, ClockSlot4, ClockSlot6, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES};
-use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
-use fw_common::abi::tables::{Line, table};
+use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
+use fw_common::abi::tables::{LINE, table};
 
 use crate::bench::RedirectOnly;
 use crate::job::Job;
@@ -21,6 +21,10 @@ const BPF_F_INNER_MAP: usize = 1 << 12;
 const BPF_F_MMAPABLE: usize = 1 << 10;
 /// Default size of each flow table.
 const FLOWS: usize = 65_536;
+/// A [`fw_common::abi::policy::ZoneEntry`].
+type ZoneWord = u32;
+/// A [`fw_common::abi::tables::Line`].
+type LineWords = [u64; LINE / 8];
 /// Slots of the policy tables: the one that judges and the one that is being filled.
 const SLOTS: usize = 2;
 
@@ -50,14 +54,16 @@ pub(crate) static FREE6: Queue<u32, FLOWS> = Queue::new();
 #[btf_map]
 pub(crate) static CLOCK_HANDS: Array<ClockHand, 2> = Array::new();
 
-// The inner maps named here are templates: the agent makes those of each policy in the size that it needs.
+// The inner maps named here are templates: the agent makes those of each policy in the size that it needs. Their values are
+// words, not the structures that lie in them: Linux 6.1 takes a structure of the template's type information for something
+// that could hold a timer (`btf_find_timer` in kernel/bpf/btf.c), and refuses inner maps without that information.
 #[btf_map]
-pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneWord, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneWord, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static TABLES: ArrayOfMaps<
-    Array<Line, 1, { BPF_F_INNER_MAP | BPF_F_MMAPABLE }>,
+    Array<LineWords, 1, { BPF_F_INNER_MAP | BPF_F_MMAPABLE }>,
     { SLOTS * table::COUNT as usize },
 > = ArrayOfMaps::new();
 #[btf_map]

@@ -18,7 +18,7 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
         ZONES6.get(slot).and_then(|trie| trie.get(&key))
     };
     match entry {
-        Some(entry) => entry.zone as u8,
+        Some(entry) => *entry as u8,
         None => zone::NONE,
     }
 }

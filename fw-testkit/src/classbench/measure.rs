@@ -1,9 +1,11 @@
 //! What a rule set costs: to read, to compile, to load, to change, to look up.
 
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use fw_policy::{Compiled, Diagnostics, Policy, SourceFile};
+use fw_policy::{Compiled, Diagnostics, LiveSets, Options, Policy, SourceFile};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -116,4 +118,69 @@ fn change_one_rule(bed: &Bed, set: &mut RuleSet) -> Result<Steps> {
     let (_, compiled, mut steps) = compile(&set.files())?;
     steps.apply = bed.apply(&compiled)?;
     Ok(steps)
+}
+
+/// What a change of a long list costs, in a policy with many other rules.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListFigures {
+    /// Number of other rules.
+    pub rules: usize,
+    /// Prefixes of the list before and after.
+    pub prefixes: (usize, usize),
+    /// The whole policy read again from its files.
+    pub from_files: Steps,
+    /// Only the list handed over: `compile` is what that took.
+    pub in_place: Steps,
+    /// Kernel memory of the tables in bytes.
+    pub memory: u64,
+}
+
+/// Measures how `prefixes.0` prefixes of a list become `prefixes.1`.
+///
+/// # Errors
+/// What the policy language or the kernel says.
+pub fn measure_list(rules: usize, prefixes: (usize, usize)) -> Result<ListFigures> {
+    let bed = Bed::new(1024)?;
+    let set = RuleSet::generate(Style::Acl, Family::V4, rules, 1);
+    let mut live = LiveSets::new(
+        fw_policy::load(&files_with_list(&set, prefixes.0))?,
+        &RuleSet::binding(),
+        OffsetDateTime::UNIX_EPOCH,
+        &Options::default(),
+    )?;
+    bed.apply(live.compiled())?;
+    let changed: Vec<(IpAddr, u8)> = list(prefixes.1).collect();
+    let start = Instant::now();
+    live.replace(LIST, changed.into_iter())?;
+    let compile_time = start.elapsed();
+    let in_place = Steps { load: Duration::ZERO, compile: compile_time, apply: bed.apply(live.compiled())? };
+    let (_, compiled, mut from_files) = compile(&files_with_list(&set, prefixes.0))?;
+    from_files.apply = bed.apply(&compiled)?;
+    Ok(ListFigures { rules, prefixes, from_files, in_place, memory: live.compiled().memory.total() })
+}
+
+/// The name of the list.
+const LIST: &str = "listed";
+
+/// Hosts that lie apart, as those of a block list do.
+fn list(count: usize) -> impl Iterator<Item = (IpAddr, u8)> {
+    let spread = |n: u32| n.wrapping_mul(2_654_435_761);
+    (0..).take(count).map(move |n| (Ipv4Addr::from_bits(spread(n)).into(), 32))
+}
+
+/// The rule set behind a rule for the list.
+fn files_with_list(set: &RuleSet, count: usize) -> Vec<SourceFile> {
+    let mut text = format!("version = 1\n[addresses]\n{LIST} = [\n");
+    for (addr, _) in list(count) {
+        let _ = writeln!(text, "\"{addr}\",");
+    }
+    let _ = write!(
+        text,
+        "]\n[[rule]]\nid = \"{LIST}\"\nfrom = [\"{}\"]\nto = [\"{}\"]\nsource = [\"@{LIST}\"]\naction = \"drop\"\n",
+        super::OUTSIDE,
+        super::INSIDE
+    );
+    let mut files = vec![SourceFile { name: "list.toml".to_owned(), text }];
+    files.extend(set.files());
+    files
 }
