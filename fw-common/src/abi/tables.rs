@@ -122,7 +122,8 @@ pub struct NodeLine {
 /// What a trie says about an address.
 ///
 /// A prefix is *wide* if it is shorter than the threshold that the compiler chose, else *specific*. Class ids are unique
-/// over both families and both widths; 0 means none.
+/// over both families and both widths; 0 means none. An id has the marks [`PAIRS_SPECIFIC`] and [`PAIRS_WIDE`], so that pairs that
+/// cannot be there are not looked up.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressClass {
@@ -131,6 +132,13 @@ pub struct AddressClass {
     /// Class of the longest wide prefix that holds the address.
     pub wide: u32,
 }
+
+/// Of a class: it makes pairs with specific classes of the other address.
+pub const PAIRS_SPECIFIC: u32 = 1 << 31;
+/// Of a class: it makes pairs with wide classes of the other address.
+pub const PAIRS_WIDE: u32 = 1 << 30;
+/// The bits of an id without the marks.
+pub const CLASS_ID: u32 = PAIRS_WIDE - 1;
 
 /// Eight classes. The first one of all is that of addresses that no rule names.
 #[repr(C, align(8))]

@@ -9,8 +9,8 @@ pub mod pair;
 
 use crate::abi::policy::{Action, zone};
 use crate::abi::tables::{
-    AddressClass, Clause, ClauseLine, DefaultLine, HeaderLine, LOG, MAX_LIST, MAX_SPLITS, PairKey, Side, TableLine,
-    dimension,
+    AddressClass, CLASS_ID, Clause, ClauseLine, DefaultLine, HeaderLine, LOG, MAX_LIST, MAX_SPLITS, PAIRS_SPECIFIC,
+    PAIRS_WIDE, PairKey, Side, TableLine, dimension,
 };
 use crate::wire::Address;
 
@@ -137,11 +137,17 @@ struct Pairs;
 impl<T: PolicyTables> Walk<T> for Pairs {
     #[inline(always)]
     fn step(lookup: &mut Lookup, position: u32, tables: &T) -> bool {
-        let source = if position & 2 == 0 { lookup.source.specific } else { lookup.source.wide };
-        let destination = if position & 1 == 0 { lookup.destination.specific } else { lookup.destination.wide };
-        if source != 0
-            && destination != 0
-            && let Some(found) = pair::find(tables, lookup.pair_buckets, PairKey { source, destination })
+        let (source, of_source) =
+            if position & 2 == 0 { (lookup.source.specific, PAIRS_SPECIFIC) } else { (lookup.source.wide, PAIRS_WIDE) };
+        let (destination, of_destination) = if position & 1 == 0 {
+            (lookup.destination.specific, PAIRS_SPECIFIC)
+        } else {
+            (lookup.destination.wide, PAIRS_WIDE)
+        };
+        let key = PairKey { source: source & CLASS_ID, destination: destination & CLASS_ID };
+        if source & of_destination != 0
+            && destination & of_source != 0
+            && let Some(found) = pair::find(tables, lookup.pair_buckets, key)
             // A list whose first clause is behind the best cannot have a better one.
             && found.first_clause < lookup.best
         {

@@ -110,16 +110,17 @@ impl Prefixes {
 
     fn classes_after(&self, threshold: u8, before: Vec<Class>) -> Classes {
         let first = before.is_empty();
-        let known = (1..).zip(&before).map(|(id, Class { outer, group })| ((*outer, *group), id)).collect();
+        let known: IdMap<_, _> =
+            (1..).zip(&before).map(|(id, Class { outer, group, wide })| ((*outer, *group, *wide), id)).collect();
         let mut tree = Tree { classes: before, known };
         let mut of_prefix: Vec<AddressClass> = Vec::with_capacity(self.prefixes.len());
         for Named { cidr, outer, group } in &self.prefixes {
             let mut class = of_prefix.get(*outer as usize).copied().unwrap_or_default();
             let once = first && self.uses[*group as usize] == 1;
             if cidr.len < threshold {
-                class.wide = tree.class(class.wide, *group, once);
+                class.wide = tree.class(class.wide, *group, true, once);
             } else {
-                class.specific = tree.class(class.specific, *group, once);
+                class.specific = tree.class(class.specific, *group, false, once);
             }
             of_prefix.push(class);
         }
@@ -164,7 +165,7 @@ impl Prefixes {
     pub(super) fn sets_of(&self, classes: &Classes, class: u32, mut visit: impl FnMut(u32)) {
         let mut around = class;
         while around != 0 {
-            let Class { outer, group } = classes.classes[around as usize - 1];
+            let Class { outer, group, .. } = classes.classes[around as usize - 1];
             self.groups.members[group as usize].iter().for_each(|set| visit(*set));
             around = outer;
         }
@@ -190,6 +191,10 @@ impl Classes {
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.classes.len()).unwrap_or(u32::MAX)
     }
+
+    pub(super) fn is_wide(&self, class: u32) -> bool {
+        self.classes[class as usize - 1].wide
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,21 +203,22 @@ struct Class {
     outer: u32,
     /// What it has beside that.
     group: u32,
+    wide: bool,
 }
 
 /// The classes while they are found.
 struct Tree {
     classes: Vec<Class>,
-    known: IdMap<(u32, u32), u32>,
+    known: IdMap<(u32, u32, bool), u32>,
 }
 
 impl Tree {
     /// The class of a prefix with these sets, in a class. `once`: no other prefix has these sets.
-    fn class(&mut self, outer: u32, group: u32, once: bool) -> u32 {
+    fn class(&mut self, outer: u32, group: u32, wide: bool, once: bool) -> u32 {
         let next = u32::try_from(self.classes.len() + 1).unwrap_or(0);
-        let id = if once { next } else { *self.known.entry((outer, group)).or_insert(next) };
+        let id = if once { next } else { *self.known.entry((outer, group, wide)).or_insert(next) };
         if id == next {
-            self.classes.push(Class { outer, group });
+            self.classes.push(Class { outer, group, wide });
         }
         id
     }

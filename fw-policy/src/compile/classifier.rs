@@ -93,10 +93,12 @@ impl Classifier {
     ) -> Option<()> {
         let listed = self.groupings[family].renew(&operands[family], renewed);
         self.write(family, &listed, rules, operands, budget, report)?;
-        if renewed.source {
+        // New pairs may be the first ones of a class that is on the other side.
+        let both = !listed.is_empty();
+        if renewed.source || both {
             self.tries[0][family] = self.trie(family, Grouping::source_prefixes);
         }
-        if renewed.destination {
+        if renewed.destination || both {
             self.tries[1][family] = self.trie(family, Grouping::destination_prefixes);
         }
         Some(())

@@ -252,7 +252,8 @@ mod tests {
         let mut roots = Column::<RootLine>::new();
         let line = RootLine { roots: [fw_common::abi::tables::ROOT_IS_CLASS; 16] };
         roots.extend_whole(std::iter::repeat_n(line, 4 << 12));
-        let class = fw_common::abi::tables::AddressClass { specific: 1, wide: 0 };
+        let marked = 1 | fw_common::abi::tables::PAIRS_SPECIFIC;
+        let class = fw_common::abi::tables::AddressClass { specific: marked, wide: 0 };
         let none = fw_common::abi::policy::ZoneDefault { rule: u32::MAX, ..Default::default() };
         Tables {
             header: HeaderLine { pair_buckets: 1, ..HeaderLine::default() },

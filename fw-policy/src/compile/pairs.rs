@@ -6,7 +6,7 @@ use super::classes::{Classes, Members, Prefixes};
 use super::hash::IdMap;
 use super::operands::{FamilyClause, Operands};
 use crate::set::interval::{Cidr, Family};
-use fw_common::abi::tables::AddressClass;
+use fw_common::abi::tables::{AddressClass, PAIRS_SPECIFIC, PAIRS_WIDE};
 
 /// The thresholds that are tried on each side. The first of equals is taken; with 0 no prefix is wide, and the data plane
 /// looks fewer pairs up.
@@ -36,9 +36,22 @@ struct Side {
     classes: Classes,
     /// For each set the number of classes that hold it.
     counts: Vec<u32>,
+    /// For each class its marks: with which widths of the other side it makes pairs.
+    marks: Vec<u32>,
 }
 
 impl Side {
+    /// Notes that a class makes a pair with a class of the other side.
+    fn mark(&mut self, class: u32, other_is_wide: bool) {
+        self.marks.resize(self.classes.len() as usize, 0);
+        self.marks[class as usize - 1] |= if other_is_wide { PAIRS_WIDE } else { PAIRS_SPECIFIC };
+    }
+
+    /// A mark for each class that makes pairs; without one it makes none.
+    fn marks(&self, class: u32) -> u32 {
+        self.marks.get(class as usize - 1).copied().unwrap_or_default()
+    }
+
     fn members(&self) -> Members {
         self.prefixes.members(&self.classes, &self.counts)
     }
@@ -102,7 +115,7 @@ impl Grouping {
         let (total, source, destination) = best;
         let side = |prefixes, mut candidates: Vec<(Classes, Vec<u32>)>, at| {
             let (classes, counts) = candidates.swap_remove(at);
-            Side { prefixes, classes, counts }
+            Side { prefixes, classes, counts, marks: Vec::new() }
         };
         let grouping = Self {
             family,
@@ -134,12 +147,14 @@ impl Grouping {
 
     /// Every source prefix with its classes.
     pub(super) fn source_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
-        self.source.prefixes.labelled(&self.source.classes, |class| self.id(class))
+        self.source.prefixes.labelled(&self.source.classes, |class| self.id(class) | self.source.marks(class))
     }
 
     /// Every destination prefix with its classes.
     pub(super) fn destination_prefixes(&self) -> Vec<(Cidr, AddressClass)> {
-        self.destination.prefixes.labelled(&self.destination.classes, |class| self.id(class))
+        self.destination
+            .prefixes
+            .labelled(&self.destination.classes, |class| self.id(class) | self.destination.marks(class))
     }
 
     /// The clauses by the sets that they share.
@@ -148,7 +163,7 @@ impl Grouping {
     }
 
     /// The pairs with what applies to them: source class, destination class, and a bundle, ascending.
-    pub(super) fn pairs(&self) -> Vec<(u64, u32)> {
+    pub(super) fn pairs(&mut self) -> Vec<(u64, u32)> {
         let (sources, destinations) = (self.source.members(), self.destination.members());
         let mut listed = Vec::new();
         for ((source, destination), bundle) in self.bundles.sets.iter().zip(0u32..) {
@@ -158,7 +173,18 @@ impl Grouping {
             }
         }
         listed.sort_unstable();
+        self.mark(&listed);
         listed
+    }
+
+    /// Marks the classes of pairs.
+    fn mark(&mut self, listed: &[(u64, u32)]) {
+        let class = |id: u64| u32::try_from((id & 0xffff_ffff) / 2).unwrap_or(0);
+        for run in listed.chunk_by(|(one, _), (other, _)| one == other) {
+            let (source, destination) = (class(run[0].0 >> 32), class(run[0].0));
+            self.source.mark(source, self.destination.classes.is_wide(destination));
+            self.destination.mark(destination, self.source.classes.is_wide(source));
+        }
     }
 
     fn pair(&self, source: u32, destination: u32) -> u64 {
@@ -203,6 +229,7 @@ impl Grouping {
             }
         }
         listed.sort_unstable();
+        self.mark(&listed);
         listed
     }
 }
@@ -272,7 +299,7 @@ mod tests {
 
     use super::super::trie::{Trie, join};
     use super::*;
-    use fw_common::abi::tables::Side as TrieSide;
+    use fw_common::abi::tables::{CLASS_ID, Side as TrieSide};
     use fw_common::policy::{Lookup, address};
     use fw_common::wire::Address;
     use proptest::prelude::*;
@@ -318,7 +345,7 @@ mod tests {
             .map(|n| FamilyClause { clause: n, source: n, destination: (n + 1) % count, services: 0 })
             .collect();
         let operands = Operands { addresses: sets.to_vec(), services: Vec::new(), clauses };
-        let grouping = Grouping::choose_among(&[threshold], &operands, family).unwrap();
+        let mut grouping = Grouping::choose_among(&[threshold], &operands, family).unwrap();
         let pairs = grouping.pairs();
         let trie = |of, prefixes: &[_]| Trie::new(if of == family { prefixes } else { &[] }, of);
         let sides = [grouping.source_prefixes(), grouping.destination_prefixes()];
@@ -333,7 +360,7 @@ mod tests {
             let mut found = Vec::new();
             for source in [of_source.specific, of_source.wide] {
                 for destination in [of_destination.specific, of_destination.wide] {
-                    let key = u64::from(source) << 32 | u64::from(destination);
+                    let key = u64::from(source & CLASS_ID) << 32 | u64::from(destination & CLASS_ID);
                     let bundles = pairs.iter().filter(|(pair, _)| source != 0 && destination != 0 && *pair == key);
                     found.extend(
                         bundles.flat_map(|(_, bundle)| grouping.bundles.clauses[*bundle as usize].iter().copied()),
