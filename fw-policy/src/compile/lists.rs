@@ -347,4 +347,24 @@ mod tests {
         let head = tables.splits.lines()[(tables.pairs[0].slots[0].list & !LIST_IS_SPLIT) as usize];
         assert_eq!(head.words[0] >> 8, 4, "levels");
     }
+
+    #[test]
+    fn rules_that_cross_in_services_and_source_ports_are_told_apart() {
+        // Each overlaps all others, and none holds another: the worst for any split.
+        let crossing = |clause: u32| {
+            let port = u16::try_from(400 - clause).unwrap();
+            let services =
+                Services { first: 6 << 16 | clause, last: 6 << 16 | (clause + 400), src_port: (port, port + 400) };
+            Candidate { services, ..of_port(clause, 0) }
+        };
+        let list: Vec<Candidate> = (0..400).map(crossing).collect();
+        let tables = tables(&list);
+        for (src_port, dst_port) in (0..900).step_by(13).flat_map(|src| (0..900).step_by(17).map(move |dst| (src, dst)))
+        {
+            let addr = Address::v4([10, 0, 0, 1]);
+            let query =
+                Query { src_addr: addr, dst_addr: addr, from_zone: 1, to_zone: 1, protocol: 6, src_port, dst_port };
+            assert_eq!(tables.classify(&query).rule, linear(&list, &query), "{src_port} > {dst_port}");
+        }
+    }
 }
