@@ -94,7 +94,7 @@ pub struct RootLine {
     pub roots: [u32; 16],
 }
 
-/// An inner node: the next six bits of the address choose one of 64 branches (H. Asai, Y. Ohara, "Poptrie: A Compressed
+/// An inner node: the next six bits of the address choose one of 64 branches ("Poptrie: A Compressed
 /// Trie with Population Count for Fast and Scalable Software IP Routing Table Lookup", SIGCOMM 2015).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
