@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fw_policy::{Binding, Compiled, Diagnostic, Diagnostics, Options, SourceFile, TestResult};
+use fw_policy::{
+    Binding, Compiled, Diagnostic, Diagnostics, LiveSets, Options, Policy, SetChangeError, SourceFile, TestResult,
+};
 use time::OffsetDateTime;
 
 /// A policy that may be applied: it compiles and its own tests pass.
@@ -46,6 +49,9 @@ pub enum PolicyError {
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),
+    /// An address set was not changed.
+    #[error("{0}")]
+    Set(SetChangeError),
     /// Some of the policy's own tests failed.
     #[error("{}", describe_failures(.0))]
     TestsFailed(Vec<TestResult>),
@@ -83,12 +89,7 @@ pub fn check(
     let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
     let compiled = policy.compile_with(binding, now, &options(running)).map_err(PolicyError::Invalid)?;
     let results = policy.run_tests(&compiled, now);
-    let tests = results.len();
-    let failed: Vec<_> = results.into_iter().filter(|result| !result.passed).collect();
-    if !failed.is_empty() {
-        return Err(PolicyError::TestsFailed(failed));
-    }
-    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests })
+    checked(compiled, &policy, results)
 }
 
 /// Compiles files that are in force already for another time, without their tests.
@@ -103,6 +104,33 @@ pub fn recompile(
     Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
 }
 
+/// Gives an address set of a policy that is in force other contents, and runs the policy's tests on the result. Rules, pairs
+/// and lists are not compiled again. The result is applied as any other policy: no packet is judged by half of a list.
+///
+/// # Errors
+/// If there is no such set, if the tables would be too large, or if tests fail; the last leaves `live` changed, so that
+/// the caller replaces the set again, by what it was.
+pub fn replace_set(
+    live: &mut LiveSets,
+    name: &str,
+    prefixes: impl Iterator<Item = (IpAddr, u8)>,
+    now: OffsetDateTime,
+) -> Result<CheckedPolicy, PolicyError> {
+    live.replace(name, prefixes).map_err(PolicyError::Set)?;
+    let compiled = live.compiled().clone();
+    let results = live.policy().run_tests(&compiled, now);
+    checked(compiled, live.policy(), results)
+}
+
+fn checked(compiled: Compiled, policy: &Policy, results: Vec<TestResult>) -> Result<CheckedPolicy, PolicyError> {
+    let tests = results.len();
+    let failed: Vec<_> = results.into_iter().filter(|result| !result.passed).collect();
+    if !failed.is_empty() {
+        return Err(PolicyError::TestsFailed(failed));
+    }
+    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests })
+}
+
 fn options(running: Option<&Compiled>) -> Options {
     let previous_zones = running.map(|running| running.zones.clone()).unwrap_or_default();
     Options { previous_zones, ..Options::default() }
@@ -111,8 +139,8 @@ fn options(running: Option<&Compiled>) -> Options {
 /// What tells whether a file was changed.
 type Version = (u64, u64, i64, i64);
 
-/// The largest policy file that is read, in bytes.
-const MAX_FILE: u64 = 8 << 20;
+/// The largest policy file that is read, in bytes: room for 100,000 rules, or for a list of a million prefixes.
+const MAX_FILE: u64 = 64 << 20;
 
 fn unreadable(path: &Path, reason: io::Error) -> PolicyError {
     PolicyError::Unreadable { path: path.to_owned(), reason }
@@ -189,6 +217,24 @@ mod tests {
         let dir = directory(&[("b.toml", "2"), ("B.toml", "1"), (".c.toml", "3"), ("d.toml~", "4"), ("notes.md", "5")]);
         let names: Vec<_> = read(dir.path()).unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["B.toml", "b.toml"]);
+    }
+
+    #[test]
+    fn a_replaced_set_is_tested_like_a_file() {
+        let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[addresses]\nok = [\"10.0.0.0/8\"]\n\
+                    [[rule]]\nid = \"r\"\nfrom = [\"a\"]\nto = [\"a\"]\nsource = [\"@ok\"]\naction = \"allow\"\n\
+                    [[test]]\nname = \"ok\"\nexpect = \"allow\"\npacket = { from = \"a\", to = \"a\", src = \"10.0.0.1\", \
+                    dst = \"10.0.0.2\", service = \"tcp/80\" }\n";
+        let policy = fw_policy::load(&[SourceFile { name: "a.toml".to_owned(), text: text.to_owned() }]).unwrap();
+        let (binding, now) = (Binding::offline(&policy), OffsetDateTime::UNIX_EPOCH);
+        let mut live = LiveSets::new(policy, &binding, now, &Options::default()).unwrap();
+        let mut replace = |name: &str, prefix: &str| {
+            let prefixes = [(prefix.parse::<IpAddr>().unwrap(), 24)];
+            replace_set(&mut live, name, prefixes.into_iter(), now)
+        };
+        assert_eq!(replace("ok", "10.0.0.0").unwrap().tests, 1);
+        assert!(matches!(replace("ok", "10.0.1.0"), Err(PolicyError::TestsFailed(failed)) if failed.len() == 1));
+        assert!(matches!(replace("other", "10.0.1.0"), Err(PolicyError::Set(SetChangeError::UnknownSet(_)))));
     }
 
     #[test]

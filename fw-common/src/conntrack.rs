@@ -5,8 +5,8 @@ use core::cmp::Ordering;
 use crate::DropReason;
 use crate::abi::flow::{DYING, FlowKey4, FlowKey6, flow_flags};
 use crate::tcp::{Side, Step};
-use crate::wire::{Address, Packet};
 use crate::wire::parse::{Kind, tcp_flag};
+use crate::wire::{Address, Packet};
 
 /// State of a flow. The numbers are those of [`crate::abi::flow::Flow::state`] and index [`Timeouts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

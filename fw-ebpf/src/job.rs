@@ -7,7 +7,7 @@ use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::Interface;
 use fw_common::flow_index::Place;
 use fw_common::icmp_error::Answer;
-use fw_common::policy::{Decision, Query};
+use fw_common::policy::{Decision, Lookup, Query};
 use fw_common::tcp::Side;
 use fw_common::wire::Packet;
 
@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub quoted: Packet,
     /// What the policy is asked.
     pub query: Query,
+    /// Where the look-up of the policy stands.
+    pub lookup: Lookup,
     /// What the policy said.
     pub decision: Decision,
     /// The policy that judges this packet.

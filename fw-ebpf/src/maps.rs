@@ -9,21 +9,22 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
-use fw_common::abi::policy::{
-    AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry, zone,
-};
+use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
+use fw_common::abi::tables::{LINE, table};
 
 use crate::job::Job;
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
 const BPF_F_INNER_MAP: usize = 1 << 12;
-/// Flag of `include/uapi/linux/bpf.h`: memory is taken when an element is inserted.
-const BPF_F_NO_PREALLOC: usize = 1;
-/// Flag of `include/uapi/linux/bpf.h`: the agent reads the table without a system call for each flow; and the values begin at
-/// a page, so that they lie in cache lines as their types say.
+/// Flag of `include/uapi/linux/bpf.h`: the agent reads and writes the array as memory; and the values begin at a page, so that
+/// they lie in cache lines as their types say.
 const BPF_F_MMAPABLE: usize = 1 << 10;
 /// Default size of each flow table.
 const FLOWS: usize = 65_536;
+/// A [`fw_common::abi::policy::ZoneEntry`].
+type ZoneWord = u32;
+/// A [`fw_common::abi::tables::Line`].
+type LineWords = [u64; LINE / 8];
 /// Slots of the policy tables: the one that judges and the one that is being filled.
 const SLOTS: usize = 2;
 
@@ -49,39 +50,31 @@ pub(crate) static TAGS4: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static TAGS6: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub(crate) static TABLES: Array<Table, 2> = Array::new();
+pub(crate) static FLOW_TABLES: Array<Table, 2> = Array::new();
 #[btf_map]
 pub(crate) static LOCKS: Array<u32, { LOCK_COUNT as usize }> = Array::new();
 #[btf_map]
 pub(crate) static NEXT_HOPS: Array<NextHop, { fw_common::abi::flow::NEXT_HOPS as usize }> = Array::new();
 
-// The inner maps named here are templates: the agent makes those of each policy in the size that it needs.
+// The inner maps named here are templates: the agent makes those of each policy in the size that it needs. Their values are
+// words, not the structures that lie in them: Linux 6.1 takes a structure of the template's type information for something
+// that could hold a timer (`btf_find_timer` in kernel/bpf/btf.c), and refuses inner maps without that information.
 #[btf_map]
-pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+pub(crate) static ZONES4: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 4]>, ZoneWord, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneEntry, 1>, SLOTS> = ArrayOfMaps::new();
+pub(crate) static ZONES6: ArrayOfMaps<LpmTrie<ZoneAddress<[u8; 16]>, ZoneWord, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static DESTINATIONS4: ArrayOfMaps<LpmTrie<[u8; 4], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static DESTINATIONS6: ArrayOfMaps<LpmTrie<[u8; 16], AddressClass, 1>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static PAIRS: ArrayOfMaps<HashMap<PairKey, EntryList, 1, BPF_F_NO_PREALLOC>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static ENTRIES: ArrayOfMaps<Array<Entry, 1, BPF_F_INNER_MAP>, SLOTS> = ArrayOfMaps::new();
-#[btf_map]
-pub(crate) static ZONE_DEFAULTS: ArrayOfMaps<Array<ZoneDefault, { zone::COUNT * zone::COUNT }>, SLOTS> =
-    ArrayOfMaps::new();
+pub(crate) static TABLES: ArrayOfMaps<
+    Array<LineWords, 1, { BPF_F_INNER_MAP | BPF_F_MMAPABLE }>,
+    { SLOTS * table::COUNT as usize },
+> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static DIGESTS: Array<[u8; 32], SLOTS> = Array::new();
 #[btf_map]
-pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }> = Array::new();
+pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
 
 #[btf_map]
-pub(crate) static RULE_TIMEOUTS: Array<u32, { MAX_RULES as usize }> = Array::new();
+pub(crate) static RULE_TIMEOUTS: Array<u64, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();

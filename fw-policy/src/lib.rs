@@ -46,12 +46,12 @@ mod validate;
 use std::sync::Arc;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
-pub use compile::{Compiled, Options, RuleInfo, ZoneInfo};
+pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
 pub use source::SourceFile;
-pub use tables::{Prefix, Tables, ZonePrefix};
+pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
 
 use diagnostic::Report;
 use source::Sources;

@@ -10,6 +10,7 @@ use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
 use crate::parse::Packet;
 use crate::set::address::{AddressSet, Network};
+use crate::set::resolve::{NamedSets, Recipe};
 use crate::set::service::ServiceSet;
 use crate::source::{Location, Sources};
 
@@ -22,6 +23,7 @@ pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
+    pub(crate) addresses: NamedSets<AddressSet>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -66,6 +68,38 @@ impl Policy {
     #[must_use]
     pub fn test_count(&self) -> usize {
         self.tests.len()
+    }
+
+    /// The address sets by name.
+    pub(crate) const fn address_sets(&self) -> &NamedSets<AddressSet> {
+        &self.addresses
+    }
+
+    /// Gives an address set of the policy other contents; the positions of the rules that it changes, or `None` if there is no
+    /// such set.
+    pub(crate) fn replace_address_set(&mut self, name: &str, set: AddressSet) -> Option<Vec<usize>> {
+        let changed = self.addresses.replace(name, set)?;
+        let uses = |rule: &Rule| rule.recipes.iter().flatten().any(|recipe| recipe.uses(&changed));
+        let rules: Vec<usize> = (0..self.rules.len()).filter(|position| uses(&self.rules[*position])).collect();
+        self.make_sets_of(&rules);
+        Some(rules)
+    }
+
+    /// Takes a change of sets back, which has changed these rules.
+    pub(crate) fn restore_address_sets(&mut self, sets: NamedSets<AddressSet>, rules: &[usize]) {
+        self.addresses = sets;
+        self.make_sets_of(rules);
+    }
+
+    fn make_sets_of(&mut self, rules: &[usize]) {
+        for position in rules {
+            let Rule { source, destination, recipes, .. } = &mut self.rules[*position];
+            for (set, recipe) in [source, destination].into_iter().zip(recipes) {
+                if let Some(recipe) = recipe {
+                    *set = self.addresses.make(recipe);
+                }
+            }
+        }
     }
 
     /// File and line of a location.
@@ -147,6 +181,8 @@ pub struct Rule {
     pub(crate) to: ZoneSelector,
     pub(crate) source: Arc<AddressSet>,
     pub(crate) destination: Arc<AddressSet>,
+    /// How source and destination are made, if they name sets.
+    pub(crate) recipes: [Option<Arc<Recipe<AddressSet>>>; 2],
     pub(crate) services: Arc<ServiceSet>,
     pub(crate) action: Action,
     pub(crate) log: bool,

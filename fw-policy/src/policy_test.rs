@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fw_common::abi::policy::{Action, zone};
-use fw_common::policy::{Query, classify};
+use fw_common::policy::Query;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -85,7 +85,7 @@ impl Policy {
             src_port: test.packet.src_port,
             dst_port: test.packet.dst_port,
         };
-        let decision = classify(&compiled.tables, &query);
+        let decision = compiled.tables.classify(&query);
         let (got, got_rule) = match compiled.rules.get(decision.rule as usize) {
             Some(rule) => (decision.action, rule.id.clone()),
             None => (decision.action, String::new()),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fw_common::abi::policy::{Action, zone};
-use fw_common::policy::{Query, classify};
+use fw_common::policy::Query;
 use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, Options, Policy, SourceFile, load};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -58,7 +58,7 @@ fn decide(
 ) -> (String, Action) {
     let addr = |text: &str| text.parse::<IpAddr>().unwrap_or_else(|_| panic!("{text} is an address")).into();
     let query = Query { src_addr: addr(src), dst_addr: addr(dst), from_zone, to_zone, protocol, src_port, dst_port };
-    let decision = classify(&compiled.tables, &query);
+    let decision = compiled.tables.classify(&query);
     (compiled.rules[decision.rule as usize].id.clone(), decision.action)
 }
 
@@ -248,7 +248,7 @@ fn idle_timeouts_and_logging_reach_the_data_plane() {
         src_port: 5000,
         dst_port: 502,
     };
-    let decision = classify(&compiled.tables, &query);
+    let decision = compiled.tables.classify(&query);
     assert_eq!((decision.action, decision.log, decision.idle_timeout), (Action::Allow, true, 7200));
 }
 

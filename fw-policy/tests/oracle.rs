@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fw_common::policy::{Query, classify};
+use fw_common::policy::Query;
 use fw_policy::{Binding, Compiled, InterfaceBinding, SourceFile, load};
 use proptest::prelude::*;
 use time::macros::datetime;
@@ -227,18 +227,15 @@ fn compile(model: &Model) -> Compiled {
 
 fn classified(compiled: &Compiled, packet: &Packet) -> (String, String, bool) {
     let id = |zone| compiled.zones.iter().find(|known| known.name == name(zone)).expect("every zone has an id").id;
-    let decision = classify(
-        &compiled.tables,
-        &Query {
-            src_addr: packet.src.into(),
-            dst_addr: packet.dst.into(),
-            from_zone: id(packet.from),
-            to_zone: id(packet.to),
-            protocol: packet.protocol,
-            src_port: packet.src_port,
-            dst_port: packet.dst_port,
-        },
-    );
+    let decision = compiled.tables.classify(&Query {
+        src_addr: packet.src.into(),
+        dst_addr: packet.dst.into(),
+        from_zone: id(packet.from),
+        to_zone: id(packet.to),
+        protocol: packet.protocol,
+        src_port: packet.src_port,
+        dst_port: packet.dst_port,
+    });
     let rule = compiled.rules[decision.rule as usize].id.clone();
     (decision.action.name().to_owned(), rule, decision.log)
 }

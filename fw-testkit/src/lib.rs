@@ -4,6 +4,7 @@
 //! Everything that the lab makes is held by a guard whose `Drop` removes it, and every wait has a deadline.
 
 pub mod capture;
+pub mod classbench;
 pub mod client;
 pub mod error;
 pub mod lab;

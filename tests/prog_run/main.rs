@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
 
 mod answers;
+mod classifier;
 mod flows;
 mod forwarding;
 mod maps;

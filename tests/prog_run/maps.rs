@@ -28,10 +28,10 @@ fn the_maps_are_as_described() {
             Capacity::Fixed(entries) => entries,
             Capacity::Slots => fw_common::flow_index::buckets_for(4096) * fw_common::abi::flow::LANES,
             Capacity::Buckets => fw_common::flow_index::buckets_for(4096),
-            Capacity::PerPolicy => 2,
+            Capacity::PerPolicy(maps) => 2 * maps,
         };
         assert_eq!(info.max_entries(), entries, "{}", map.name);
-        if map.capacity != Capacity::PerPolicy {
+        if !matches!(map.capacity, Capacity::PerPolicy(_)) {
             assert_eq!(info.key_size() as usize, map.key_size, "{}", map.name);
             assert_eq!(info.value_size() as usize, map.value_size, "{}", map.name);
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use fw_agent::dataplane::Dataplane as _;
 use fw_common::abi::policy::Action;
-use fw_common::policy::{Query, classify};
+use fw_common::policy::Query;
 use fw_testkit::packet::Packet;
 
 use crate::rig::{IT, OT, Outcome, POLICY, Rig, compile};
@@ -73,7 +73,7 @@ action = \"allow\"
                     src_port: 7,
                     dst_port: port,
                 };
-                let expected = classify(&compiled.tables, &query).action;
+                let expected = compiled.tables.classify(&query).action;
                 let outcome = rig.send(OT, Packet::udp(src, 7, dst, port));
                 let allowed = matches!(outcome, Outcome::Redirected(_));
                 assert_eq!(allowed, expected == Action::Allow, "{src} > {dst}:{port}: {expected:?}, {outcome:?}");

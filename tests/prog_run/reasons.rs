@@ -1,7 +1,7 @@
 //! Each reason to drop a packet, produced by a packet.
 
-use fw_agent::dataplane::Dataplane as _;
 use aya::maps::{Array, Map, MapData};
+use fw_agent::dataplane::Dataplane as _;
 use fw_common::DropReason;
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

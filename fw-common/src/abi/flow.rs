@@ -1,4 +1,4 @@
-//! Maps `FLOWS4`, `FLOWS6`, `TAGS4`, `TAGS6`, `TABLES` and `NEXT_HOPS`: the flow tables.
+//! Maps `FLOWS4`, `FLOWS6`, `TAGS4`, `TAGS6`, `FLOW_TABLES`, `LOCKS` and `NEXT_HOPS`: the flow tables.
 //!
 //! A flow lives in a slot of an array, which is found by the tags of two buckets: see
 //! `docs/adr/0008-own-flow-table.md`.
@@ -235,7 +235,7 @@ pub mod window_flags {
     pub const FIN: u8 = 0x80;
 }
 
-/// Value of `TABLES`: entry 0 for IPv4, 1 for IPv6.
+/// Value of `FLOW_TABLES`: entry 0 for IPv4, 1 for IPv6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Table {

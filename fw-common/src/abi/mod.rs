@@ -10,12 +10,13 @@ pub mod event;
 pub mod flow;
 pub mod interface;
 pub mod policy;
+pub mod tables;
 
 /// Version of every layout in this module.
 ///
 /// It names the directory in which the maps are pinned, so that an agent with another layout never reads old
 /// maps as new ones. The tidy test fails when a file under `abi/` changes and this number does not.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Asserts the size of a layout at compile time.
 macro_rules! assert_size {

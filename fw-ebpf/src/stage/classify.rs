@@ -3,92 +3,55 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_loop;
-use fw_common::abi::policy::{AddressClass, Entry, EntryList, MAX_LIST, PairKey, ZoneDefault, zone};
-use fw_common::policy::{PolicyTables, Query, classify, matches};
-use fw_common::wire::Address;
+use fw_common::abi::tables::{TableLine, table};
+use fw_common::policy::{Lookup, PolicyTables, Walk, classify};
 
 use crate::job::Job;
-use crate::maps::{DESTINATIONS4, DESTINATIONS6, ENTRIES, PAIRS, SOURCES4, SOURCES6, ZONE_DEFAULTS, exact};
+use crate::maps::TABLES;
 
-/// The tables in one slot of the maps of maps.
+/// The tables in one slot.
+#[derive(Clone, Copy)]
 struct Tables {
-    slot: u32,
+    /// Position of the slot's first table.
+    first: u32,
 }
 
 /// Asks the policy about `job.query`; the answer is in `job.decision`.
 #[inline(never)]
 pub(crate) fn decide(job: &mut Job) {
-    job.decision = classify(&Tables { slot: job.active.slot }, &job.query);
+    let tables = Tables { first: job.active.slot * table::COUNT };
+    job.lookup.tables = tables.first;
+    job.decision = classify(&tables, &mut job.lookup, &job.query);
 }
 
 impl PolicyTables for Tables {
     #[inline(always)]
-    fn source_class(&self, addr: &Address) -> AddressClass {
-        let class = if addr.is_ipv4() {
-            SOURCES4.get(self.slot).and_then(|trie| trie.get(&exact(addr.first4())))
-        } else {
-            SOURCES6.get(self.slot).and_then(|trie| trie.get(&exact(addr.octets())))
-        };
-        class.copied().unwrap_or_default()
+    fn line<L: TableLine>(&self, index: u32) -> Option<&L> {
+        let line = TABLES.get_value(self.first + L::TABLE, &index)?;
+        // SAFETY: a line is as large as `L` and aligned for it, and any bytes are an `L`, as `TableLine` promises. The
+        // tables of a slot are not changed while the slot is active, and not reused before a grace period.
+        Some(unsafe { &*core::ptr::from_ref(line).cast::<L>() })
     }
 
+    /// VERIFIER: a plain loop is verified once for each step and path, which exceeds a million instructions for lists of
+    /// [`fw_common::abi::tables::MAX_LIST`] entries; the callback of `bpf_loop` is verified once. Test:
+    /// `prog_run::policies::long_lists_are_searched_to_their_end`.
     #[inline(always)]
-    fn destination_class(&self, addr: &Address) -> AddressClass {
-        let class = if addr.is_ipv4() {
-            DESTINATIONS4.get(self.slot).and_then(|trie| trie.get(&exact(addr.first4())))
-        } else {
-            DESTINATIONS6.get(self.slot).and_then(|trie| trie.get(&exact(addr.octets())))
-        };
-        class.copied().unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn pair(&self, key: PairKey) -> Option<EntryList> {
-        // SAFETY: the tables of a slot are not changed while the slot is active, and not reused before a grace period.
-        PAIRS.get(self.slot).and_then(|pairs| unsafe { pairs.get(&key) }).copied()
-    }
-
-    #[inline(always)]
-    fn improve(&self, list: EntryList, query: &Query, best: &mut Entry) {
-        let mut walk = Walk { slot: self.slot, start: list.start, query, best };
-        let len = if list.len < MAX_LIST { list.len } else { MAX_LIST };
-        // VERIFIER: a plain loop over the list is verified once per iteration and path, which exceeds a million
-        // instructions for lists of this length; the callback of `bpf_loop` is verified once. Test:
-        // `prog_run::long_lists_are_searched_to_their_end`.
-        // SAFETY: `walk` outlives the call, and `step` takes it back as what it is.
-        unsafe { bpf_loop(len, step as *mut c_void, (&raw mut walk).cast(), 0) };
-    }
-
-    #[inline(always)]
-    fn zone_default(&self, from_zone: u8, to_zone: u8) -> Option<ZoneDefault> {
-        let index = u32::from(from_zone) * zone::COUNT as u32 + u32::from(to_zone);
-        ZONE_DEFAULTS.get(self.slot).and_then(|defaults| defaults.get(index)).copied()
+    fn repeat<W: Walk<Self>>(&self, times: u32, lookup: &mut Lookup) {
+        // What `bpf_loop` hands on must be on the stack.
+        let mut lent = core::ptr::from_mut(lookup);
+        // SAFETY: `lookup` outlives the call, and `step` takes it back as what it is.
+        unsafe { bpf_loop(times, step::<W> as *mut c_void, (&raw mut lent).cast(), 0) };
     }
 }
 
-/// A walk over one list of entries.
-struct Walk<'a> {
-    slot: u32,
-    start: u32,
-    query: &'a Query,
-    best: &'a mut Entry,
-}
-
-/// Looks at one entry; returns 1 to end the walk.
+/// Takes one step; returns 1 to end the walk.
 ///
 /// # Safety
-/// Called by `bpf_loop` alone, with the pointer to the [`Walk`] that `improve` lends it.
-unsafe extern "C" fn step(position: u32, walk: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` hands over the pointer that `improve` gave it.
-    let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
-    let Some(entry) = ENTRIES.get_value(walk.slot, &(walk.start + position)) else { return 1 };
-    // Lists ascend by order: nothing behind can win any more.
-    if entry.order >= walk.best.order {
-        return 1;
-    }
-    if matches(entry, walk.query) {
-        *walk.best = *entry;
-        return 1;
-    }
-    0
+/// Called by `bpf_loop` alone, with the pointer to the pointer that `repeat` lends it.
+unsafe extern "C" fn step<W: Walk<Tables>>(position: u32, lent: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` hands over what `repeat` gave it.
+    let lookup = unsafe { &mut **lent.cast::<*mut Lookup>() };
+    let tables = Tables { first: lookup.tables };
+    i64::from(!W::step(lookup, position, &tables))
 }

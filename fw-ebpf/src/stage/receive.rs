@@ -15,8 +15,8 @@ use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
-use crate::stage::{interface, route};
 use crate::stage::zone::local_kind_of;
+use crate::stage::{interface, route};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,8 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     match job.packet.kind {
         Kind::NeighbourDiscovery => {
             // The kernel would forward it to any other address: link-layer control stays on its link.
-            let to_us = job.packet.dst_addr.octets()[0] == 0xff || local_kind_of(&job.packet.dst_addr) == local_kind::OWN;
+            let to_us =
+                job.packet.dst_addr.octets()[0] == 0xff || local_kind_of(&job.packet.dst_addr) == local_kind::OWN;
             return if to_us { neighbour_discovery(&job.packet) } else { Err(DropReason::LinkLocal) };
         }
         Kind::MulticastListener => return Err(DropReason::Multicast),

@@ -129,7 +129,8 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     let last_seen = claim_if_over(flow, now)?;
     // SAFETY: a live map value that this processor has claimed.
     let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
-    if let Some(record) = table::record_end(flow, last_seen, reason, (F::NUMBER, now_ns), |wide| F::write_key(slot, wide))
+    if let Some(record) =
+        table::record_end(flow, last_seen, reason, (F::NUMBER, now_ns), |wide| F::write_key(slot, wide))
     {
         record.submit(0);
     }

@@ -18,7 +18,7 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
         ZONES6.get(slot).and_then(|trie| trie.get(&key))
     };
     match entry {
-        Some(entry) => entry.zone as u8,
+        Some(entry) => *entry as u8,
         None => zone::NONE,
     }
 }
@@ -27,7 +27,8 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
 #[inline(never)]
 pub(crate) fn local_kind_of(addr: &Address) -> u32 {
     // SAFETY: entries are one word each, written whole by the agent.
-    let entry = if addr.is_ipv4() { unsafe { LOCAL4.get(&addr.first4()) } } else { unsafe { LOCAL6.get(&addr.octets()) } };
+    let entry =
+        if addr.is_ipv4() { unsafe { LOCAL4.get(&addr.first4()) } } else { unsafe { LOCAL6.get(&addr.octets()) } };
     match entry {
         Some(entry) => entry.kind,
         None => 0,

@@ -1,30 +1,41 @@
-//! What the tables of a policy cost, and who is to blame when that is too much.
+//! What the tables of a policy take in the kernel, and who is to blame when that is too much.
 
-use fw_common::abi::policy::{Entry, EntryList, PairKey, ZoneDefault};
+use fw_common::abi::tables::LINE;
 
 use crate::tables::Tables;
 
-/// Bytes that the kernel keeps for each element besides key and value: `struct htab_elem` and its bucket
-/// (kernel/bpf/hashtab.c).
-const HASH_OVERHEAD: usize = 48 + 16;
-/// The same for a trie: `struct lpm_trie_node`, rounded up to what the allocator hands out, and at most one intermediate
-/// node for each prefix (kernel/bpf/lpm_trie.c).
-const TRIE_NODE4: usize = 2 * 64;
-const TRIE_NODE6: usize = 2 * 96;
+/// What the kernel takes memory in.
+const PAGE: u64 = 4096;
+/// Bytes that a prefix takes in a trie of the kernel, in the mean: `struct lpm_trie_node` with key and value, and nodes
+/// between prefixes (kernel/bpf/lpm_trie.c).
+const TRIE_NODE4: u64 = 64;
+const TRIE_NODE6: u64 = 96;
 
-/// Bytes of kernel memory that the maps of one policy take.
-pub(super) fn memory_estimate(tables: &Tables) -> u64 {
-    let Tables { zones4, zones6, sources4, sources6, destinations4, destinations6, pairs, entries, zone_defaults } =
-        tables;
-    let tries4 = zones4.len() + sources4.len() + destinations4.len();
-    let tries6 = zones6.len() + sources6.len() + destinations6.len();
-    let pair = size_of::<PairKey>() + size_of::<EntryList>() + HASH_OVERHEAD;
-    let bytes = tries4 * TRIE_NODE4
-        + tries6 * TRIE_NODE6
-        + pairs.len() * pair
-        + entries.len() * size_of::<Entry>()
-        + zone_defaults.len() * size_of::<ZoneDefault>();
-    bytes as u64
+/// Kernel memory of one policy, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Of each table, by its number in [`fw_common::abi::tables::table`].
+    pub tables: [u64; fw_common::abi::tables::table::COUNT as usize],
+    /// Of the two tries of zones.
+    pub zones: u64,
+}
+
+impl Memory {
+    /// Of everything.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.tables.iter().sum::<u64>() + self.zones
+    }
+}
+
+/// The memory of the maps of one policy. An array that can be mapped has a page of its own in front, and whole pages for
+/// its values (`array_map_alloc` in kernel/bpf/arraymap.c).
+pub(super) fn memory(tables: &Tables) -> Memory {
+    let array = |lines: usize| PAGE + ((lines.max(1) * LINE) as u64).next_multiple_of(PAGE);
+    Memory {
+        tables: tables.line_counts().map(array),
+        zones: tables.zones4.len() as u64 * TRIE_NODE4 + tables.zones6.len() as u64 * TRIE_NODE6,
+    }
 }
 
 /// The rules that are counted most often, at most three, the greatest first; the earlier of equals first.

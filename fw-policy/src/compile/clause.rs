@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use fw_common::abi::policy::{Action, Entry, entry_flags, zone};
+use fw_common::abi::policy::{Action, zone};
+use fw_common::abi::tables::{self, LOG};
 
 use super::zones::ZoneIds;
 use crate::policy::{Rule, ZoneSelector};
 use crate::set::address::AddressSet;
-use crate::set::interval::{Cidr, Family};
-use crate::set::service::{Ports, ServiceRange, ServiceSet};
+use crate::set::service::ServiceSet;
 
 /// One thing that a rule matches. A rule of the policy has one; a generated rule may have several.
 #[derive(Clone, Debug)]
 pub(super) struct Clause {
-    /// Position of the rule: the order in which it is matched, and its index in the list of rules.
+    /// Position of the rule in the list of rules. Clauses are matched in their order.
     pub(super) rule: u32,
     pub(super) from_zones: u64,
     pub(super) to_zones: u64,
@@ -40,53 +40,18 @@ impl Clause {
         }
     }
 
-    /// What of the clause concerns one address family; `None` if nothing does.
-    pub(super) fn in_family(&self, family: Family) -> Option<FamilyClause> {
-        let source = self.source.family(family).cover(family);
-        let destination = self.destination.family(family).cover(family);
-        let ranges = self.services.family(family).ranges();
-        if source.is_empty() || destination.is_empty() || ranges.is_empty() {
-            return None;
-        }
-        let entries = ranges.iter().map(|range| self.entry(range)).collect();
-        Some(FamilyClause { rule: self.rule, source, destination, entries })
-    }
-
-    fn entry(&self, range: &ServiceRange) -> Entry {
-        let mut flags = 0;
-        if range.protocol.is_some() {
-            flags |= entry_flags::PROTOCOL;
-        }
-        if range.ports.is_some() {
-            flags |= entry_flags::PORTS;
-        }
-        if self.log {
-            flags |= entry_flags::LOG;
-        }
-        let Ports { source, destination } = range.ports.unwrap_or(Ports::ALL);
-        Entry {
+    /// The clause as the data plane has it.
+    pub(super) fn to_table(&self) -> tables::Clause {
+        tables::Clause {
             from_zones: self.from_zones,
             to_zones: self.to_zones,
-            src_port: [source.0, source.1],
-            dst_port: [destination.0, destination.1],
-            protocol: range.protocol.unwrap_or(0),
-            flags,
-            action: self.action as u8,
-            order: self.rule,
             rule: self.rule,
             idle_timeout: self.idle_timeout,
-            ..Entry::default()
+            action: self.action as u8,
+            flags: if self.log { LOG } else { 0 },
+            ..tables::Clause::default()
         }
     }
-}
-
-/// A clause in one address family.
-#[derive(Clone, Debug)]
-pub(super) struct FamilyClause {
-    pub(super) rule: u32,
-    pub(super) source: Vec<Cidr>,
-    pub(super) destination: Vec<Cidr>,
-    pub(super) entries: Vec<Entry>,
 }
 
 /// The bits of the zones that a rule names.

@@ -1,104 +1,117 @@
-//! The digest that tells one compiled policy from another.
+//! The digest that tells one policy from another.
 
-use fw_common::abi::policy::{AddressClass, Entry, EntryList, PairKey, ZoneDefault, ZoneEntry};
+use fw_common::abi::policy::{ZoneDefault, ZoneEntry};
 use sha2::{Digest, Sha256};
 
+use super::clause::Clause;
+use super::operands::{FamilyClause, Operands, Services};
 use super::{RuleInfo, ZoneInfo};
+use crate::set::interval::Cidr;
 use crate::tables::{Prefix, Tables, ZonePrefix};
 
-/// SHA-256 over everything that the agent takes from a compiled policy: two policies with equal digests need no swap.
-pub(super) fn digest(tables: &Tables, rules: &[RuleInfo], zones: &[ZoneInfo]) -> [u8; 32] {
-    let mut feed = Feed(Sha256::new());
-    feed.tables(tables);
-    feed.count(rules.len());
-    rules.iter().for_each(|rule| feed.rule(rule));
-    feed.count(zones.len());
-    zones.iter().for_each(|zone| feed.zone(zone));
-    feed.0.finalize().into()
+/// Raised when the same policy compiles to other tables than before, so that an agent with another compiler loads them.
+const COMPILER: u32 = 2;
+
+/// SHA-256 over everything that decides what the tables are and what the agent tells about them: two policies with equal
+/// digests need no swap. The tables themselves are several times larger, and follow from this.
+pub(super) fn digest(
+    tables: &Tables,
+    clauses: &[Clause],
+    operands: &[Operands; 2],
+    rules: &[RuleInfo],
+    zones: &[ZoneInfo],
+) -> [u8; 32] {
+    let mut feed = Feed { hash: Sha256::new(), buffer: Vec::with_capacity(2 * BUFFER) };
+    feed.number(COMPILER);
+    feed.zone_trie(&tables.zones4);
+    feed.zone_trie(&tables.zones6);
+    feed.all(tables.zone_defaults.len(), tables.zone_defaults.iter(), |feed, default| {
+        let ZoneDefault { rule, action, flags, _pad } = default;
+        feed.number(*rule);
+        feed.bytes(&[*action, *flags]);
+    });
+    feed.all(clauses.len(), clauses.iter(), Feed::clause);
+    operands.iter().for_each(|operands| feed.operands(operands));
+    feed.all(rules.len(), rules.iter(), Feed::rule);
+    feed.all(zones.len(), zones.iter(), Feed::zone);
+    feed.finish()
 }
 
+/// How many bytes are hashed at once.
+const BUFFER: usize = 1 << 14;
+
 /// Lengths go in before contents, so that no two inputs run together.
-struct Feed(Sha256);
+struct Feed {
+    hash: Sha256,
+    buffer: Vec<u8>,
+}
 
 impl Feed {
-    fn number(&mut self, number: impl Into<u64>) {
-        self.0.update(number.into().to_le_bytes());
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER {
+            self.hash.update(&self.buffer);
+            self.buffer.clear();
+        }
     }
 
-    fn count(&mut self, count: usize) {
-        self.number(count as u64);
+    fn finish(mut self) -> [u8; 32] {
+        self.hash.update(&self.buffer);
+        self.hash.finalize().into()
+    }
+
+    fn number(&mut self, number: impl Into<u64>) {
+        self.bytes(&number.into().to_le_bytes());
+    }
+
+    fn all<T>(&mut self, len: usize, items: impl Iterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
+        self.number(len as u64);
+        items.for_each(|item| each(self, item));
     }
 
     fn text(&mut self, text: &str) {
-        self.count(text.len());
-        self.0.update(text);
-    }
-
-    fn prefix<const N: usize>(&mut self, prefix: &Prefix<[u8; N]>) {
-        let Prefix { addr, len } = prefix;
-        self.0.update(addr);
-        self.number(*len);
-    }
-
-    fn tables(&mut self, tables: &Tables) {
-        let Tables { zones4, zones6, sources4, sources6, destinations4, destinations6, pairs, entries, zone_defaults } =
-            tables;
-        self.zone_trie(zones4);
-        self.zone_trie(zones6);
-        self.class_trie(sources4);
-        self.class_trie(sources6);
-        self.class_trie(destinations4);
-        self.class_trie(destinations6);
-        self.count(pairs.len());
-        for (PairKey { source, destination }, EntryList { start, len }) in pairs {
-            [*source, *destination, *start, *len].into_iter().for_each(|number| self.number(number));
-        }
-        self.count(entries.len());
-        entries.iter().for_each(|entry| self.entry(entry));
-        self.count(zone_defaults.len());
-        for ZoneDefault { rule, action, flags, _pad } in zone_defaults {
-            self.number(*rule);
-            self.0.update([*action, *flags]);
-        }
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
     }
 
     fn zone_trie<const N: usize>(&mut self, trie: &[(ZonePrefix<[u8; N]>, ZoneEntry)]) {
-        self.count(trie.len());
-        for (ZonePrefix { slot, prefix }, ZoneEntry { zone }) in trie {
-            self.number(*slot);
-            self.prefix(prefix);
-            self.number(*zone);
-        }
+        self.all(trie.len(), trie.iter(), |feed, (key, ZoneEntry { zone })| {
+            let ZonePrefix { slot, prefix: Prefix { addr, len } } = key;
+            feed.number(*slot);
+            feed.bytes(addr);
+            feed.bytes(&[*len]);
+            feed.number(*zone);
+        });
     }
 
-    fn class_trie<const N: usize>(&mut self, trie: &[(Prefix<[u8; N]>, AddressClass)]) {
-        self.count(trie.len());
-        for (prefix, AddressClass { specific, wide }) in trie {
-            self.prefix(prefix);
-            self.number(*specific);
-            self.number(*wide);
-        }
-    }
-
-    fn entry(&mut self, entry: &Entry) {
-        let Entry {
-            from_zones,
-            to_zones,
-            src_port,
-            dst_port,
-            protocol,
-            flags,
-            action,
-            _pad,
-            order,
-            rule,
-            idle_timeout,
-        } = entry;
+    fn clause(&mut self, clause: &Clause) {
+        let Clause { rule, from_zones, to_zones, source: _, destination: _, services: _, action, log, idle_timeout } =
+            clause;
+        self.number(*rule);
         self.number(*from_zones);
         self.number(*to_zones);
-        src_port.iter().chain(dst_port).for_each(|port| self.number(*port));
-        self.0.update([*protocol, *flags, *action]);
-        [*order, *rule, *idle_timeout].into_iter().for_each(|number| self.number(number));
+        self.bytes(&[*action as u8, u8::from(*log)]);
+        self.number(*idle_timeout);
+    }
+
+    fn operands(&mut self, operands: &Operands) {
+        let Operands { addresses, services, clauses } = operands;
+        self.all(addresses.len(), addresses.iter(), |feed, set| {
+            feed.all(set.len(), set.iter(), |feed, Cidr { first, len }| {
+                feed.bytes(&first.to_le_bytes());
+                feed.bytes(&[*len]);
+            });
+        });
+        self.all(services.len(), services.iter(), |feed, set| {
+            feed.all(set.len(), set.iter(), |feed, Services { first, last, src_port }| {
+                [*first, *last, src_port.0.into(), src_port.1.into()]
+                    .into_iter()
+                    .for_each(|number| feed.number(number));
+            });
+        });
+        self.all(clauses.len(), clauses.iter(), |feed, FamilyClause { clause, source, destination, services }| {
+            [*clause, *source, *destination, *services].into_iter().for_each(|number| feed.number(number));
+        });
     }
 
     fn rule(&mut self, rule: &RuleInfo) {
@@ -106,17 +119,15 @@ impl Feed {
         [id, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.number(*ordinal);
         self.number(*line);
-        self.0.update([*action as u8, u8::from(*log), u8::from(*active)]);
+        self.bytes(&[*action as u8, u8::from(*log), u8::from(*active)]);
     }
 
     fn zone(&mut self, zone: &ZoneInfo) {
         let ZoneInfo { id, name, description, networks, slots } = zone;
-        self.number(*id);
+        self.bytes(&[*id]);
         self.text(name);
         self.text(description);
-        self.count(networks.len());
-        networks.iter().for_each(|network| self.text(network));
-        self.count(slots.len());
-        slots.iter().for_each(|slot| self.number(*slot));
+        self.all(networks.len(), networks.iter(), |feed, network| feed.text(network));
+        self.all(slots.len(), slots.iter(), |feed, slot| feed.number(*slot));
     }
 }

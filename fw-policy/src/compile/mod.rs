@@ -2,13 +2,20 @@
 
 mod budget;
 mod classes;
+mod classifier;
 mod clause;
 mod digest;
+mod hash;
 pub(crate) mod link;
 mod lists;
+mod live;
+mod operands;
+mod pair_table;
 mod pairs;
 mod rules;
+mod split;
 mod system_rules;
+mod trie;
 mod zones;
 
 use std::sync::Arc;
@@ -19,8 +26,13 @@ use time::OffsetDateTime;
 use crate::binding::Binding;
 use crate::diagnostic::{Diagnostics, Report};
 use crate::policy::Policy;
+use crate::set::interval::Family;
 use crate::tables::Tables;
 
+pub use budget::Memory;
+use classifier::Classifier;
+pub use live::{LiveSets, SetChangeError};
+use operands::Operands;
 use rules::RuleList;
 use zones::ZoneIds;
 
@@ -46,15 +58,15 @@ impl Default for Options {
 pub struct Compiled {
     /// The tables.
     pub tables: Tables,
-    /// All rules by position, which is what [`fw_common::abi::policy::Entry::rule`] names: generated ones, those of the
+    /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
     pub rules: Vec<RuleInfo>,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
     pub digest: [u8; 32],
-    /// Bytes of kernel memory that the tables take, estimated.
-    pub memory_estimate: u64,
+    /// Kernel memory that the tables take.
+    pub memory: Memory,
     /// When a rule starts or expires next: the policy must be compiled again then.
     pub next_change: Option<OffsetDateTime>,
     pub(crate) binding: Binding,
@@ -126,32 +138,53 @@ impl Policy {
         now: OffsetDateTime,
         options: &Options,
     ) -> Result<Compiled, Diagnostics> {
-        let mut report = Report::new(Arc::clone(&self.sources));
-        zones::check_binding(self, binding, &mut report);
-        let ids = ZoneIds::assign(&self.zones, &options.previous_zones);
-        let list = RuleList::new(self, binding, &ids, now, &mut report);
-        let mut tables = Tables { zone_defaults: list.zone_defaults(self, &ids), ..Tables::default() };
-        zones::build_tries(self, binding, &ids, &mut tables);
-        if !report.has_errors() {
-            lists::build(&list, options.memory_budget, &mut tables, &mut report);
-        }
-        report.finish()?;
-        let zones = zones::describe(self, binding, &ids);
-        Ok(Compiled {
-            digest: digest::digest(&tables, &list.infos, &zones),
-            memory_estimate: budget::memory_estimate(&tables),
-            next_change: self.next_change(now),
-            rules: list.infos,
-            zones,
-            tables,
-            binding: binding.clone(),
-            options: options.clone(),
-        })
+        Ok(Compilation::new(self, binding, now, options)?.compiled)
     }
 
     /// The first start or expiry after `now`.
     fn next_change(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let moments = self.rules.iter().flat_map(|rule| [rule.starts, rule.expires]).flatten();
         moments.filter(|moment| *moment > now).min()
+    }
+}
+
+/// A compiled policy with everything that went into it.
+struct Compilation {
+    list: RuleList,
+    operands: [Operands; 2],
+    classifier: Classifier,
+    compiled: Compiled,
+}
+
+impl Compilation {
+    fn new(policy: &Policy, binding: &Binding, now: OffsetDateTime, options: &Options) -> Result<Self, Diagnostics> {
+        let mut report = Report::new(Arc::clone(&policy.sources));
+        zones::check_binding(policy, binding, &mut report);
+        let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
+        let list = RuleList::new(policy, binding, &ids, now, &mut report);
+        let mut tables = Tables { zone_defaults: list.zone_defaults(policy, &ids), ..Tables::default() };
+        zones::build_tries(policy, binding, &ids, &mut tables);
+        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
+        let mut classifier = None;
+        if !report.has_errors() {
+            classifier = Classifier::new(&list, &operands, options.memory_budget, &mut report);
+        }
+        if let Some(classifier) = &classifier {
+            classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
+        }
+        report.finish()?;
+        let zones = zones::describe(policy, binding, &ids);
+        let compiled = Compiled {
+            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
+            memory: budget::memory(&tables),
+            next_change: policy.next_change(now),
+            rules: list.infos.clone(),
+            zones,
+            tables,
+            binding: binding.clone(),
+            options: options.clone(),
+        };
+        // There is one: else something has been reported.
+        Ok(Self { list, operands, classifier: classifier.unwrap_or_default(), compiled })
     }
 }

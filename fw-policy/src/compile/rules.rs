@@ -1,6 +1,7 @@
 //! The list of all rules in the order in which they are matched, and the defaults behind it.
 
-use fw_common::abi::policy::{Action, MAX_RULES, ZoneDefault, entry_flags, zone};
+use fw_common::abi::policy::{Action, MAX_RULES, ZoneDefault, zone};
+use fw_common::abi::tables::{DefaultLine, LOG};
 use time::OffsetDateTime;
 
 use super::RuleInfo;
@@ -12,6 +13,7 @@ use crate::binding::Binding;
 use crate::diagnostic::Report;
 use crate::policy::{Policy, Rule};
 use crate::source::Location;
+use crate::tables::Column;
 
 /// All rules: those that match are also clauses.
 pub(super) struct RuleList {
@@ -49,6 +51,11 @@ impl RuleList {
 
     fn next_position(&self) -> u32 {
         u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The position of a rule of the policy among all rules.
+    pub(super) fn position(&self, policy: &Policy, rule: usize) -> u32 {
+        self.first_default - u32::try_from(policy.rules.len() - rule).unwrap_or(0)
     }
 
     /// Where the rule at a position stands.
@@ -136,11 +143,11 @@ impl RuleList {
     }
 
     /// The table of defaults: that of everything, and over it those of the zone pairs.
-    pub(super) fn zone_defaults(&self, policy: &Policy, ids: &ZoneIds) -> Vec<ZoneDefault> {
+    pub(super) fn zone_defaults(&self, policy: &Policy, ids: &ZoneIds) -> Column<DefaultLine> {
         let default = |rule: u32, action: Action, log: bool| ZoneDefault {
             rule,
             action: action as u8,
-            flags: if log { entry_flags::LOG } else { 0 },
+            flags: if log { LOG } else { 0 },
             ..ZoneDefault::default()
         };
         let last = self.next_position() - 1;
@@ -152,6 +159,6 @@ impl RuleList {
             let index = from.trailing_zeros() as usize * zone::COUNT + to.trailing_zeros() as usize;
             table[index] = default(position, pair.action, pair.log);
         }
-        table
+        table.into_iter().collect()
     }
 }

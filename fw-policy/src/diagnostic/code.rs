@@ -79,13 +79,11 @@ codes! {
     UnknownSystemRule = 46, "`agent.toml` disables a generated rule that does not exist.";
     // The size.
     TooManyRules = 50, "The data plane has counters for a limited number of rules.";
-    ListTooLong = 51, "Too many rules apply to the same pair of addresses and are told apart only by zone and service.";
     OverBudget = 52, "The compiled tables would take more memory than they may.";
     // Warnings.
     ExclusionsOnly = 100, "A set that only excludes is everything else, in both address families.";
     MatchesNothing = 101, "The set or rule matches nothing.";
     ListedTwice = 102, "The same element stands twice in an array.";
-    ManyProtocols = 103, "A service set that only excludes is kept as every other protocol, one by one.";
 }
 
 impl Code {

@@ -3,7 +3,7 @@
 //! A set is the union of what it lists, minus what it excludes. Sets that it names are resolved first, so their
 //! exclusions do not leak into it. A set of exclusions only is everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{SetAlgebra, SetDefinition, Term, TermBody};
@@ -18,6 +18,53 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NamedSets<T> {
     sets: BTreeMap<String, Arc<T>>,
+    /// Of the sets that name others, how they are made.
+    recipes: BTreeMap<String, Recipe<T>>,
+}
+
+/// How a set that names others is made of them: what it takes to make it again when one of them has changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe<T> {
+    /// What is listed and what is excluded, without the named ones.
+    literals: [Option<Arc<T>>; 2],
+    /// The named sets, each with whether it is excluded.
+    names: Vec<(bool, String)>,
+}
+
+impl<T: SetAlgebra> Recipe<T> {
+    /// The recipe of some terms; `None` if they name no set.
+    pub(crate) fn new(terms: &[Spanned<Term<T>>]) -> Option<Self> {
+        let mut literals: [Vec<&T>; 2] = [Vec::new(), Vec::new()];
+        let mut names = Vec::new();
+        for term in terms {
+            let Term { negated, body } = &term.value;
+            match body {
+                TermBody::Literal(set) => literals[usize::from(*negated)].push(set),
+                TermBody::Named(name) => names.push((*negated, name.clone())),
+            }
+        }
+        if names.is_empty() {
+            return None;
+        }
+        let united = |sets: Vec<&T>| (!sets.is_empty()).then(|| Arc::new(T::union(sets.into_iter())));
+        Some(Self { literals: literals.map(united), names })
+    }
+
+    /// Whether the set must be made again when one of these has changed.
+    pub(crate) fn uses(&self, changed: &BTreeSet<String>) -> bool {
+        self.names.iter().any(|(_, name)| changed.contains(name))
+    }
+
+    fn operands(&self, sets: &BTreeMap<String, Arc<T>>) -> Vec<Operand<T>> {
+        let [listed, excluded] = &self.literals;
+        let literals = [(false, listed), (true, excluded)].into_iter();
+        let literals = literals.filter_map(|(negated, set)| Some(Operand { negated, set: Arc::clone(set.as_ref()?) }));
+        let named = self.names.iter().map(|(negated, name)| {
+            // The names were found when the policy was read.
+            Operand { negated: *negated, set: sets.get(name).cloned().unwrap_or_default() }
+        });
+        literals.chain(named).collect()
+    }
 }
 
 impl<T: SetAlgebra> NamedSets<T> {
@@ -28,7 +75,40 @@ impl<T: SetAlgebra> NamedSets<T> {
         for definition in definitions {
             resolver.set(definition, definition.name.at);
         }
-        Self { sets: resolver.resolved }
+        let sets = resolver.resolved;
+        let recipe = |set: &SetDefinition<T>| Some((set.name.value.clone(), Recipe::new(&set.terms)?));
+        Self { sets, recipes: definitions.iter().filter_map(recipe).collect() }
+    }
+
+    /// Gives a set other contents, and makes the sets that name it anew; the names of all that changed, or `None` if there is
+    /// no such set.
+    pub(crate) fn replace(&mut self, name: &str, set: T) -> Option<BTreeSet<String>> {
+        *self.sets.get_mut(name)? = Arc::new(set);
+        self.recipes.remove(name);
+        let mut changed = BTreeSet::from([name.to_owned()]);
+        let mut stale: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let known = changed.union(&stale).cloned().collect();
+            let uses = |(user, recipe): &(&String, &Recipe<T>)| !stale.contains(*user) && recipe.uses(&known);
+            let found: Vec<String> = self.recipes.iter().filter(uses).map(|(user, _)| user.clone()).collect();
+            if found.is_empty() {
+                break;
+            }
+            stale.extend(found);
+        }
+        // A set is ready when none that it names is stale; there are no cycles, so one always is.
+        while let Some(ready) = stale.iter().find(|name| !self.recipes[*name].uses(&stale)).cloned() {
+            let (set, _) = united(&self.recipes[&ready].operands(&self.sets));
+            self.sets.insert(ready.clone(), set);
+            stale.remove(&ready);
+            changed.insert(ready);
+        }
+        Some(changed)
+    }
+
+    /// Makes a set that a key of a rule describes.
+    pub(crate) fn make(&self, recipe: &Recipe<T>) -> Arc<T> {
+        united(&recipe.operands(&self.sets)).0
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -57,27 +137,33 @@ struct Operand<T> {
     set: Arc<T>,
 }
 
-/// Unites and excludes, and warns about results that surprise.
-fn combine<T: SetAlgebra>(operands: &[Operand<T>], what: &str, at: Location, report: &mut Report) -> Arc<T> {
+/// Unites and excludes; the result, and whether it is empty only for what is excluded.
+fn united<T: SetAlgebra>(operands: &[Operand<T>]) -> (Arc<T>, bool) {
     if let [Operand { negated: false, set }] = operands {
         // Shared, not copied: the set may be long and named by many rules.
-        return Arc::clone(set);
+        return (Arc::clone(set), false);
     }
     let listed =
         |negated| operands.iter().filter(move |operand| operand.negated == negated).map(|operand| &*operand.set);
-    let included = if operands.iter().all(|operand| operand.negated) {
+    let included =
+        if operands.iter().all(|operand| operand.negated) { T::everything() } else { T::union(listed(false)) };
+    let combined = included.subtract(&T::union(listed(true)));
+    let is_excluded = combined.is_empty() && !included.is_empty();
+    (Arc::new(combined), is_excluded)
+}
+
+/// The same, with warnings about results that surprise.
+fn combine<T: SetAlgebra>(operands: &[Operand<T>], what: &str, at: Location, report: &mut Report) -> Arc<T> {
+    if operands.iter().all(|operand| operand.negated) {
         report
             .at(Code::ExclusionsOnly, at, format!("{what} only excludes: it is everything else, in IPv4 and in IPv6"))
             .help("list what it is meant to hold, or leave it so if everything else is meant");
-        T::everything()
-    } else {
-        T::union(listed(false))
-    };
-    let combined = included.subtract(&T::union(listed(true)));
-    if combined.is_empty() && !included.is_empty() {
+    }
+    let (combined, is_excluded) = united(operands);
+    if is_excluded {
         report.at(Code::MatchesNothing, at, format!("{what} excludes everything that it lists, so it matches nothing"));
     }
-    Arc::new(combined)
+    combined
 }
 
 fn unknown<'n, T: SetAlgebra>(name: &str, at: Location, known: impl Iterator<Item = &'n str>, report: &mut Report) {

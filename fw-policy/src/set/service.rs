@@ -133,6 +133,11 @@ impl FamilyServices {
         *present = join_ports(std::mem::take(present));
     }
 
+    /// The protocols, ascending, each with its rectangles, which ascend by destination.
+    pub(crate) fn protocols(&self) -> impl Iterator<Item = (u8, &[Ports])> {
+        self.protocols.iter().map(|(number, ports)| (*number, ports.as_slice()))
+    }
+
     fn subtract(&self, other: &Self) -> Self {
         let mut protocols = BTreeMap::new();
         for (number, ports) in &self.protocols {

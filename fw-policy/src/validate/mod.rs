@@ -45,7 +45,16 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
     let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
-    Policy { sources, defaults, zones: context.zones.into_zones(), rules, zone_pairs, tests, warnings: Vec::new() }
+    Policy {
+        sources,
+        defaults,
+        zones: context.zones.into_zones(),
+        rules,
+        zone_pairs,
+        tests,
+        addresses: context.addresses,
+        warnings: Vec::new(),
+    }
 }
 
 fn defaults(definitions: &[DefaultsDefinition], sources: &Sources, report: &mut Report) -> Defaults {

@@ -13,10 +13,8 @@ use crate::parse::{RuleDefinition, ZonePairDefinition};
 use crate::policy::{Defaults, Rule, ZonePair};
 use crate::set::SetAlgebra;
 use crate::set::interval::Family;
+use crate::set::resolve::Recipe;
 use crate::source::Location;
-
-/// More ranges than this in one service set are only the work of an exclusion without protocols.
-const MANY_RANGES: usize = 200;
 
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
 pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Rule> {
@@ -26,6 +24,8 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
     };
     let source = evaluate_addresses(&definition.source, "`source`", report);
     let destination = evaluate_addresses(&definition.destination, "`destination`", report);
+    let recipe = |terms: &Option<crate::parse::Terms<_>>| Recipe::new(&terms.as_ref()?.value).map(Arc::new);
+    let recipes = [recipe(&definition.source), recipe(&definition.destination)];
     let services = match &definition.services {
         Some(terms) => context.services.evaluate(&terms.value, "`services`", terms.at, report),
         None => Arc::clone(&context.any_service),
@@ -40,6 +40,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         to: to?,
         source,
         destination,
+        recipes,
         services,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
@@ -51,9 +52,6 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         at: definition.at,
     };
     warn_about_families(&rule, report);
-    if let Some(terms) = &definition.services {
-        warn_about_many_ranges(&rule, terms.at, report);
-    }
     Some(rule)
 }
 
@@ -72,16 +70,6 @@ fn warn_about_families(rule: &Rule, report: &mut Report) {
         report
             .at(Code::MatchesNothing, rule.at, format!("rule `{}` never matches", rule.id))
             .help("its source, its destination and its services have no address family in common");
-    }
-}
-
-fn warn_about_many_ranges(rule: &Rule, at: Location, report: &mut Report) {
-    let ranges = Family::ALL.map(|family| rule.services.family(family).ranges().len());
-    if ranges.iter().any(|count| *count > MANY_RANGES) {
-        let message = format!("the services of rule `{}` are every other protocol, one by one", rule.id);
-        report
-            .at(Code::ManyProtocols, at, message)
-            .help("list the protocols that are meant: `[\"tcp\", \"udp\", \"!tcp/25\"]`");
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) fn tests(
     zone_pairs: &[ZonePair],
     report: &mut Report,
 ) -> Vec<PolicyTest> {
+    if definitions.is_empty() {
+        return Vec::new();
+    }
     let mut ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
     ids.extend(zone_pairs.iter().map(ZonePair::id));
     ids.push("default".to_owned());

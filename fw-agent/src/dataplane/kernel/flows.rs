@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use aya::Pod;
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags, flow_flags};
+use fw_common::abi::policy::MAX_RULES;
 use fw_common::conntrack::{SWEEP_BATCH, State, Timeouts};
 
-use super::handles;
-use super::mapped::Mapped;
+use super::memory::Mapped;
 use super::object::{Object, map_error};
 use super::policy::RULE_TIMEOUTS;
 use crate::dataplane::{DataplaneError, FlowRecord};
@@ -29,15 +30,15 @@ pub(super) fn default_max_flows() -> u32 {
 /// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
-    let slots = Mapped::<Slot4>::new("FLOWS4", object.array_data("FLOWS4")?)?;
-    for Slot4 { key, flow } in used_slots(object, "TAGS4")?.filter_map(|number| slots.get(number)) {
+    let slots: Mapped<Slot4> = mapped(object, "FLOWS4")?;
+    for Slot4 { key, flow } in used_slots(object, "TAGS4")?.map(|number| slots.get(number)) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
         }
     }
-    let slots = Mapped::<Slot6>::new("FLOWS6", object.array_data("FLOWS6")?)?;
-    for Slot6 { key, flow } in used_slots(object, "TAGS6")?.filter_map(|number| slots.get(number)) {
+    let slots: Mapped<Slot6> = mapped(object, "FLOWS6")?;
+    for Slot6 { key, flow } in used_slots(object, "TAGS6")?.map(|number| slots.get(number)) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(record) {
             return Ok(());
@@ -52,13 +53,20 @@ fn holds_a_flow(flow: &Flow) -> bool {
 }
 
 /// The slots that are in use, by their tags.
-fn used_slots(object: &Object, tags: &'static str) -> Result<impl Iterator<Item = u32>, DataplaneError> {
-    let map = Mapped::<Tags>::new(tags, object.array_data(tags)?)?;
-    let buckets = (0..map.len()).map_while(move |bucket| map.get(bucket).map(|tags| (bucket, tags)));
+fn used_slots(object: &Object, name: &'static str) -> Result<impl Iterator<Item = usize>, DataplaneError> {
+    let tags: Mapped<Tags> = mapped(object, name)?;
+    let buckets = (0..object.buckets()? as usize).map(move |bucket| (bucket, tags.get(bucket)));
     Ok(buckets.flat_map(|(bucket, tags)| {
         let tags = tags.words.into_iter().flat_map(u64::to_le_bytes);
-        (bucket * LANES..).zip(tags).filter(|(_, tag)| *tag != 0).map(|(slot, _)| slot)
+        (bucket * LANES as usize..).zip(tags).filter(|(_, tag)| *tag != 0).map(|(slot, _)| slot)
     }))
+}
+
+/// All values of an array.
+fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
+    let data = object.array_data(name)?;
+    let info = data.info().map_err(|error| map_error(name, &error))?;
+    Mapped::new(data.fd(), info.max_entries() as usize).map_err(|error| map_error(name, &error))
 }
 
 /// The idle time-outs, by state and by rule.
@@ -70,14 +78,10 @@ struct IdleTimeouts {
 
 impl IdleTimeouts {
     fn read(object: &Object) -> Result<Self, DataplaneError> {
-        let map = object.array::<u32>(RULE_TIMEOUTS)?;
-        let mut rules = BTreeMap::new();
-        for (handle, _) in handles::names(object)? {
-            let seconds = map.get(&handle, 0).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
-            if seconds != 0 {
-                rules.insert(handle, seconds);
-            }
-        }
+        let seconds: Mapped<u64> = mapped(object, RULE_TIMEOUTS)?;
+        let own = (0..MAX_RULES).map(|handle| (handle, seconds.get(handle as usize)));
+        let own = own.filter_map(|(handle, seconds)| Some((handle, u32::try_from(seconds).ok()?)));
+        let rules = own.filter(|(_, seconds)| *seconds != 0).collect();
         Ok(Self { states: object.config()?.timeouts, rules })
     }
 

@@ -3,12 +3,13 @@
 //! A rule keeps its handle for as long as its id is in use, over changes of the policy and restarts of the agent, so that
 //! its counters go on. The pinned map `RULE_NAMES` is the only record of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
-use aya::maps::PerCpuValues;
+use aya::maps::{Map, PerCpuValues};
 use fw_common::abi::counters::RuleCounter;
 use fw_common::abi::policy::{MAX_RULE_ID, MAX_RULES, RuleName};
 
+use super::memory::Mapped;
 use super::object::{Object, map_error};
 use crate::dataplane::DataplaneError;
 
@@ -17,18 +18,28 @@ const FIRST: u32 = 1;
 
 /// The ids in use, by handle.
 pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneError> {
-    let map = object.array::<RuleName>("RULE_NAMES")?;
-    let mut names = Vec::new();
-    for handle in FIRST..MAX_RULES {
-        let name = map.get(&handle, 0).map_err(|error| map_error("RULE_NAMES", &error))?;
-        // Handles are given out from the lowest, and none is ever freed without being given out again at once.
-        if name.len == 0 {
-            break;
-        }
-        let id = name.id.get(..usize::from(name.len)).unwrap_or_default();
-        names.push((handle, String::from_utf8_lossy(id).into_owned()));
-    }
-    Ok(names)
+    let names = stored(&memory(object)?);
+    Ok((FIRST..).zip(names.iter().map(|name| String::from_utf8_lossy(bytes(name)).into_owned())).collect())
+}
+
+/// The names in use; the first one belongs to the handle [`FIRST`], and so on.
+fn stored(memory: &Mapped<RuleName>) -> Vec<RuleName> {
+    let names = (FIRST..MAX_RULES).map(|handle| memory.get(handle as usize));
+    // Handles are given out from the lowest, and none is ever freed without being given out again at once.
+    names.take_while(|name| name.len != 0).collect()
+}
+
+/// The id in a name.
+fn bytes(name: &RuleName) -> &[u8] {
+    name.id.get(..usize::from(name.len)).unwrap_or_default()
+}
+
+/// The map as memory: it is read and written whole.
+fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
+    let Map::Array(map) = object.map("RULE_NAMES")? else {
+        return Err(DataplaneError::Map { map: "RULE_NAMES", reason: "is not an array".to_owned() });
+    };
+    Mapped::new(map.fd(), MAX_RULES as usize).map_err(|error| map_error("RULE_NAMES", &error))
 }
 
 /// The handle of each id, in the order of `ids`; new ones are stored.
@@ -36,45 +47,51 @@ pub(super) fn names(object: &Object) -> Result<Vec<(u32, String)>, DataplaneErro
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
 /// are their handles given to new ids.
 pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, DataplaneError> {
-    let known = names(object)?;
+    let mut memory = memory(object)?;
+    let stored = stored(&memory);
+    let known: Vec<&[u8]> = stored.iter().map(bytes).collect();
     let plan = plan(&known, ids)?;
-    let mut stored: BTreeSet<u32> = known.iter().map(|(handle, _)| *handle).collect();
     for (handle, id) in &plan.new {
-        if stored.insert(*handle) || plan.reused {
-            store(object, *handle, id)?;
+        if known.len() >= *handle as usize {
+            // It was another rule's. What was never given out has counters at zero.
+            clear(object, *handle)?;
         }
+        memory.set(*handle as usize, name(id));
     }
     Ok(plan.handles)
 }
 
 /// Which handles an id list gets.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+struct Plan<'i> {
     /// By position in the list.
     handles: Vec<u32>,
     /// Those that must be stored.
-    new: Vec<(u32, String)>,
-    /// Whether some of them belonged to other ids.
-    reused: bool,
+    new: Vec<(u32, &'i str)>,
 }
 
-/// Decides, without touching the kernel.
-fn plan(known: &[(u32, String)], ids: &[&str]) -> Result<Plan, DataplaneError> {
-    let by_id: BTreeMap<&str, u32> = known.iter().map(|(handle, id)| (id.as_str(), *handle)).collect();
-    let wanted: BTreeSet<&str> = ids.iter().copied().collect();
-    let next = known.iter().map(|(handle, _)| handle + 1).max().unwrap_or(FIRST);
-    let unused: Vec<u32> =
-        known.iter().filter(|(_, id)| !wanted.contains(id.as_str())).map(|(handle, _)| *handle).collect();
+/// Decides, without touching the kernel. `known` are the ids of the handles from [`FIRST`] on.
+fn plan<'i>(known: &[&[u8]], ids: &[&'i str]) -> Result<Plan<'i>, DataplaneError> {
+    let by_id: HashMap<&[u8], u32> = known.iter().copied().zip(FIRST..).collect();
+    let known_handles: Vec<Option<u32>> = ids.iter().map(|id| by_id.get(id.as_bytes()).copied()).collect();
+    let next = FIRST + u32::try_from(known.len()).unwrap_or(MAX_RULES);
+    let wanted = known_handles.iter().filter(|handle| handle.is_none()).count();
+    // Those of forgotten rules, if there are no others.
+    let unused: Vec<u32> = if wanted > (MAX_RULES - next) as usize {
+        let kept: HashSet<u32> = known_handles.iter().flatten().copied().collect();
+        (FIRST..next).filter(|handle| !kept.contains(handle)).collect()
+    } else {
+        Vec::new()
+    };
     let held = u32::try_from(unused.len()).unwrap_or(u32::MAX);
     let mut free = (next..MAX_RULES).chain(unused);
-    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::new(), reused: false };
-    for id in ids {
-        let handle = match by_id.get(id) {
-            Some(handle) => *handle,
+    let mut plan = Plan { handles: Vec::with_capacity(ids.len()), new: Vec::with_capacity(wanted) };
+    for (id, known) in ids.iter().zip(known_handles) {
+        let handle = match known {
+            Some(handle) => handle,
             None => {
                 let handle = free.next().ok_or(DataplaneError::TooManyRules { limit: MAX_RULES - FIRST, held })?;
-                plan.reused |= handle < next;
-                plan.new.push((handle, (*id).to_owned()));
+                plan.new.push((handle, *id));
                 handle
             }
         };
@@ -83,46 +100,44 @@ fn plan(known: &[(u32, String)], ids: &[&str]) -> Result<Plan, DataplaneError> {
     Ok(plan)
 }
 
-/// Gives a handle to an id, with counters at zero.
-fn store(object: &mut Object, handle: u32, id: &str) -> Result<(), DataplaneError> {
+/// An id as the map holds it.
+fn name(id: &str) -> RuleName {
     let mut name = RuleName { len: 0, id: [0; MAX_RULE_ID] };
     let bytes = id.as_bytes();
     let len = bytes.len().min(MAX_RULE_ID);
     name.id[..len].copy_from_slice(&bytes[..len]);
     name.len = u8::try_from(len).unwrap_or(u8::MAX);
+    name
+}
+
+/// Sets the counters of a handle to zero.
+fn clear(object: &mut Object, handle: u32) -> Result<(), DataplaneError> {
     let processors = aya::util::nr_cpus().map_err(|(_, error)| map_error("RULE_COUNTERS", &error))?;
     let zeros = PerCpuValues::try_from(vec![RuleCounter::default(); processors])
         .map_err(|error| map_error("RULE_COUNTERS", &error))?;
     object
         .per_cpu_mut::<RuleCounter>("RULE_COUNTERS")?
         .set(handle, zeros, 0)
-        .map_err(|error| map_error("RULE_COUNTERS", &error))?;
-    object.array_mut::<RuleName>("RULE_NAMES")?.set(handle, name, 0).map_err(|error| map_error("RULE_NAMES", &error))
+        .map_err(|error| map_error("RULE_COUNTERS", &error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn known(ids: &[&str]) -> Vec<(u32, String)> {
-        (FIRST..).zip(ids.iter().map(|id| (*id).to_owned())).collect()
-    }
-
     #[test]
     fn a_rule_keeps_its_handle_and_new_ones_follow() {
-        let plan = plan(&known(&["a", "b", "c"]), &["c", "d", "a"]).unwrap();
+        let plan = plan(&[b"a", b"b", b"c"], &["c", "d", "a"]).unwrap();
         assert_eq!(plan.handles, [3, 4, 1]);
-        assert_eq!(plan.new, [(4, "d".to_owned())]);
-        assert!(!plan.reused);
+        assert_eq!(plan.new, [(4, "d")]);
     }
 
     #[test]
     fn handles_of_forgotten_rules_are_the_last_resort() {
         let names: Vec<String> = (FIRST..MAX_RULES).map(|number| format!("old-{number}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let plan = plan(&known(&names), &["old-1", "new"]).unwrap();
-        assert_eq!(plan.handles, [1, 2]);
-        assert!(plan.reused);
+        let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+        let plan = plan(&names, &["old-1", "new"]).unwrap();
+        assert_eq!((plan.handles, plan.new), (vec![1, 2], vec![(2, "new")]));
     }
 
     #[test]

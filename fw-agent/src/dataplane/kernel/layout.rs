@@ -6,9 +6,8 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
-use fw_common::abi::policy::{
-    AddressClass, Entry, EntryList, MAX_RULES, PairKey, RuleName, ZoneAddress, ZoneDefault, ZoneEntry,
-};
+use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
+use fw_common::abi::tables::{LINE, table};
 
 /// How many elements a map has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +18,8 @@ pub enum Capacity {
     Slots,
     /// One for sixteen slots.
     Buckets,
-    /// Two slots, each with a map made for its policy.
-    PerPolicy,
+    /// Two slots, each with so many maps made for its policy.
+    PerPolicy(u32),
 }
 
 /// One map.
@@ -89,35 +88,23 @@ pub const MAPS: &[MapDescription] = &[
         "a byte for each slot of FLOWS4, by which it is found", "cannot but by the rarest chance: both buckets of a key are full of living flows; the flow is dropped as `table_full`"),
     map("TAGS6", "array", (INDEX, size_of::<Tags>()), Buckets,
         "a byte for each slot of FLOWS6", "as TAGS4"),
-    map("TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
+    map("FLOW_TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
         "how full each table is, and where its sweep stands", CANNOT_FILL),
     map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),
         "which keys are being put into a table", CANNOT_FILL),
     map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),
         "next hops that were looked up, shared by the flows", "the next hop is looked up for each packet that finds no room; entries of older generations are taken over"),
-    map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy,
+    map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy(1),
         "the zone of an IPv4 address behind an interface", MADE_TO_SIZE),
-    map("ZONES6", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 16]>>(), size_of::<ZoneEntry>()), PerPolicy,
+    map("ZONES6", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 16]>>(), size_of::<ZoneEntry>()), PerPolicy(1),
         "the zone of an IPv6 address behind an interface", MADE_TO_SIZE),
-    map("SOURCES4", "lpm_trie", (INDEX + 4, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv4 source address", MADE_TO_SIZE),
-    map("SOURCES6", "lpm_trie", (INDEX + 16, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv6 source address", MADE_TO_SIZE),
-    map("DESTINATIONS4", "lpm_trie", (INDEX + 4, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv4 destination address", MADE_TO_SIZE),
-    map("DESTINATIONS6", "lpm_trie", (INDEX + 16, size_of::<AddressClass>()), PerPolicy,
-        "the class of an IPv6 destination address", MADE_TO_SIZE),
-    map("PAIRS", "hash", (size_of::<PairKey>(), size_of::<EntryList>()), PerPolicy,
-        "the entries of each pair of classes", MADE_TO_SIZE),
-    map("ENTRIES", "array", (INDEX, size_of::<Entry>()), PerPolicy,
-        "services, zones and action of each rule", MADE_TO_SIZE),
-    map("ZONE_DEFAULTS", "array", (INDEX, size_of::<ZoneDefault>()), PerPolicy,
-        "the default of each pair of zones", CANNOT_FILL),
+    map("TABLES", "array", (INDEX, LINE), PerPolicy(table::COUNT),
+        "how a packet finds its rule: address classes, pairs of them, lists, what the rules do", MADE_TO_SIZE),
     map("DIGESTS", "array", (INDEX, 32), Fixed(2),
         "the digest of the policy in each slot", CANNOT_FILL),
     map("RULE_NAMES", "array", (INDEX, size_of::<RuleName>()), Fixed(MAX_RULES),
         "the rule id behind each handle", "a policy with more rules than there are handles is refused"),
-    map("RULE_TIMEOUTS", "array", (INDEX, size_of::<u32>()), Fixed(MAX_RULES),
+    map("RULE_TIMEOUTS", "array", (INDEX, size_of::<u64>()), Fixed(MAX_RULES),
         "the idle time-out of the rules that have one, in seconds", CANNOT_FILL),
     map("DROPS", "percpu_array", (INDEX, size_of::<Counter>()), Fixed(DropReason::COUNT as u32),
         "dropped packets by reason", CANNOT_FILL),
@@ -134,7 +121,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 600, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

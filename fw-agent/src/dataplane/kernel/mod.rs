@@ -4,14 +4,16 @@
 //! the interfaces. Both outlive the agent, and the next one takes them over.
 
 mod attach;
+mod calls;
 mod counters;
 mod flows;
 mod handles;
 mod interfaces;
 mod layout;
-mod mapped;
+mod memory;
 mod object;
 mod policy;
+mod tables;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use fw_policy::Compiled;
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
+pub use object::Run;
 
 /// How the data plane is opened.
 #[derive(Clone, Debug)]
@@ -93,7 +96,27 @@ impl KernelDataplane {
     /// # Errors
     /// What the kernel says.
     pub fn run(&self, packet: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
+        self.run_timed(packet, ifindex).map(|run| (run.action, run.after))
+    }
+
+    /// The same, with the time that it took, for benchmarks.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn run_timed(&self, packet: &[u8], ifindex: u32) -> Result<Run, DataplaneError> {
         self.object().run_ingress(packet, ifindex)
+    }
+
+    /// Bytes that the kernel says the tables of the active policy take; [`Compiled::memory`] says so before they are loaded.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn table_memory(&self) -> Result<u64, DataplaneError> {
+        let object = self.object();
+        match Active::from_word(object.config()?.active) {
+            Some(active) => tables::memory(&object, active.slot),
+            None => Ok(0),
+        }
     }
 
     /// How many instructions the verifier looked at for each program, of the million that it accepts.

@@ -1,6 +1,7 @@
 //! The loaded eBPF object: its programs and its maps, by name and type.
 
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
@@ -11,6 +12,7 @@ use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
 
 use super::layout::MAPS;
+use super::policy::Zones;
 use crate::dataplane::DataplaneError;
 
 /// The object that the build embeds.
@@ -26,12 +28,25 @@ const TAGS: [&str; 2] = ["TAGS4", "TAGS6"];
 /// Kernel action of `include/uapi/linux/bpf.h`.
 const XDP_PASS: u32 = 2;
 
+/// What running a program on a packet came to.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it wants done with the packet: `enum xdp_action` of `include/uapi/linux/bpf.h`.
+    pub action: u32,
+    /// The packet after it.
+    pub after: Vec<u8>,
+    /// How long a run took, in the mean.
+    pub duration: Duration,
+}
+
 /// A loaded object.
 pub(super) struct Object {
     ebpf: Ebpf,
     events: RingBuf<MapData>,
     /// The same map once more: the ring buffer gives its own away.
     events_map: MapData,
+    /// The zones in each slot, as far as this agent has put them there.
+    zones: [Option<Zones>; 2],
 }
 
 impl Object {
@@ -62,7 +77,7 @@ impl Object {
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events, events_map })
+        Ok(Self { ebpf, events, events_map, zones: [None, None] })
     }
 
     /// Whether a pinned map is not pinned any more.
@@ -99,14 +114,14 @@ impl Object {
         program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
     }
 
-    /// Runs an XDP program on a packet, `repeat` times; the last action and the packet after it.
+    /// Runs an XDP program on a packet, `repeat` times.
     fn run(
         &mut self,
         name: &'static str,
         packet: &[u8],
         context: Option<&[u8]>,
         repeat: u32,
-    ) -> Result<(u32, Vec<u8>), DataplaneError> {
+    ) -> Result<Run, DataplaneError> {
         let mut after = vec![0u8; packet.len() + 256];
         let result = {
             let mut options = TestRunOptions::new();
@@ -117,11 +132,11 @@ impl Object {
             self.xdp(name)?.test_run(options).map_err(|error| DataplaneError::Load(chain(&error)))?
         };
         after.truncate(result.data_size_out as usize);
-        Ok((result.return_value, after))
+        Ok(Run { action: result.return_value, after, duration: result.duration })
     }
 
     /// Runs the ingress program as if the packet had come in by an interface of this network name space.
-    pub(super) fn run_ingress(&mut self, packet: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
+    pub(super) fn run_ingress(&mut self, packet: &[u8], ifindex: u32) -> Result<Run, DataplaneError> {
         // struct xdp_md of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
         // egress_ifindex.
         let fields = [0, u32::try_from(packet.len()).unwrap_or(u32::MAX), 0, ifindex, 0, 0];
@@ -134,13 +149,18 @@ impl Object {
         self.run("fw_sweep", &[0; 64], None, batches).map(drop)
     }
 
+    /// What is known of the zones in a slot.
+    pub(super) fn zones(&mut self, slot: u32) -> &mut Option<Zones> {
+        &mut self.zones[usize::from(slot != 0)]
+    }
+
     /// Switches to a policy.
     pub(super) fn activate(&mut self, active: Active) -> Result<(), DataplaneError> {
         let mut packet = [0u8; 64];
         packet[..8].copy_from_slice(&active.to_word().to_ne_bytes());
         match self.run("fw_activate", &packet, None, 1)? {
-            (XDP_PASS, _) => Ok(()),
-            (action, _) => Err(DataplaneError::Map {
+            Run { action: XDP_PASS, .. } => Ok(()),
+            Run { action, .. } => Err(DataplaneError::Map {
                 map: "CONFIG",
                 reason: format!("the policy was not switched (action {action})"),
             }),

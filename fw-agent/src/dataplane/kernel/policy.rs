@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, MapData};
+use aya::maps::{ArrayOfMaps, InnerMap, MapData};
 use fw_common::abi::config::Active;
-use fw_common::abi::policy::{Entry, EntryList, PairKey, ZoneAddress, ZoneDefault};
-use fw_policy::{Compiled, Prefix, ZonePrefix};
+use fw_common::abi::policy::{MAX_RULES, ZoneAddress, ZoneEntry};
+use fw_policy::{Compiled, Tables, ZonePrefix};
 
-use super::handles;
+use super::memory::Mapped;
 use super::object::{Object, map_error};
+use super::{handles, tables};
 use crate::dataplane::DataplaneError;
 
-/// Flags of `include/uapi/linux/bpf.h`.
+/// Flag of `include/uapi/linux/bpf.h`.
 const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Loads the tables of a policy and switches to them; the new epoch.
 ///
@@ -29,39 +29,15 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     };
     let ids: Vec<&str> = policy.rules.iter().map(|rule| rule.id.as_str()).collect();
     let handles = handles::assign(object, &ids)?;
-    let tables = &policy.tables;
-
-    fill(
-        object,
-        "ZONES4",
-        next.slot,
-        &trie("ZONES4", tables.zones4.iter().map(|(key, value)| (zone_key(key), *value)))?,
-    )?;
-    fill(
-        object,
-        "ZONES6",
-        next.slot,
-        &trie("ZONES6", tables.zones6.iter().map(|(key, value)| (zone_key(key), *value)))?,
-    )?;
-    for (name, table) in [("SOURCES4", &tables.sources4), ("DESTINATIONS4", &tables.destinations4)] {
-        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
-    }
-    for (name, table) in [("SOURCES6", &tables.sources6), ("DESTINATIONS6", &tables.destinations6)] {
-        fill(object, name, next.slot, &trie(name, table.iter().map(|(key, value)| (address_key(key), *value)))?)?;
-    }
-    fill(object, "PAIRS", next.slot, &pairs(&tables.pairs)?)?;
-    fill(object, "ENTRIES", next.slot, &entries(&tables.entries, &handles)?)?;
-    let zone_defaults = zone_defaults(&tables.zone_defaults, &handles)?;
-    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
+    fill_zones(object, next.slot, &policy.tables)?;
+    let loaded = tables::fill(object, next.slot, &policy.tables, &handles)?;
     object
         .array_mut::<[u8; 32]>("DIGESTS")?
         .set(next.slot, policy.digest, 0)
         .map_err(|error| map_error("DIGESTS", &error))?;
-    store_timeouts(object, &tables.entries, &handles)?;
+    store_timeouts(object, &policy.tables, &handles)?;
     object.activate(next)?;
-    // Setting an inner map, be it to what it is, waits for an RCU grace period (`maybe_wait_bpf_programs` in
-    // kernel/bpf/syscall.c), and every program runs within one.
-    fill(object, "ZONE_DEFAULTS", next.slot, &zone_defaults)?;
+    loaded.wait(object)?;
     Ok(next.epoch)
 }
 
@@ -69,16 +45,39 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
 pub(super) const RULE_TIMEOUTS: &str = "RULE_TIMEOUTS";
 
 /// Stores the idle time-outs of the rules that have one. A rule's flows take over a new one at once.
-fn store_timeouts(object: &mut Object, entries: &[Entry], handles: &[u32]) -> Result<(), DataplaneError> {
-    let mut map = object.array_mut::<u32>(RULE_TIMEOUTS)?;
-    let timeouts: BTreeMap<u32, u32> = entries
+fn store_timeouts(object: &Object, tables: &Tables, handles: &[u32]) -> Result<(), DataplaneError> {
+    let timeouts: BTreeMap<u32, u32> = tables
+        .clauses
         .iter()
-        .filter(|entry| entry.idle_timeout != 0)
-        .map(|entry| (handle_of(handles, entry.rule), entry.idle_timeout))
+        .filter(|clause| clause.idle_timeout != 0)
+        .filter_map(|clause| Some((*handles.get(clause.rule as usize)?, clause.idle_timeout)))
         .collect();
+    let data = object.array_data(RULE_TIMEOUTS)?;
+    let mut map =
+        Mapped::<u64>::new(data.fd(), MAX_RULES as usize).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
     for (handle, seconds) in timeouts {
-        map.set(handle, seconds, 0).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
+        map.set(handle as usize, u64::from(seconds));
     }
+    Ok(())
+}
+
+/// What a slot holds of zones.
+pub(super) type Zones = (Vec<(ZonePrefix<[u8; 4]>, ZoneEntry)>, Vec<(ZonePrefix<[u8; 16]>, ZoneEntry)>);
+
+/// Fills the tries of a slot, unless they are as they must be: most changes of a policy leave the zones as they are, and each
+/// trie that is set waits for a grace period.
+fn fill_zones(object: &mut Object, slot: u32, tables: &Tables) -> Result<(), DataplaneError> {
+    let Tables { zones4, zones6, .. } = tables;
+    let held = object.zones(slot).take();
+    if held.as_ref().is_some_and(|(held4, held6)| held4 == zones4 && held6 == zones6) {
+        *object.zones(slot) = held;
+        return Ok(());
+    }
+    let trie4 = trie("ZONES4", zones4.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES4", slot, &trie4)?;
+    let trie6 = trie("ZONES6", zones6.iter().map(|(key, value)| (zone_key(key), *value)))?;
+    fill(object, "ZONES6", slot, &trie6)?;
+    *object.zones(slot) = Some((zones4.clone(), zones6.clone()));
     Ok(())
 }
 
@@ -117,47 +116,6 @@ where
     ZoneAddress<A>: Pod,
 {
     Key::new(32 + u32::from(key.prefix.len), ZoneAddress { slot: key.slot.to_be_bytes(), addr: key.prefix.addr })
-}
-
-/// The key of an address trie.
-fn address_key<A: Pod>(prefix: &Prefix<A>) -> Key<A> {
-    Key::new(u32::from(prefix.len), prefix.addr)
-}
-
-/// The hash of pairs of classes.
-fn pairs(pairs: &[(PairKey, EntryList)]) -> Result<HashMap<MapData, PairKey, EntryList>, DataplaneError> {
-    let mut map =
-        HashMap::create(capacity(pairs.len()), BPF_F_NO_PREALLOC).map_err(|error| map_error("PAIRS", &error))?;
-    for (key, list) in pairs {
-        map.insert(key, list, 0).map_err(|error| map_error("PAIRS", &error))?;
-    }
-    Ok(map)
-}
-
-/// The array of entries, with handles in place of positions.
-fn entries(entries: &[Entry], handles: &[u32]) -> Result<Array<MapData, Entry>, DataplaneError> {
-    let mut map =
-        Array::create(capacity(entries.len()), BPF_F_INNER_MAP).map_err(|error| map_error("ENTRIES", &error))?;
-    for (index, entry) in (0u32..).zip(entries) {
-        let entry = Entry { rule: handle_of(handles, entry.rule), ..*entry };
-        map.set(index, entry, 0).map_err(|error| map_error("ENTRIES", &error))?;
-    }
-    Ok(map)
-}
-
-/// The array of defaults, likewise.
-fn zone_defaults(defaults: &[ZoneDefault], handles: &[u32]) -> Result<Array<MapData, ZoneDefault>, DataplaneError> {
-    let mut map = Array::create(capacity(defaults.len()), 0).map_err(|error| map_error("ZONE_DEFAULTS", &error))?;
-    for (index, default) in (0u32..).zip(defaults) {
-        let default = ZoneDefault { rule: handle_of(handles, default.rule), ..*default };
-        map.set(index, default, 0).map_err(|error| map_error("ZONE_DEFAULTS", &error))?;
-    }
-    Ok(map)
-}
-
-/// The handle of a rule by its position; 0, "no rule", if the compiler named one that it did not list.
-fn handle_of(handles: &[u32], position: u32) -> u32 {
-    handles.get(position as usize).copied().unwrap_or_default()
 }
 
 /// Maps have at least one entry.

@@ -15,8 +15,8 @@ use fw_common::wire::parse::Kind;
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
-use crate::stage::zone::{local_kind_of, zone_of};
 use crate::stage::table::Stored;
+use crate::stage::zone::{local_kind_of, zone_of};
 use crate::stage::{count, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.

@@ -9,7 +9,7 @@ use fw_common::flow_index::{Place, place, words4, words6};
 use fw_common::wire::Packet;
 
 use crate::job::Job;
-use crate::maps::{FLOWS4, FLOWS6, TABLES, TAGS4, TAGS6};
+use crate::maps::{FLOW_TABLES, FLOWS4, FLOWS6, TAGS4, TAGS6};
 
 /// A family of addresses: its keys, and the maps of its table.
 pub(crate) trait Family {
@@ -121,7 +121,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn table() -> Option<*mut Table> {
-                TABLES.get_ptr_mut($table)
+                FLOW_TABLES.get_ptr_mut($table)
             }
         }
     };

@@ -33,21 +33,13 @@ const LOCK_ATTEMPTS: u32 = 64;
 /// Finds the flow of the packet, and notes its key in the job.
 #[inline(always)]
 pub(crate) fn find(job: &mut Job) -> Option<NonNull<Flow>> {
-    if job.packet.is_ipv4() {
-        flow_in::<Ipv4>(find4(job, false))
-    } else {
-        flow_in::<Ipv6>(find6(job, false))
-    }
+    if job.packet.is_ipv4() { flow_in::<Ipv4>(find4(job, false)) } else { flow_in::<Ipv6>(find6(job, false)) }
 }
 
 /// Finds the flow of the packet that an ICMP error quotes.
 #[inline(always)]
 pub(crate) fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
-    if job.quoted.is_ipv4() {
-        flow_in::<Ipv4>(find4(job, true))
-    } else {
-        flow_in::<Ipv6>(find6(job, true))
-    }
+    if job.quoted.is_ipv4() { flow_in::<Ipv4>(find4(job, true)) } else { flow_in::<Ipv6>(find6(job, true)) }
 }
 
 /// The flow in a slot that was found.
@@ -113,7 +105,7 @@ pub(crate) fn timeout_of(flow: NonNull<Flow>) -> u32 {
     let (state, flags, rule) = unsafe { ((*flow.as_ptr()).state, (*flow.as_ptr()).flags, (*flow.as_ptr()).rule) };
     if flags & flow_flags::RULE_TIMEOUT != 0 && State::from_number(state).carries_data() {
         if let Some(seconds) = RULE_TIMEOUTS.get(rule) {
-            return *seconds;
+            return *seconds as u32;
         }
     }
     match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(usize::from(state))) {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod by_hand;
+mod classifier;
 mod demo;
 mod signals;
 
@@ -32,6 +33,8 @@ enum Subject {
     Demo(demo::Demo),
     /// Measures the firewall next to a bare redirect, nftables and plain forwarding.
     Bench(bench::Bench),
+    /// Measures what large rule sets cost: to read, compile, load, change and look up.
+    Classifier(classifier::Classifier),
     /// Serves in the caller's name space until killed.
     Serve {
         /// What to serve and where, such as `http=[::]:80`, `modbus=[::]:502`, `echo=[::]:5000`.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Subject::List => by_hand::list(),
         Subject::Demo(arguments) => demo::run(&arguments),
         Subject::Bench(arguments) => bench::run(&arguments),
+        Subject::Classifier(arguments) => classifier::run(&arguments),
         Subject::Serve { endpoints } => serve(&endpoints),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,8 +1,18 @@
 //! The compiled tables on the host: what the agent writes into maps, and what `fwctl` and the tests look up in.
 
-use fw_common::abi::policy::{AddressClass, Entry, EntryList, PairKey, ZoneDefault, ZoneEntry, zone};
-use fw_common::policy::{PolicyTables, Query, matches};
+mod column;
+
+use std::any::Any;
+
+use fw_common::abi::policy::{ZoneEntry, zone};
+use fw_common::abi::tables::{
+    ClassLine, ClauseLine, DefaultLine, EntryLine, HeaderLine, NodeLine, PairBucket, RootLine, SplitLine, TableLine,
+    table,
+};
+use fw_common::policy::{Decision, Lookup, PolicyTables, Query, Walk, classify};
 use fw_common::wire::Address;
+
+pub use column::{Column, Packed};
 
 /// A prefix in network byte order; `A` is `[u8; 4]` or `[u8; 16]`. The bits behind the prefix are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,28 +32,31 @@ pub struct ZonePrefix<A> {
     pub prefix: Prefix<A>,
 }
 
-/// All tables of a policy. Every list is sorted by its key and free of duplicates, except [`Tables::entries`] and
-/// [`Tables::zone_defaults`], which are indexed.
+/// All tables of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// `ZONES4`.
+    /// `ZONES4`, sorted by its key and free of duplicates.
     pub zones4: Vec<(ZonePrefix<[u8; 4]>, ZoneEntry)>,
-    /// `ZONES6`.
+    /// `ZONES6`, likewise.
     pub zones6: Vec<(ZonePrefix<[u8; 16]>, ZoneEntry)>,
-    /// `SOURCES4`.
-    pub sources4: Vec<(Prefix<[u8; 4]>, AddressClass)>,
-    /// `SOURCES6`.
-    pub sources6: Vec<(Prefix<[u8; 16]>, AddressClass)>,
-    /// `DESTINATIONS4`.
-    pub destinations4: Vec<(Prefix<[u8; 4]>, AddressClass)>,
-    /// `DESTINATIONS6`.
-    pub destinations6: Vec<(Prefix<[u8; 16]>, AddressClass)>,
-    /// `PAIRS`.
-    pub pairs: Vec<(PairKey, EntryList)>,
-    /// `ENTRIES`; [`Entry::rule`] is an index into [`crate::Compiled::rules`].
-    pub entries: Vec<Entry>,
-    /// `ZONE_DEFAULTS`: 4,096 values, at `from * 64 + to`.
-    pub zone_defaults: Vec<ZoneDefault>,
+    /// [`table::HEADER`].
+    pub header: HeaderLine,
+    /// [`table::ROOTS`].
+    pub roots: Column<RootLine>,
+    /// [`table::NODES`].
+    pub nodes: Column<NodeLine>,
+    /// [`table::CLASSES`].
+    pub classes: Column<ClassLine>,
+    /// [`table::PAIRS`].
+    pub pairs: Vec<PairBucket>,
+    /// [`table::SPLITS`].
+    pub splits: Column<SplitLine>,
+    /// [`table::ENTRIES`].
+    pub entries: Column<EntryLine>,
+    /// [`table::CLAUSES`]; [`Clause::rule`](fw_common::abi::tables::Clause) is an index into [`crate::Compiled::rules`].
+    pub clauses: Column<ClauseLine>,
+    /// [`table::DEFAULTS`]: 4,096 values, at `from * 64 + to`.
+    pub zone_defaults: Column<DefaultLine>,
 }
 
 impl Tables {
@@ -56,6 +69,60 @@ impl Tables {
             longest_match(&self.zones6, addr.octets(), |prefix| ZonePrefix { slot, prefix })
         };
         entry.and_then(|entry| u8::try_from(entry.zone).ok()).unwrap_or(zone::NONE)
+    }
+
+    /// What the policy decides about a packet that opens a flow.
+    #[must_use]
+    pub fn classify(&self, query: &Query) -> Decision {
+        classify(self, &mut Lookup::default(), query)
+    }
+
+    /// Number of lines of each table, by its number.
+    #[must_use]
+    pub fn line_counts(&self) -> [usize; table::COUNT as usize] {
+        let Self {
+            zones4: _,
+            zones6: _,
+            header: _,
+            roots,
+            nodes,
+            classes,
+            pairs,
+            splits,
+            entries,
+            clauses,
+            zone_defaults,
+        } = self;
+        [
+            1,
+            roots.lines().len(),
+            nodes.lines().len(),
+            classes.lines().len(),
+            pairs.len(),
+            splits.lines().len(),
+            entries.lines().len(),
+            clauses.lines().len(),
+            zone_defaults.lines().len(),
+        ]
+    }
+
+    /// A line of the table of this number, whatever its type.
+    fn any_line(&self, number: u32, index: usize) -> Option<&dyn Any> {
+        fn any<L: Any>(line: &L) -> &dyn Any {
+            line
+        }
+        match number {
+            table::HEADER => (index == 0).then_some(&self.header).map(any),
+            table::ROOTS => self.roots.lines().get(index).map(any),
+            table::NODES => self.nodes.lines().get(index).map(any),
+            table::CLASSES => self.classes.lines().get(index).map(any),
+            table::PAIRS => self.pairs.get(index).map(any),
+            table::SPLITS => self.splits.lines().get(index).map(any),
+            table::ENTRIES => self.entries.lines().get(index).map(any),
+            table::CLAUSES => self.clauses.lines().get(index).map(any),
+            table::DEFAULTS => self.zone_defaults.lines().get(index).map(any),
+            _ => None,
+        }
     }
 }
 
@@ -82,43 +149,17 @@ fn truncate<const N: usize>(mut addr: [u8; N], len: u8) -> [u8; N] {
 }
 
 impl PolicyTables for Tables {
-    fn source_class(&self, addr: &Address) -> AddressClass {
-        class(&self.sources4, &self.sources6, addr)
+    fn line<L: TableLine>(&self, index: u32) -> Option<&L> {
+        self.any_line(L::TABLE, index as usize)?.downcast_ref()
     }
 
-    fn destination_class(&self, addr: &Address) -> AddressClass {
-        class(&self.destinations4, &self.destinations6, addr)
-    }
-
-    fn pair(&self, key: PairKey) -> Option<EntryList> {
-        self.pairs.binary_search_by_key(&key, |(key, _)| *key).ok().map(|at| self.pairs[at].1)
-    }
-
-    fn improve(&self, list: EntryList, query: &Query, best: &mut Entry) {
-        let start = list.start as usize;
-        let run = self.entries.get(start..start + list.len as usize).unwrap_or_default();
-        let limit = best.order;
-        if let Some(entry) = run.iter().take_while(|entry| entry.order < limit).find(|entry| matches(entry, query)) {
-            *best = *entry;
+    fn repeat<W: Walk<Self>>(&self, times: u32, lookup: &mut Lookup) {
+        for position in 0..times {
+            if !W::step(lookup, position, self) {
+                break;
+            }
         }
     }
-
-    fn zone_default(&self, from_zone: u8, to_zone: u8) -> Option<ZoneDefault> {
-        self.zone_defaults.get(usize::from(from_zone) * zone::COUNT + usize::from(to_zone)).copied()
-    }
-}
-
-fn class(
-    table4: &[(Prefix<[u8; 4]>, AddressClass)],
-    table6: &[(Prefix<[u8; 16]>, AddressClass)],
-    addr: &Address,
-) -> AddressClass {
-    let class = if addr.is_ipv4() {
-        longest_match(table4, addr.first4(), |prefix| prefix)
-    } else {
-        longest_match(table6, addr.octets(), |prefix| prefix)
-    };
-    class.unwrap_or_default()
 }
 
 #[cfg(test)]

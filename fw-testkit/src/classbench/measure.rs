@@ -1,0 +1,186 @@
+//! What a rule set costs: to read, to compile, to load, to change, to look up.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fw_policy::{Compiled, Diagnostics, LiveSets, Options, Policy, SourceFile};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::bed::Bed;
+use super::{Family, Header, RuleSet, Style, Trace};
+
+/// How long each step from text to tables took.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Steps {
+    /// Parsing and validation.
+    pub load: Duration,
+    /// Compilation.
+    pub compile: Duration,
+    /// Loading into the kernel, until the policy judges packets and the one before judges none any more.
+    pub apply: Duration,
+}
+
+/// Takes policy files to tables, and measures the steps.
+///
+/// # Errors
+/// What the policy language says of the files.
+pub fn compile(files: &[SourceFile]) -> Result<(Policy, Compiled, Steps), Diagnostics> {
+    let start = Instant::now();
+    let policy = fw_policy::load(files)?;
+    let load = start.elapsed();
+    let start = Instant::now();
+    let compiled = policy.compile(&RuleSet::binding(), OffsetDateTime::UNIX_EPOCH)?;
+    Ok((policy, compiled, Steps { load, compile: start.elapsed(), apply: Duration::ZERO }))
+}
+
+/// What one rule set costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// [`Style::name`].
+    pub style: &'static str,
+    /// 4 or 6.
+    pub family: u8,
+    /// Number of rules.
+    pub rules: usize,
+    /// Size of the policy files in bytes.
+    pub text: usize,
+    /// The first time.
+    pub first: Steps,
+    /// With one more rule in the middle.
+    pub one_rule: Steps,
+    /// Kernel memory of the tables in bytes, as predicted and as the kernel says.
+    pub memory: (u64, u64),
+    /// Nanoseconds of the program for a packet that opens a flow, by kind of trace: the mean without the slowest hundredth.
+    pub new_flow: Vec<(&'static str, f64)>,
+}
+
+/// Number of address pairs of the trace with locality.
+pub const SITES: usize = 1000;
+
+/// The traces, by name: `locality` is [`SITES`] address pairs by Zipf's law, `spread` a rule by chance for each packet,
+/// `uniform` addresses by chance.
+pub const TRACES: [(&str, Trace); 3] =
+    [("locality", Trace::Zipf(SITES)), ("spread", Trace::Pareto(0.0)), ("uniform", Trace::Uniform)];
+
+/// Measures a rule set on a firewall of its own, whose flow tables are empty. Every rule allows, so that all packets that
+/// match one take the same way; `flows` is the number of packets of each trace.
+///
+/// # Errors
+/// What the policy language or the kernel says.
+pub fn measure(style: Style, family: Family, rules: usize, flows: usize) -> Result<Figures> {
+    let bed = &Bed::new(u32::try_from(flows * 4)?)?;
+    let mut set = RuleSet::generate(style, family, rules, 1);
+    set.rules.iter_mut().for_each(|rule| rule.allow = true);
+    let files = set.files();
+    let (_, compiled, mut first) = compile(&files)?;
+    first.apply = bed.apply(&compiled)?;
+    let memory = (compiled.memory.total(), bed.dataplane().table_memory()?);
+    let mut new_flow = Vec::new();
+    for (name, trace) in TRACES {
+        new_flow.push((name, new_flow_cost(bed, &set, trace, flows)?));
+    }
+    let one_rule = change_one_rule(bed, &mut set)?;
+    let text = files.iter().map(|file| file.text.len()).sum();
+    let family = if family == Family::V4 { 4 } else { 6 };
+    Ok(Figures { style: style.name(), family, rules, text, first, one_rule, memory, new_flow })
+}
+
+/// Nanoseconds of the program for a packet that opens a flow.
+///
+/// # Errors
+/// What the kernel says.
+pub fn new_flow_cost(bed: &Bed, set: &RuleSet, trace: Trace, flows: usize) -> Result<f64> {
+    // A tenth more, to warm up: the first packets meet tables that are in no cache.
+    let warm = flows / 10;
+    let packets = set.trace(trace, (flows + warm) * 2, 7);
+    let packets: Vec<Header> =
+        packets.into_iter().filter(|header| set.is_routable(header)).take(flows + warm).collect();
+    ensure!(packets.len() > warm, "the trace has no packets that can be forwarded");
+    let (mut times, _) = bed.open_flows(set, &packets)?;
+    let mut measured = times.split_off(warm);
+    measured.sort_unstable();
+    measured.truncate(measured.len() - measured.len() / 100);
+    let total: Duration = measured.iter().sum();
+    Ok(total.as_secs_f64() * 1e9 / measured.len() as f64)
+}
+
+fn change_one_rule(bed: &Bed, set: &mut RuleSet) -> Result<Steps> {
+    let middle = set.rules.len() / 2;
+    if let Some(rule) = set.rules.get(middle).copied() {
+        let mut more = rule;
+        more.dst_port = (4321, 4321);
+        more.protocol = Some(6);
+        set.rules.insert(middle, more);
+    }
+    let (_, compiled, mut steps) = compile(&set.files())?;
+    steps.apply = bed.apply(&compiled)?;
+    Ok(steps)
+}
+
+/// What a change of a long list costs, in a policy with many other rules.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListFigures {
+    /// Number of other rules.
+    pub rules: usize,
+    /// Prefixes of the list before and after.
+    pub prefixes: (usize, usize),
+    /// The whole policy read again from its files.
+    pub from_files: Steps,
+    /// Only the list handed over: `compile` is what that took.
+    pub in_place: Steps,
+    /// Kernel memory of the tables in bytes.
+    pub memory: u64,
+}
+
+/// Measures how `prefixes.0` prefixes of a list become `prefixes.1`.
+///
+/// # Errors
+/// What the policy language or the kernel says.
+pub fn measure_list(rules: usize, prefixes: (usize, usize)) -> Result<ListFigures> {
+    let bed = Bed::new(1024)?;
+    let set = RuleSet::generate(Style::Acl, Family::V4, rules, 1);
+    let mut live = LiveSets::new(
+        fw_policy::load(&files_with_list(&set, prefixes.0))?,
+        &RuleSet::binding(),
+        OffsetDateTime::UNIX_EPOCH,
+        &Options::default(),
+    )?;
+    bed.apply(live.compiled())?;
+    let changed: Vec<(IpAddr, u8)> = list(prefixes.1).collect();
+    let start = Instant::now();
+    live.replace(LIST, changed.into_iter())?;
+    let compile_time = start.elapsed();
+    let in_place = Steps { load: Duration::ZERO, compile: compile_time, apply: bed.apply(live.compiled())? };
+    let (_, compiled, mut from_files) = compile(&files_with_list(&set, prefixes.0))?;
+    from_files.apply = bed.apply(&compiled)?;
+    Ok(ListFigures { rules, prefixes, from_files, in_place, memory: live.compiled().memory.total() })
+}
+
+/// The name of the list.
+const LIST: &str = "listed";
+
+/// Hosts that lie apart, as those of a block list do.
+fn list(count: usize) -> impl Iterator<Item = (IpAddr, u8)> {
+    let spread = |n: u32| n.wrapping_mul(2_654_435_761);
+    (0..).take(count).map(move |n| (Ipv4Addr::from_bits(spread(n)).into(), 32))
+}
+
+/// The rule set behind a rule for the list.
+fn files_with_list(set: &RuleSet, count: usize) -> Vec<SourceFile> {
+    let mut text = format!("version = 1\n[addresses]\n{LIST} = [\n");
+    for (addr, _) in list(count) {
+        let _ = writeln!(text, "\"{addr}\",");
+    }
+    let _ = write!(
+        text,
+        "]\n[[rule]]\nid = \"{LIST}\"\nfrom = [\"{}\"]\nto = [\"{}\"]\nsource = [\"@{LIST}\"]\naction = \"drop\"\n",
+        super::OUTSIDE,
+        super::INSIDE
+    );
+    let mut files = vec![SourceFile { name: "list.toml".to_owned(), text }];
+    files.extend(set.files());
+    files
+}
