@@ -164,7 +164,7 @@ pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
     match packet.kind {
         Kind::Tcp => match packet.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) {
             tcp_flag::SYN => Opening::Flow(State::SynSent),
-            flags if pick_up && flags & tcp_flag::RST == 0 => Opening::Flow(State::Established),
+            flags if pick_up && flags & (tcp_flag::RST | tcp_flag::SYN) == 0 => Opening::Flow(State::Established),
             _ => Opening::Refused(DropReason::TcpNotSyn),
         },
         Kind::Udp => Opening::Flow(State::UdpNew),

@@ -48,6 +48,8 @@ pub(crate) struct Job {
     pub for_host: bool,
     /// The packet was parsed, so that its addresses can be logged.
     pub parsed: bool,
+    /// The packet was picked up in the middle of a connection that its receiver has opened.
+    pub reversed: bool,
     /// The sender of the packet is the higher end of the key.
     pub sender_is_high: bool,
     /// The key of an IPv4 flow.

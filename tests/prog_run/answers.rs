@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fw_agent::dataplane::Dataplane as _;
-use fw_common::conntrack::Timeouts;
+use fw_agent::dataplane::{Dataplane as _, Limits};
 use fw_testkit::packet::{Decoded, Packet, Transport, tcp_flags};
 
-use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig};
+use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, limits};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -145,7 +144,7 @@ fn errors_are_not_answered() {
 #[test]
 fn answers_are_limited() {
     let Some(rig) = Rig::new() else { return };
-    rig.dataplane.set_limits(&Timeouts::default(), 5).unwrap();
+    rig.dataplane.set_limits(&Limits { answers_per_second: 5, ..limits() }).unwrap();
     let answered = (0..100)
         .filter(|_| matches!(rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 53).ttl(1)), Outcome::Answered(..)))
         .count();

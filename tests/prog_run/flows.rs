@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::{Array, Map, MapData};
-use fw_agent::dataplane::{Dataplane as _, FlowRecord};
+use fw_agent::dataplane::{Dataplane as _, FlowRecord, Limits};
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{DYING, Flow, Slot4};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup, attachment, compile_for};
+use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup, attachment, compile_for, limits};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -21,7 +21,7 @@ pub(crate) fn pairs() -> [(IpAddr, IpAddr); 2] {
     [(OT_HOST.into(), IT_HOST.into()), (OT_HOST6.into(), IT_HOST6.into())]
 }
 
-fn flows(rig: &Rig) -> Vec<FlowRecord> {
+pub(crate) fn flows(rig: &Rig) -> Vec<FlowRecord> {
     let mut flows = Vec::new();
     rig.dataplane
         .visit_flows(&mut |flow| {
@@ -40,7 +40,7 @@ pub(crate) fn state(rig: &Rig) -> State {
 
 /// Time-outs of this many seconds for everything.
 fn short_timeouts(rig: &Rig, seconds: u32) {
-    rig.dataplane.set_limits(&Timeouts { seconds: [seconds; 12] }, 1000).unwrap();
+    rig.dataplane.set_limits(&Limits { timeouts: Timeouts { seconds: [seconds; 12] }, ..limits() }).unwrap();
 }
 
 /// Waits until the coarse clock of the kernel has advanced by `seconds`.

@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
-use fw_agent::dataplane::{AttachedInterface, Dataplane};
+use fw_agent::dataplane::{AttachedInterface, Dataplane, Limits, PickUp};
 use fw_common::DropReason;
 use fw_common::conntrack::Timeouts;
 use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, SourceFile};
@@ -354,11 +354,16 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
             .map(|addr| addr.parse().unwrap())
             .to_vec();
     dataplane.set_local_addresses(&own, &[Ipv4Addr::new(10, 2, 1, 255)]).unwrap();
-    dataplane.set_limits(&Timeouts::default(), 1_000_000).unwrap();
+    dataplane.set_limits(&limits()).unwrap();
     if setup.handover {
         dataplane.set_handover(index_of("ofw-out"), [2, 0, 0, 0, 9, 9]).unwrap();
     }
     (dataplane, ifindexes)
+}
+
+/// What the rigs say of flows.
+pub(crate) fn limits() -> Limits {
+    Limits { timeouts: Timeouts::default(), answers_per_second: 1_000_000, pick_up: PickUp::Never }
 }
 
 /// The interface at a place of the usual order, under any slot.

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
+use fw_agent::dataplane::{Dataplane as _, Limits, PickUp};
 use fw_common::DropReason;
 use fw_common::conntrack::State;
 use fw_testkit::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN};
 use fw_testkit::packet::{Packet, Transport};
 
 use super::flows::{pairs, state};
-use super::rig::{IT, OT, Rig};
+use super::rig::{IT, OT, Rig, limits};
 
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -281,4 +282,40 @@ fn an_error_about_a_segment_that_was_not_sent_is_dropped() {
         assert_eq!(error(connection.next[0].wrapping_sub(101)), Some(DropReason::IcmpUnrelated), "acknowledged");
         assert_eq!(error(connection.next[0].wrapping_add(1)), Some(DropReason::IcmpUnrelated), "never sent");
     }
+}
+
+#[test]
+fn a_connection_is_picked_up_from_either_end_if_its_originator_may_open_it() {
+    for family in 0..2 {
+        for first in [Client, Server] {
+            let Some(rig) = Rig::new() else { return };
+            let mut connection = Connection::new(&rig, family, 4000);
+            assert_eq!(connection.send(first, ACK, 0), Some(DropReason::TcpNotSyn), "not by default");
+            rig.dataplane.set_limits(&Limits { pick_up: PickUp::Always, ..limits() }).unwrap();
+            assert_eq!(connection.send(first, PSH | ACK, 100), None);
+            let second = if first == Client { Server } else { Client };
+            assert_eq!(connection.send(second, PSH | ACK, 100), None);
+            assert_eq!(connection.send(first, ACK, 0), None);
+            let flow = super::flows::flows(&rig)[0].flow;
+            let packets = [flow.directions[0].packets, flow.directions[1].packets];
+            assert_eq!(packets, if first == Client { [2, 1] } else { [1, 2] }, "the client is the originator");
+            // The scales are unknown: windows are not checked, but a reset must be exact all the same.
+            assert_eq!(connection.forge(Client, ACK, 10_000_000, 0), None);
+            assert_eq!(connection.forge(Server, RST, 0, 0), None);
+            assert_eq!(state(&rig), State::Closed);
+        }
+    }
+}
+
+#[test]
+fn what_neither_end_may_open_is_not_picked_up() {
+    let Some(rig) = Rig::new() else { return };
+    rig.dataplane.set_limits(&Limits { pick_up: PickUp::Always, ..limits() }).unwrap();
+    let (ot, it) = pairs()[0];
+    let segment = |src, src_port, dst, dst_port, flags| Packet::tcp(src, src_port, dst, dst_port, flags);
+    assert_eq!(rig.send(OT, segment(ot, 4000, it, 22, ACK)).reason(), Some(DropReason::Policy));
+    assert_eq!(rig.send(IT, segment(it, 22, ot, 4000, ACK)).reason(), Some(DropReason::Policy));
+    assert_eq!(rig.send(IT, segment(it, 4000, ot, 80, ACK)).reason(), Some(DropReason::Policy), "the other way round");
+    assert_eq!(rig.send(OT, segment(ot, 4000, it, 80, RST | ACK)).reason(), Some(DropReason::TcpNotSyn));
+    assert_eq!(rig.send(OT, segment(ot, 4000, it, 80, SYN | ACK)).reason(), Some(DropReason::TcpNotSyn));
 }

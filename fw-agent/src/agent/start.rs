@@ -20,8 +20,8 @@ use super::watch::Watch;
 use crate::api;
 use crate::api::server::Server;
 use crate::config::AgentConfig;
-use crate::dataplane::Dataplane;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
+use crate::dataplane::{Dataplane, Limits};
 use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
@@ -46,7 +46,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let kernel = Kernel::connect()?;
     let pair = handover::ensure(&kernel).await?;
     let dataplane = open(&options, &config).await?;
-    dataplane.set_limits(&config.conntrack.timeouts, ANSWERS_PER_SECOND)?;
+    dataplane.set_limits(&limits(&config))?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     dataplane.keep_slots(&slots(&config, &observed))?;
@@ -176,10 +176,16 @@ fn serve(options: &RunOptions, config: &AgentConfig, shared: &Arc<Shared>) -> Re
     Ok((servers, reloads))
 }
 
+/// What the configuration says of flows.
+fn limits(config: &AgentConfig) -> Limits {
+    let conntrack = &config.conntrack;
+    Limits { timeouts: conntrack.timeouts, answers_per_second: ANSWERS_PER_SECOND, pick_up: conntrack.pick_up }
+}
+
 impl Supervisor {
     /// Sets the time-outs of the configuration.
     pub(super) fn set_limits(&self) {
-        if let Err(error) = self.dataplane.set_limits(&self.config.conntrack.timeouts, ANSWERS_PER_SECOND) {
+        if let Err(error) = self.dataplane.set_limits(&limits(&self.config)) {
             tracing::error!(%error, "the data plane did not take the time-outs");
         }
     }

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use fw_common::conntrack::Timeouts;
 
+use crate::dataplane::PickUp;
+
 use crate::netlink::plan::WantedRoute;
 use crate::netlink::state::{Link, Mac};
 
@@ -113,6 +115,8 @@ pub struct ConntrackConfig {
     pub max_flows: Option<u32>,
     /// Idle time-outs by state.
     pub timeouts: Timeouts,
+    /// When TCP segments from the middle of a connection may open a flow.
+    pub pick_up: PickUp,
 }
 
 /// `[metrics]`.

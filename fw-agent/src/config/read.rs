@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fw_common::conntrack::{State, Timeouts};
+
+use crate::dataplane::PickUp;
 use fw_policy::Code;
 use toml::de::DeTable;
 
@@ -66,8 +68,14 @@ fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig
 }
 
 /// A key that takes one of a few words, of which some belong to a later version.
-fn one_of(key: &'static str, known: &[&str], later: &[&str], section: &mut Section<'_>, report: &mut Report<'_>) {
-    let Some(word) = section.string(key, report) else { return };
+fn one_of<'t>(
+    key: &'static str,
+    known: &[&str],
+    later: &[&str],
+    section: &mut Section<'t>,
+    report: &mut Report<'_>,
+) -> Option<&'t str> {
+    let word = section.string(key, report)?;
     let expected = format!("expected \"{}\"", known.join("\" or \""));
     if later.contains(&word.value) {
         let message = format!("`{key} = \"{}\"` is not in this version", word.value);
@@ -75,6 +83,7 @@ fn one_of(key: &'static str, known: &[&str], later: &[&str], section: &mut Secti
     } else if !known.contains(&word.value) {
         report.add(Code::InvalidValue, word.span, format!("`{key}` does not take this value")).expected(expected);
     }
+    Some(word.value)
 }
 
 fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> ConntrackConfig {
@@ -85,6 +94,11 @@ fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> Conntrack
     if let Some(timeouts_section) = section.table("timeouts", "[conntrack.timeouts]", report) {
         config.timeouts = timeouts(timeouts_section, report);
     }
+    config.pick_up = match one_of("pick_up", &["never", "after-start", "always"], &[], &mut section, report) {
+        Some("never") => PickUp::Never,
+        Some("always") => PickUp::Always,
+        _ => PickUp::AfterStart,
+    };
     section.finish(report);
     config
 }

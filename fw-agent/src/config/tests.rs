@@ -30,6 +30,7 @@ watch = false
 confirm = "none"
 [conntrack]
 max_flows = 1_000_000
+pick_up = "always"
 timeouts = { established = "5d", udp-new = "10s" }
 [metrics]
 listen = "[::1]:9477"
@@ -57,6 +58,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.management_slot(), 2);
     assert!(!config.policy.watch);
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
+    assert_eq!(config.conntrack.pick_up, crate::dataplane::PickUp::Always);
     let established = fw_common::conntrack::State::Established as usize;
     assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);
     assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());

@@ -9,10 +9,9 @@ use fw_common::DropReason;
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
-use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Limits};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub struct FakeState {
     /// The hand-over pair.
     pub handover: Option<(u32, [u8; 6])>,
     /// Time-outs and rate of answers.
-    pub limits: Option<(Timeouts, u32)>,
+    pub limits: Option<Limits>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
     /// Rules by handle.
@@ -101,8 +100,8 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
-    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError> {
-        self.change()?.limits = Some((*timeouts, answers_per_second));
+    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError> {
+        self.change()?.limits = Some(*limits);
         Ok(())
     }
 

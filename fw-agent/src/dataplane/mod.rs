@@ -35,6 +35,34 @@ pub struct AttachedInterface {
     pub management: bool,
 }
 
+/// What the configuration says of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Default idle time-outs.
+    pub timeouts: Timeouts,
+    /// ICMP errors and resets that each CPU may send per second.
+    pub answers_per_second: u32,
+    /// When TCP segments from the middle of a connection may open a flow.
+    pub pick_up: PickUp,
+}
+
+/// When TCP segments from the middle of a connection may open a flow, if the policy allows the connection from either end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PickUp {
+    /// Never: a connection that outlives its flow has to be opened again.
+    Never,
+    /// For [`PICK_UP_SECONDS`] after the program was put on the interfaces for the first time, so that connections outlive the
+    /// replacement of the instance.
+    #[default]
+    AfterStart,
+    /// Always.
+    Always,
+}
+
+/// See [`PickUp::AfterStart`]. Connections of the host itself are picked up for as long in any case: an operator's session must
+/// outlive the moment in which the firewall is first started.
+pub const PICK_UP_SECONDS: u32 = 120;
+
 /// What a restarted agent found in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopted {
@@ -115,8 +143,8 @@ pub trait Dataplane: Send + Sync {
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError>;
     /// Names the pair of devices through which packets without a resolved next hop go to the kernel.
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
-    /// Sets the default time-outs and the rate of ICMP errors and resets per CPU and second.
-    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError>;
+    /// Sets what the configuration says of flows.
+    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError>;
     /// Vouches, for so many seconds, that each change of a route or a neighbour will be told by [`Self::invalidate_next_hops`].
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError>;
     /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.

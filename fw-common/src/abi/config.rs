@@ -29,7 +29,11 @@ pub struct Config {
     /// Until when routes and neighbours are known to be followed by an agent, in seconds since boot: later, a next hop that
     /// was looked up is used for a second only.
     pub routes_followed_until: u32,
-    /// Number of buckets of each index.
+    /// As [`Config::pick_up_until`], for connections that are forwarded.
+    pub pick_up_forwarded_until: u32,
+    /// Explicit padding.
+    pub _pad2: u32,
+    /// Number of buckets of each table.
     pub buckets: u32,
     /// Slots of each table that only flows from and to the host may take.
     pub reserved_flows: u32,
@@ -64,5 +68,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 104);
+assert_size!(Config = 112);
 plain_bytes!(Config);

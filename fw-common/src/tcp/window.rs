@@ -93,7 +93,7 @@ impl End {
         if segment.flags & tcp_flag::ACK != 0 {
             self.max_ack = segment.ack;
             // The window of a SYN is never scaled (RFC 7323, section 2.2).
-            self.right_edge = segment.ack.wrapping_add(at_least_one(segment.window as u32));
+            self.right_edge = segment.ack.wrapping_add(at_least_one(u32::from(segment.window)));
         }
     }
 
@@ -117,7 +117,7 @@ impl End {
         }
         if segment.flags & tcp_flag::ACK != 0 {
             let shift = if is_syn { 0 } else { self.shift(other) };
-            let edge = segment.ack.wrapping_add(at_least_one((segment.window as u32) << shift));
+            let edge = segment.ack.wrapping_add(at_least_one(u32::from(segment.window) << shift));
             let first = !self.has_acknowledged();
             if first || after(segment.ack, self.max_ack) {
                 self.max_ack = segment.ack;

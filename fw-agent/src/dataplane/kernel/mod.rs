@@ -27,7 +27,7 @@ use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Limits, PICK_UP_SECONDS, PickUp};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
@@ -147,10 +147,6 @@ fn monotonic_seconds() -> u32 {
     u32::try_from(now).unwrap_or(u32::MAX)
 }
 
-/// For how long after a cold start the host's own TCP connections from before it are picked up. An operator's session must
-/// outlive the moment in which the firewall is first started.
-const PICK_UP_SECONDS: u32 = 120;
-
 /// ICMP errors and resets that each processor may send per second, unless configured.
 pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
 
@@ -254,10 +250,15 @@ impl Dataplane for KernelDataplane {
         })
     }
 
-    fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError> {
+    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError> {
         self.object().update_config(|config| {
-            config.timeouts = *timeouts;
-            config.answers_per_second = answers_per_second;
+            config.timeouts = limits.timeouts;
+            config.answers_per_second = limits.answers_per_second;
+            config.pick_up_forwarded_until = match limits.pick_up {
+                PickUp::Never => 0,
+                PickUp::AfterStart => config.pick_up_until,
+                PickUp::Always => u32::MAX,
+            };
         })
     }
 

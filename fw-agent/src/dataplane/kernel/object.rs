@@ -207,10 +207,10 @@ impl Object {
 
     /// An array as it is.
     pub(super) fn array_data(&self, name: &'static str) -> Result<&MapData, DataplaneError> {
-        match self.map(name)? {
-            Map::Array(data) => Ok(data),
-            _ => Err(DataplaneError::Map { map: name, reason: "is not an array".to_owned() }),
-        }
+        let Map::Array(data) = self.map(name)? else {
+            return Err(DataplaneError::Map { map: name, reason: "is not an array".to_owned() });
+        };
+        Ok(data)
     }
 
     /// Makes a hash hold exactly `wanted`: adds first, then removes, so that what stays is never missing.

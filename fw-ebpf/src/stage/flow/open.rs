@@ -10,7 +10,7 @@ use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
 use fw_common::conntrack::{self, Opening};
 use fw_common::tcp::{End, Segment};
-use fw_common::wire::parse::Kind;
+use fw_common::wire::parse::{Kind, tcp_flag};
 
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
@@ -35,7 +35,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         local_kind::BROADCAST => return Err(DropReason::Broadcast),
         _ => {}
     }
-    let state = match conntrack::opening(&job.packet, job.for_host && picks_up(job.now)) {
+    let state = match conntrack::opening(&job.packet, picks_up(job)) {
         Opening::Flow(state) => state,
         Opening::Refused(reason) => return Err(reason),
     };
@@ -81,17 +81,20 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
     if to_zone == zone::NONE {
         return Err(DropReason::DestinationZone);
     }
-    match conntrack::opening(&job.packet, picks_up(job.now)) {
+    job.for_host = true;
+    match conntrack::opening(&job.packet, picks_up(job)) {
         Opening::Flow(state) => job.flow.state = state as u8,
         Opening::Refused(reason) => return Err(reason),
     }
     open(job, stale)
 }
 
-/// Whether the host's connections from before the program may go on: its own stack judges them.
+/// Whether connections from before the program may go on: the host's, whose own stack judges them, or those that are forwarded.
 #[inline(always)]
-fn picks_up(now: u32) -> bool {
-    CONFIG.get(0).is_some_and(|config| now < config.pick_up_until)
+fn picks_up(job: &Job) -> bool {
+    let Some(config) = CONFIG.get(0) else { return false };
+    let until = if job.for_host { config.pick_up_until } else { config.pick_up_forwarded_until };
+    job.now < until
 }
 
 /// Asks the policy, and opens the flow if it allows: both zones are in `job.query`, the state in `job.flow`.
@@ -102,6 +105,10 @@ fn picks_up(now: u32) -> bool {
 fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     let icmp = [job.packet.icmp_type, job.packet.icmp_code];
     ask(job, true, icmp);
+    job.reversed = false;
+    if job.decision.action != Action::Allow && is_picked_up(job) {
+        ask_reversed(job, icmp);
+    }
     match job.decision.action {
         Action::Allow => {}
         Action::Drop => return Err(DropReason::Policy),
@@ -122,10 +129,30 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     Ok(())
 }
 
+/// Whether the packet is from the middle of a TCP connection, whose originator is not known.
+#[inline(always)]
+fn is_picked_up(job: &Job) -> bool {
+    job.packet.kind == Kind::Tcp && job.packet.tcp_flags & tcp_flag::SYN == 0
+}
+
+/// Asks whether the receiver may have opened the connection. If not, what was decided about the sender holds.
+#[inline(never)]
+fn ask_reversed(job: &mut Job, icmp: [u8; 2]) -> u32 {
+    (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
+    ask(job, false, icmp);
+    if job.decision.action == Action::Allow {
+        job.reversed = true;
+        return 0;
+    }
+    (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
+    ask(job, true, icmp);
+    0
+}
+
 /// Makes the flow that the packet opens, in the job.
 #[inline(always)]
 fn make(job: &mut Job, icmp: [u8; 2]) {
-    let origin = if job.sender_is_high { flow_flags::ORIGIN_IS_HIGH } else { 0 };
+    let origin = if job.sender_is_high != job.reversed { flow_flags::ORIGIN_IS_HIGH } else { 0 };
     let reference =
         if job.for_host || job.unresolved || job.ingress_ifindex == 0 { 0 } else { next_hop::remember(job) };
     let flow = &mut job.flow;
@@ -136,7 +163,6 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     flow.flags = origin | flags_of(&job.decision);
     flow.from_zone = job.query.from_zone;
     flow.to_zone = job.query.to_zone;
-    flow.next_hops = [reference, 0];
     let end = match job.packet.kind {
         Kind::Tcp => End::opening(&Segment::of(&job.packet)),
         _ => End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() },
@@ -145,19 +171,33 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         // Picked up in the middle: the other end's numbers, and both scales, are unknown.
         flow.flags |= flow_flags::LIBERAL;
     }
-    flow.tcp_flags = [end.flags, 0];
-    flow.window = [end.window, 0];
-    flow.max_window = [end.max_window, 0];
     flow._pad = [0; 3];
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
-    let [forth, back] = &mut flow.directions;
-    forth.packets = 1;
-    forth.bytes = u64::from(job.packet.ip_len);
-    forth.end = end.end;
-    forth.right_edge = end.right_edge;
-    forth.max_ack = end.max_ack;
-    forth.checked = if job.ingress_ifindex == 0 { FROM_HOST | job.egress.ifindex } else { job.ingress_ifindex };
-    *back = Direction::default();
+    let from_host = job.ingress_ifindex == 0;
+    let sender = Direction {
+        packets: 1,
+        bytes: u64::from(job.packet.ip_len),
+        end: end.end,
+        right_edge: end.right_edge,
+        max_ack: end.max_ack,
+        checked: if from_host { FROM_HOST | job.egress.ifindex } else { job.ingress_ifindex },
+    };
+    if job.reversed {
+        // The originator is behind the interface to which this packet goes; if it is the host, behind none.
+        let to_host = job.for_host && !from_host;
+        let checked = if to_host { FROM_HOST | job.ingress_ifindex } else { job.egress.ifindex };
+        flow.next_hops = [0, reference];
+        flow.tcp_flags = [0, end.flags];
+        flow.window = [0, end.window];
+        flow.max_window = [0, end.max_window];
+        flow.directions = [Direction { checked, ..Direction::default() }, sender];
+    } else {
+        flow.next_hops = [reference, 0];
+        flow.tcp_flags = [end.flags, 0];
+        flow.window = [end.window, 0];
+        flow.max_window = [end.max_window, 0];
+        flow.directions = [sender, Direction::default()];
+    }
 }
 
 /// Opens a flow in the place of a dead one with the same key.
