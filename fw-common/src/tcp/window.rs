@@ -108,11 +108,13 @@ impl End {
         if after(segment.end(), self.end) || !self.is_seen() {
             self.end = segment.end();
         }
-        if !is_syn && self.window & SCALED == 0 {
+        let is_scaled = self.window & SCALED != 0;
+        if !is_syn && !is_scaled {
             // From now on in units of the scale: what the SYN announced, in bytes, is forgotten.
             self.window |= SCALED;
             self.max_window = segment.window;
-        } else if segment.window > self.max_window {
+        } else if is_syn != is_scaled && segment.window > self.max_window {
+            // In the same unit; a repeated SYN behind other segments is in bytes, and theirs are not.
             self.max_window = segment.window;
         }
         if segment.flags & tcp_flag::ACK != 0 {
