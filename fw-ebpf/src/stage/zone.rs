@@ -26,9 +26,13 @@ pub(crate) fn zone_of(slot: u32, interface_slot: u32, addr: &Address) -> u8 {
 /// The [`fw_common::abi::interface::local_kind`] of an address; 0 if it is not the host's.
 #[inline(never)]
 pub(crate) fn local_kind_of(addr: &Address) -> u32 {
-    // SAFETY: entries are one word each, written whole by the agent.
-    let entry =
-        if addr.is_ipv4() { unsafe { LOCAL4.get(&addr.first4()) } } else { unsafe { LOCAL6.get(&addr.octets()) } };
+    let entry = if addr.is_ipv4() {
+        // SAFETY: entries are one word each, written whole by the agent.
+        unsafe { LOCAL4.get(&addr.first4()) }
+    } else {
+        // SAFETY: as above.
+        unsafe { LOCAL6.get(&addr.octets()) }
+    };
     match entry {
         Some(entry) => entry.kind,
         None => 0,

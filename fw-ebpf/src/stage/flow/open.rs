@@ -163,9 +163,10 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     flow.flags = origin | flags_of(&job.decision);
     flow.from_zone = job.query.from_zone;
     flow.to_zone = job.query.to_zone;
-    let end = match job.packet.kind {
-        Kind::Tcp => End::opening(&Segment::of(&job.packet)),
-        _ => End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() },
+    let end = if job.packet.kind == Kind::Tcp {
+        End::opening(&Segment::of(&job.packet))
+    } else {
+        End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() }
     };
     if end.has_acknowledged() {
         // Picked up in the middle: the other end's numbers, and both scales, are unknown.

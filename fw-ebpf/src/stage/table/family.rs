@@ -148,10 +148,11 @@ fn write_key6(slot: NonNull<Slot6>, to: &mut FlowKey6) {
 /// VERIFIER: the compiler likes to add the offset of a field before it compares the pointer with null, which the verifier
 /// forbids; it does not move this. Test: `prog_run::the_programs_load`.
 #[inline(always)]
-fn checked<T>(mut pointer: *mut T) -> *mut T {
+fn checked<T>(pointer: *mut T) -> *mut T {
+    let mut address = pointer as usize;
     // SAFETY: copies a register to itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
-    pointer
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack, preserves_flags)) };
+    address as *mut T
 }
 
 family!(Ipv4, FlowKey4, Slot4, 4, key4, conntrack::key4, words4, FLOWS4, TAGS4, 0, write_key4);

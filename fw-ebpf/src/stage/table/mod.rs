@@ -103,10 +103,11 @@ pub(crate) fn is_alive(job: &Job, flow: NonNull<Flow>) -> bool {
 pub(crate) fn timeout_of(flow: NonNull<Flow>) -> u32 {
     // SAFETY: a live map value.
     let (state, flags, rule) = unsafe { ((*flow.as_ptr()).state, (*flow.as_ptr()).flags, (*flow.as_ptr()).rule) };
-    if flags & flow_flags::RULE_TIMEOUT != 0 && State::from_number(state).carries_data() {
-        if let Some(seconds) = RULE_TIMEOUTS.get(rule) {
-            return *seconds as u32;
-        }
+    if flags & flow_flags::RULE_TIMEOUT != 0
+        && State::from_number(state).carries_data()
+        && let Some(seconds) = RULE_TIMEOUTS.get(rule)
+    {
+        return *seconds as u32;
     }
     match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(usize::from(state))) {
         Some(seconds) => *seconds,
