@@ -23,6 +23,8 @@ impl Supervisor {
             tracing::warn!("the kernel dropped notifications; looking at everything anew");
         }
         if batch.topology || batch.lost {
+            // Before anything that may fail, and whatever has changed: the kernel looks routes up in tables that are not ours, too.
+            self.invalidate_next_hops("links, addresses or routes have changed");
             self.keep_handover().await;
             self.reconcile(batch.lost).await;
         } else {

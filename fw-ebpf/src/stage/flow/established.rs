@@ -171,6 +171,9 @@ fn check_sender(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), Dr
     }
     // SAFETY: a live map value; processors that race write the same kind of value.
     unsafe { (*direction_of(flow, side)).checked = job.ingress_ifindex };
+    // What was looked up for the other interface may lead back out of this one.
+    // SAFETY: as above.
+    unsafe { next_hop_of(flow, side).write_volatile(0) };
     Ok(())
 }
 

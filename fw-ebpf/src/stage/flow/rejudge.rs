@@ -81,8 +81,9 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (*pointer).flags = ((*pointer).flags & !(flow_flags::LOG | flow_flags::RULE_TIMEOUT)) | flags_of(&job.decision);
         // The responder's zone may be elsewhere now: where its packets come from and go to is checked again.
         (*pointer).directions[1].checked = UNCHECKED;
-        (*pointer).next_hops[1] = 0;
-        (*pointer).epoch = job.active.epoch;
+        // Both next hops, too: interfaces may have other slots since.
+        (&raw mut (*pointer).next_hops).cast::<u32>().write_volatile(0);
+        (&raw mut (*pointer).epoch).write_volatile(job.active.epoch);
     }
     Ok(())
 }
