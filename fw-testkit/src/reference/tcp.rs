@@ -99,6 +99,7 @@ impl Connection {
         let is_answer = from == RESPONDER && self.phase == Phase::SynSent;
         match (segment.has(SYN), segment.has(ACK)) {
             (true, false) => return self.syn(from, segment, span),
+            _ if self.phase == Phase::Closed => return Ruling::WrongState,
             (true, true) if self.phase == Phase::SynSent && from == ORIGINATOR => return Ruling::WrongState,
             (true, true) if is_answer && self.acknowledges_syn(segment) => self.ends[from].start(segment, span),
             _ if is_answer => return self.stray(segment, span),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use fw_testkit::classbench::random::Random;
+use fw_testkit::classbench::Random;
 use fw_testkit::reference::Datagram;
 
 use super::policies;
@@ -28,7 +28,7 @@ pub(super) struct Case {
 }
 
 /// Steps of a random case.
-const STEPS: u64 = 200;
+const STEPS: u64 = 500;
 
 impl Case {
     pub(super) fn random(random: &mut Random) -> Self {

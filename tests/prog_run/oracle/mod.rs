@@ -2,6 +2,7 @@
 //! told them apart. What is compared, and which differences are wanted, stands in `docs/oracle.md`.
 
 mod case;
+mod connection;
 mod policies;
 mod run;
 mod shrink;
@@ -11,7 +12,7 @@ mod traffic;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fw_testkit::classbench::random::Random;
+use fw_testkit::classbench::Random;
 
 use self::case::Case;
 use self::run::Rival;
@@ -68,7 +69,8 @@ fn what_once_differed_does_not_any_more() {
     paths.sort();
     assert!(!paths.is_empty());
     for path in paths {
-        let case: Case = std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|why| panic!("{path:?}: {why}"));
+        let case: Case =
+            std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|why| panic!("{path:?}: {why}"));
         if let Some(difference) = rival.difference(&case) {
             panic!("{}: {difference}", path.display());
         }

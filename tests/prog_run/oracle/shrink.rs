@@ -70,7 +70,10 @@ fn split(policy: &str) -> Vec<String> {
 
 #[test]
 fn what_matters_is_left() {
-    let case: Case = "=== policy\nversion = 1\n[[rule]]\na\n[[rule]]\nb\n=== steps\napply 0\napply 1\napply 2\napply 3\n".parse().unwrap();
+    let case: Case =
+        "=== policy\nversion = 1\n[[rule]]\na\n[[rule]]\nb\n=== steps\napply 0\napply 1\napply 2\napply 3\n"
+            .parse()
+            .unwrap();
     let matters = |case: &Case| {
         let text = case.to_string();
         text.contains("apply 1") && text.contains("apply 3") && text.contains("[[rule]]\nb\n")
