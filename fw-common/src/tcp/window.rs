@@ -206,6 +206,10 @@ pub(super) const fn fits(segment: &Segment, sender: &End, receiver: &End) -> boo
 #[inline(always)]
 #[must_use]
 pub const fn is_in_flight(seq: u32, sender: &End, receiver: &End) -> bool {
+    // Of an end that has at most reset the connection no number is known, and 0 is not one.
+    if sender.flags & (tcp_flag::SYN | tcp_flag::ACK) == 0 {
+        return false;
+    }
     let oldest = if receiver.has_acknowledged() {
         receiver.max_ack
     } else if sender.has_acknowledged() {
