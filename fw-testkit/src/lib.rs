@@ -11,6 +11,7 @@ pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod process;
+pub mod reference;
 pub mod service;
 pub mod traffic;
 pub mod wait;

@@ -8,6 +8,7 @@ mod classifier;
 mod flows;
 mod forwarding;
 mod maps;
+mod oracle;
 mod policies;
 mod reasons;
 mod rig;

@@ -20,6 +20,9 @@ pub(crate) const MACS: [[u8; 6]; 4] =
 /// Hardware address of every neighbour.
 pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 1, 1];
 
+/// Hardware address of the inner end of the pair of devices that hands packets to the kernel.
+pub(crate) const HANDOVER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
+
 /// Slots of the interfaces.
 pub(crate) const EXPOSED: usize = 0;
 pub(crate) const OT: usize = 1;
@@ -97,9 +100,9 @@ impl Outcome {
 }
 
 /// Kernel actions of `include/uapi/linux/bpf.h`.
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-const XDP_REDIRECT: u32 = 4;
+pub(crate) const XDP_DROP: u32 = 1;
+pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_REDIRECT: u32 = 4;
 
 /// The firewall. Dropping it removes its name space and its pins.
 pub(crate) struct Rig {
@@ -356,7 +359,7 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
     dataplane.set_local_addresses(&own, &[Ipv4Addr::new(10, 2, 1, 255)]).unwrap();
     dataplane.set_limits(&limits()).unwrap();
     if setup.handover {
-        dataplane.set_handover(index_of("ofw-out"), [2, 0, 0, 0, 9, 9]).unwrap();
+        dataplane.set_handover(index_of("ofw-out"), HANDOVER_MAC).unwrap();
     }
     (dataplane, ifindexes)
 }

@@ -52,7 +52,13 @@ pub fn judge(
         SYN if state == State::SynSent => sender.begin(segment),
         // It is answered with a challenge (RFC 5961, section 4), so it must reach its receiver, and changes nothing.
         SYN => {}
-        _ if state == State::SynSent && side == Side::Responder && !acknowledges_syn(segment, receiver) => {
+        // There are no windows any more, and of an end that has only reset it there never was one.
+        _ if state == State::Closed => return Judgement::WrongState,
+        flags
+            if state == State::SynSent
+                && side == Side::Responder
+                && (flags & SYN == 0 || !acknowledges_syn(segment, receiver)) =>
+        {
             // The responder holds an older connection: its acknowledgement makes the originator reset that.
             return stray_acknowledgement(segment, sender);
         }
@@ -89,8 +95,7 @@ fn stray_acknowledgement(segment: &Segment, sender: &mut End) -> Judgement {
     if segment.flags & ACK == 0 || segment.flags & FIN != 0 {
         return Judgement::WrongState;
     }
-    sender.max_ack = segment.ack;
-    sender.flags |= segment.flags;
+    sender.stray(segment);
     Judgement::Pass(State::SynSent)
 }
 
@@ -125,7 +130,8 @@ fn reset(state: State, side: Side, segment: &Segment, sender: &mut End, receiver
         segment.seq == sender.end || (receiver.has_acknowledged() && segment.seq == receiver.max_ack)
     };
     if exact || (liberal && !sender.is_seen()) {
-        sender.flags |= segment.flags;
+        // Not its ACK: its numbers are not taken over, and the flag says that there are some.
+        sender.flags |= RST;
         return Judgement::Pass(State::Closed);
     }
     let in_window = !refuses

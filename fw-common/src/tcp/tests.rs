@@ -108,12 +108,12 @@ fn a_repeated_answer_to_a_syn_widens_no_scaled_window() {
     let _ = watched.judge(RESPONDER, &Segment { window: 10, ..segment(ACK, 501, 101, 0) });
     let _ = watched.judge(ORIGINATOR, &segment(ACK, 101, 501, 1000));
     assert_eq!(watched.judge(RESPONDER, &answer), Judgement::Pass(State::Established));
-    // The window is ten units of 128 bytes, not 60,000 of them: what is older than that is dropped.
+    // The window is 60,000 bytes, rounded up to 469 units of 128, not 60,000 units: what is older than that is dropped.
     assert_eq!(
-        watched.judge(ORIGINATOR, &segment(ACK, 1101u32.wrapping_sub(1281), 501, 0)),
+        watched.judge(ORIGINATOR, &segment(ACK, 1101u32.wrapping_sub(60_033), 501, 0)),
         Judgement::Pass(State::Established)
     );
-    assert_eq!(watched.judge(ORIGINATOR, &segment(ACK, 1101u32.wrapping_sub(1282), 501, 0)), Judgement::OutOfWindow);
+    assert_eq!(watched.judge(ORIGINATOR, &segment(ACK, 1101u32.wrapping_sub(60_034), 501, 0)), Judgement::OutOfWindow);
 }
 
 /// An end that behaves: it sends within the other's window, sends again, and acknowledges what it got in order.

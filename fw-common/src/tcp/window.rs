@@ -89,7 +89,8 @@ impl End {
         self.window = segment.announced;
         self.max_ack = segment.seq;
         self.right_edge = 0;
-        self.flags |= segment.flags;
+        // Not added: what an older connection of this end has acknowledged is no part of this one.
+        self.flags = segment.flags;
         if segment.flags & tcp_flag::ACK != 0 {
             self.max_ack = segment.ack;
             // The window of a SYN is never scaled (RFC 7323, section 2.2).
@@ -97,26 +98,38 @@ impl End {
         }
     }
 
+    /// Notes an acknowledgement of an older connection, before this end's SYN: until that comes, its numbers are the ones that
+    /// the other end's reset, and an ICMP error, must name.
+    #[inline(always)]
+    pub(super) fn stray(&mut self, segment: &Segment) {
+        self.end = segment.end();
+        self.max_ack = segment.ack;
+        self.right_edge = segment.ack.wrapping_add(at_least_one(u32::from(segment.window)));
+        self.flags |= segment.flags;
+    }
+
     /// Takes over a segment that fits.
     #[inline(always)]
     pub(super) fn advance(&mut self, segment: &Segment, other: &Self) {
         let is_syn = segment.flags & tcp_flag::SYN != 0;
         let in_place = !after(segment.seq, self.end) && !before(segment.end(), self.end);
-        if segment.flags & tcp_flag::FIN != 0 && (in_place || !self.is_seen()) {
-            self.window |= FIN;
+        let mut flags = segment.flags;
+        if flags & tcp_flag::FIN != 0 {
+            if in_place || !self.is_seen() {
+                self.window |= FIN;
+            } else if before(segment.end(), self.end) {
+                // Its receiver has passed it, and does not heed it: it must not count when it acknowledges what came later.
+                flags &= !tcp_flag::FIN;
+            }
         }
         if after(segment.end(), self.end) || !self.is_seen() {
             self.end = segment.end();
+            if flags & tcp_flag::FIN == 0 {
+                // Data behind a FIN: the connection is not over.
+                self.flags &= !tcp_flag::FIN;
+            }
         }
-        let is_scaled = self.window & SCALED != 0;
-        if !is_syn && !is_scaled {
-            // From now on in units of the scale: what the SYN announced, in bytes, is forgotten.
-            self.window |= SCALED;
-            self.max_window = segment.window;
-        } else if is_syn != is_scaled && segment.window > self.max_window {
-            // In the same unit; a repeated SYN behind other segments is in bytes, and theirs are not.
-            self.max_window = segment.window;
-        }
+        self.widen(segment.window, is_syn, self.shift(other));
         if segment.flags & tcp_flag::ACK != 0 {
             let shift = if is_syn { 0 } else { self.shift(other) };
             let edge = segment.ack.wrapping_add(at_least_one(u32::from(segment.window) << shift));
@@ -128,8 +141,28 @@ impl End {
                 self.right_edge = edge;
             }
         }
-        self.flags |= segment.flags;
+        self.flags |= flags;
     }
+
+    /// Takes over the window of a segment, if it is the largest until now. Behind the first segment that is no SYN it is kept in
+    /// units of the scale, and what a SYN announced, in bytes, is rounded up to them.
+    #[inline(always)]
+    fn widen(&mut self, announced: u16, is_syn: bool, shift: u32) {
+        if !is_syn && self.window & SCALED == 0 {
+            self.window |= SCALED;
+            self.max_window = units(self.max_window, shift);
+        }
+        let window = if is_syn && self.window & SCALED != 0 { units(announced, shift) } else { announced };
+        if window > self.max_window {
+            self.max_window = window;
+        }
+    }
+}
+
+/// Bytes as units of the scale, rounded up.
+#[inline(always)]
+const fn units(bytes: u16, shift: u32) -> u16 {
+    ((bytes as u32 + (1 << shift) - 1) >> shift) as u16
 }
 
 /// A closed window is probed with one byte (RFC 9293, section 3.8.6.1).
@@ -173,6 +206,17 @@ pub(super) const fn fits(segment: &Segment, sender: &End, receiver: &End) -> boo
 #[inline(always)]
 #[must_use]
 pub const fn is_in_flight(seq: u32, sender: &End, receiver: &End) -> bool {
-    let oldest = if receiver.has_acknowledged() { receiver.max_ack } else { sender.initial_number() };
+    // Of an end that has at most reset the connection no number is known, and 0 is not one.
+    if sender.flags & (tcp_flag::SYN | tcp_flag::ACK) == 0 {
+        return false;
+    }
+    let oldest = if receiver.has_acknowledged() {
+        receiver.max_ack
+    } else if sender.has_acknowledged() {
+        // Its initial number is no longer known; what it has sent is bounded by the receiver's window.
+        sender.end.wrapping_sub(receiver.largest_window(sender)).wrapping_sub(1)
+    } else {
+        sender.initial_number()
+    };
     !before(seq, oldest) && !after(seq, sender.end)
 }

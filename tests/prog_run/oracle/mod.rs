@@ -1,0 +1,84 @@
+//! The loaded program against the reference firewall, on random policies and random packets, and on the sequences that once
+//! told them apart. What is compared, and which differences are wanted, stands in `docs/oracle.md`.
+
+mod case;
+mod connection;
+mod policies;
+mod run;
+mod shrink;
+mod surroundings;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fw_testkit::classbench::Random;
+
+use self::case::Case;
+use self::run::Rival;
+
+/// Which seed a random run starts with; else it is another on each run.
+const SEED_VARIABLE: &str = "OUTPOST_FW_ORACLE_SEED";
+/// How many packets a random run sends.
+const PACKETS_VARIABLE: &str = "OUTPOST_FW_ORACLE_PACKETS";
+/// Packets of a run in CI.
+const PACKETS: u64 = 10_000;
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+}
+
+#[test]
+fn random_traffic_is_judged_as_the_reference_judges() {
+    let Some(mut rival) = Rival::new() else { return };
+    let seed = number(SEED_VARIABLE).unwrap_or_else(|| u64::from(std::process::id()) << 32 | clock());
+    let packets = number(PACKETS_VARIABLE).unwrap_or(PACKETS);
+    println!("{SEED_VARIABLE}={seed} {PACKETS_VARIABLE}={packets}");
+    let mut random = Random::new(seed);
+    let (mut sent, mut cases) = (0, 0);
+    let (start, mut told) = (Instant::now(), Instant::now());
+    while sent < packets {
+        let case = Case::random(&mut random);
+        sent += case.packets();
+        cases += 1;
+        if let Some(difference) = rival.difference(&case) {
+            let small = shrink::shrink(&case, |candidate| rival.difference(candidate).is_some());
+            let difference = rival.difference(&small).unwrap_or(difference);
+            let path = corpus().join(format!("failed-{seed}-{cases}.txt"));
+            std::fs::write(&path, small.with_comment(&difference.to_string()).to_string()).unwrap();
+            panic!("seed {seed}, case {cases}: {difference}\nkept as {}:\n{small}", path.display());
+        }
+        if told.elapsed() > Duration::from_secs(60) {
+            told = Instant::now();
+            println!("{sent} packets in {:?}", start.elapsed());
+        }
+    }
+    println!("{sent} packets in {cases} cases, {:?}: {}", start.elapsed(), rival.seen());
+    assert!(packets < PACKETS || rival.has_seen_much(), "the traffic is too uniform: {}", rival.seen());
+}
+
+#[test]
+fn what_once_differed_does_not_any_more() {
+    let Some(mut rival) = Rival::new() else { return };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let case: Case =
+            std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|why| panic!("{path:?}: {why}"));
+        if let Some(difference) = rival.difference(&case) {
+            panic!("{}: {difference}", path.display());
+        }
+    }
+}
+
+/// Something that differs from run to run.
+fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::from(now.tv_nsec.unsigned_abs() as u32)
+}
