@@ -124,10 +124,33 @@ impl Default for Timeouts {
     }
 }
 
+/// What says how long a flow may idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleBy {
+    /// The configuration, by this state.
+    State(State),
+    /// The rule that allows the flow; without a time-out of its own, the flow's state.
+    Rule,
+}
+
+/// Asks what says how long a flow in `state`, with these flags ([`flow_flags`]) and TCP flags seen by direction, may idle.
+///
+/// A connection that was picked up waits for a segment of its other end like one that is being opened: who sends a lone
+/// acknowledgement, to nobody or in another's name, must not hold a place for a day.
+#[inline(always)]
+#[must_use]
+pub const fn idle_by(state: State, flags: u8, tcp_flags: [u8; 2]) -> IdleBy {
+    let [forth, back] = tcp_flags;
+    if matches!(state, State::Established) && flags & flow_flags::LIBERAL != 0 && (forth == 0 || back == 0) {
+        return IdleBy::State(State::SynReceived);
+    }
+    if flags & flow_flags::RULE_TIMEOUT != 0 && state.carries_data() { IdleBy::Rule } else { IdleBy::State(state) }
+}
+
 /// Slack between the moment a flow is treated as over and the moment it may be removed, in seconds.
 ///
 /// A processor that found the flow alive holds a pointer to it for microseconds; the slack makes sure that nobody does when
-/// the element goes back to the kernel's free list. One that found it over may hold a pointer still, but can only claim the
+/// the slot goes to another flow. One that found it over may hold a pointer still, but can only claim the
 /// flow by swapping the very word that it judged.
 pub const REMOVAL_GRACE: u32 = 2;
 
@@ -180,6 +203,10 @@ pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
 #[inline(always)]
 #[must_use]
 pub const fn step(state: State, side: Side, packet: &Packet) -> Step {
+    // Another processor may have found the flow alive before a new policy ended it.
+    if matches!(state, State::Ended) {
+        return Step::Reopen;
+    }
     match packet.kind {
         Kind::Udp => match side {
             Side::Originator => Step::To(state),
@@ -321,6 +348,28 @@ mod tests {
         assert_eq!(opening(&packet(Kind::IcmpReply, 0), true), refused(DropReason::IcmpUnrelated));
         assert_eq!(opening(&packet(Kind::IcmpError, 0), true), refused(DropReason::IcmpUnrelated));
         assert_eq!(opening(&packet(Kind::Other, 0), false), Opening::Flow(State::Other));
+    }
+
+    #[test]
+    fn a_picked_up_connection_lives_long_once_both_ends_are_heard() {
+        let (established, own) = (State::Established, flow_flags::RULE_TIMEOUT);
+        let picked_up = flow_flags::LIBERAL | own;
+        assert_eq!(idle_by(established, picked_up, [tcp_flag::ACK, 0]), IdleBy::State(State::SynReceived));
+        assert_eq!(idle_by(established, picked_up, [0, tcp_flag::ACK]), IdleBy::State(State::SynReceived));
+        assert_eq!(idle_by(established, picked_up, [tcp_flag::ACK; 2]), IdleBy::Rule);
+        assert_eq!(idle_by(established, own, [tcp_flag::SYN; 2]), IdleBy::Rule);
+        assert_eq!(idle_by(State::FinWait, own, [tcp_flag::FIN; 2]), IdleBy::State(State::FinWait));
+        assert_eq!(idle_by(State::UdpNew, 0, [0; 2]), IdleBy::State(State::UdpNew));
+    }
+
+    #[test]
+    fn nothing_revives_a_flow_that_a_policy_has_ended() {
+        for kind in [Kind::Udp, Kind::IcmpQuery, Kind::IcmpReply, Kind::Other] {
+            let packet = Packet { kind, ..Packet::EMPTY };
+            for side in [Side::Originator, Side::Responder] {
+                assert_eq!(step(State::Ended, side, &packet), Step::Reopen, "{kind:?} of the {side:?}");
+            }
+        }
     }
 
     fn packet(ipv4: bool, bytes: [[u8; 16]; 2], ports: [u16; 2], protocol: u8) -> Packet {

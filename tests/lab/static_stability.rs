@@ -18,8 +18,8 @@ udp-new = "1s"
 udp-replied = "1s""#;
 
 /// Flows are aged in whole seconds, and a dead one keeps its place for a grace period, so five seconds pass until it may make
-/// room. The sweep looks at two places for each new flow, so half of the table may hold dead flows. At this pace the rest
-/// suffices.
+/// room. At this pace the flows of that time fit into the table twice, and the sweep, which looks at
+/// three places for each new flow, keeps up.
 const PACE: Duration = Duration::from_millis(12);
 
 #[test]

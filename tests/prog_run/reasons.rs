@@ -198,7 +198,7 @@ fn a_full_table_drops_new_flows_and_keeps_old_ones() {
 }
 
 #[test]
-fn a_flow_whose_opening_is_interrupted_is_dropped() {
+fn a_flow_whose_key_stays_locked_is_dropped() {
     let Some(rig) = Rig::new() else { return };
     let data = MapData::from_pin(rig.pin_dir.join(format!("abi-{}/LOCKS", fw_common::ABI_VERSION))).unwrap();
     let mut locks: Array<MapData, u32> = Array::try_from(Map::Array(data)).unwrap();

@@ -293,8 +293,12 @@ fn a_connection_is_picked_up_from_either_end_if_its_originator_may_open_it() {
             assert_eq!(connection.send(first, ACK, 0), Some(DropReason::TcpNotSyn), "not by default");
             rig.dataplane.set_limits(&Limits { pick_up: PickUp::Always, ..limits() }).unwrap();
             assert_eq!(connection.send(first, PSH | ACK, 100), None);
+            let timeout_of = |state: State| limits().timeouts.seconds[state as usize];
+            let timeout = super::flows::flows(&rig)[0].timeout;
+            assert_eq!(timeout, timeout_of(State::SynReceived), "the other end may not exist");
             let second = if first == Client { Server } else { Client };
             assert_eq!(connection.send(second, PSH | ACK, 100), None);
+            assert_eq!(super::flows::flows(&rig)[0].timeout, timeout_of(State::Established));
             assert_eq!(connection.send(first, ACK, 0), None);
             let flow = super::flows::flows(&rig)[0].flow;
             let packets = [flow.directions[0].packets, flow.directions[1].packets];

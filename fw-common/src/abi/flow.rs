@@ -118,7 +118,7 @@ pub struct Direction {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// Seconds since boot of the last accepted packet; [`DYING`] while a sweeper is removing the flow.
+    /// Seconds since boot of the last accepted packet; [`DYING`] while a processor owns the slot: it fills, reuses, ends or removes the flow.
     pub last_seen: u32,
     /// Epoch of the policy that last judged the flow.
     pub epoch: u32,
@@ -203,7 +203,7 @@ pub const OPENED_SHIFT: u32 = 24;
 /// In [`Direction::checked`]: the packets of this direction come from the host.
 pub const FROM_HOST: u32 = 1 << 31;
 
-/// Value of [`Flow::last_seen`] while a sweeper is removing the flow.
+/// Value of [`Flow::last_seen`] while one processor owns the slot.
 pub const DYING: u32 = u32::MAX;
 
 /// [`Direction::checked`] of a direction whose zones must be checked again, because the policy has changed.
@@ -217,7 +217,7 @@ pub mod flow_flags {
     pub const LOG: u8 = 2;
     /// The rule has an idle time-out of its own, in `RULE_TIMEOUTS`.
     pub const RULE_TIMEOUT: u8 = 4;
-    /// TCP windows are not checked: the flow was picked up in its middle, or the configuration says so.
+    /// TCP windows are not checked: the flow was picked up in its middle.
     pub const LIBERAL: u8 = 8;
 }
 

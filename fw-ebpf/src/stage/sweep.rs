@@ -134,7 +134,7 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     {
         record.submit(0);
     }
-    table::remove::<F>(slot, number);
+    table::remove::<F>(number);
     count::happening(|happenings| happenings.swept += 1);
     Some(())
 }

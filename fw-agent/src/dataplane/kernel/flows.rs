@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use aya::maps::MapError;
 use fw_common::abi::event::{Denied, DeniedKey};
-use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags, flow_flags};
+use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags};
 use fw_common::abi::policy::MAX_RULES;
-use fw_common::conntrack::{SWEEP_BATCH, State, Timeouts};
+use fw_common::conntrack::{self, IdleBy, SWEEP_BATCH, State, Timeouts};
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
 use super::policy::RULE_TIMEOUTS;
 use crate::dataplane::{DataplaneError, FlowRecord};
 
-/// Bytes of memory that one flow takes in all tables, with the kernel's own overhead.
+/// Bytes of memory that one flow takes in all tables, rounded up (`docs/maps.md`).
 const FLOW_MEMORY: u64 = 256;
 /// The part of the machine's memory that flows may take by default.
 const MEMORY_SHARE: u64 = 16;
@@ -85,13 +85,16 @@ impl IdleTimeouts {
         Ok(Self { states: object.config()?.timeouts, rules })
     }
 
-    /// As the program decides: its `table::timeout_of`.
     fn of(&self, flow: &Flow) -> u32 {
-        let by_rule = flow.flags & flow_flags::RULE_TIMEOUT != 0 && State::from_number(flow.state).carries_data();
-        match self.rules.get(&flow.rule) {
-            Some(seconds) if by_rule => *seconds,
-            _ => self.states.seconds.get(usize::from(flow.state)).copied().unwrap_or_default(),
-        }
+        let state = State::from_number(flow.state);
+        let state = match conntrack::idle_by(state, flow.flags, flow.tcp_flags) {
+            IdleBy::State(state) => state,
+            IdleBy::Rule => match self.rules.get(&flow.rule) {
+                Some(seconds) => return *seconds,
+                None => state,
+            },
+        };
+        self.states.seconds.get(state as usize).copied().unwrap_or_default()
     }
 }
 

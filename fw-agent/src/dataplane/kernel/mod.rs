@@ -264,7 +264,13 @@ impl Dataplane for KernelDataplane {
 
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError> {
         let until = monotonic_seconds().saturating_add(seconds);
-        self.object().update_config(|config| config.routes_followed_until = until)
+        self.object().update_config(|config| {
+            // Who has been silent may have missed a change: what was looked up under the same number before is not trusted.
+            if config.routes_followed_until < monotonic_seconds() {
+                config.fib_generation = config.fib_generation.wrapping_add(1);
+            }
+            config.routes_followed_until = until;
+        })
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {

@@ -38,8 +38,6 @@ pub(crate) trait Family {
     fn flow(slot: NonNull<Self::Slot>) -> NonNull<Flow>;
     /// The key in a slot.
     fn key_in(slot: NonNull<Self::Slot>) -> *mut Self::Key;
-    /// The words of the key in a slot.
-    fn words_in(slot: NonNull<Self::Slot>) -> Self::Words;
     /// Writes the key in a slot to a record.
     fn write_key(slot: NonNull<Self::Slot>, to: &mut FlowKey6);
     /// The table's counters.
@@ -104,17 +102,6 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn words_in(slot: NonNull<$slot>) -> Self::Words {
-                let held = Self::key_in(slot).cast::<u64>();
-                let mut words = [0; size_of::<$key>() / 8];
-                for (place, word) in words.iter_mut().enumerate() {
-                    // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
-                    *word = unsafe { held.add(place).read_volatile() };
-                }
-                words
-            }
-
-            #[inline(always)]
             fn write_key(slot: NonNull<$slot>, to: &mut FlowKey6) {
                 $write_key(slot, to)
             }
@@ -133,13 +120,23 @@ fn write_key4(slot: NonNull<Slot4>, to: &mut FlowKey6) {
     *to = FlowKey6::from(unsafe { Ipv4::key_in(slot).read() });
 }
 
-/// By words: the compiler would copy it by bytes, and by way of the stack.
 #[inline(always)]
 fn write_key6(slot: NonNull<Slot6>, to: &mut FlowKey6) {
-    let to = (&raw mut *to).cast::<u64>();
-    for (place, word) in Ipv6::words_in(slot).into_iter().enumerate() {
-        // SAFETY: a key is aligned to words, has as many of them, and no padding of the compiler's.
-        unsafe { to.add(place).write_volatile(word) };
+    // SAFETY: the key in a live slot, and a record that is being written.
+    unsafe { copy_key(Ipv6::key_in(slot), &raw mut *to) };
+}
+
+/// Copies a key by words: the compiler would copy it by bytes and by way of the stack. Volatile, so that it is there before the
+/// word behind it by which others judge the flow.
+///
+/// # Safety
+/// Both are valid.
+#[inline(always)]
+pub(super) unsafe fn copy_key<K>(from: *const K, to: *mut K) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    for word in 0..size_of::<K>() / 8 {
+        // SAFETY: the caller's; a key is aligned to words and has no padding of the compiler's.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
     }
 }
 

@@ -122,14 +122,15 @@ fn reserve_in((tags, bucket): (*mut Tags, u32), tag: u32) -> u32 {
     NONE
 }
 
-/// Makes a slot free whose tag is given.
+/// Makes a slot free.
 #[inline(always)]
-pub(super) fn release<F: Family>(slot: u32, tag: u32) {
+pub(super) fn release<F: Family>(slot: u32) {
     let Some(tags) = F::tags(slot / LANES) else { return };
     let lane = slot % LANES;
     let word = (lane / PER_WORD) as usize & (WORDS - 1);
-    // SAFETY: an aligned word of a live map value; nobody else changes this slot's tag, so that it is taken out as it is.
-    unsafe { atomic::xor(at(tags, word), tag_at(tag, lane % PER_WORD)) };
+    let tag = read(tags, word) & tag_at(0xff, lane % PER_WORD);
+    // SAFETY: an aligned word of a live map value; nobody else changes this slot's tag, so that it is taken out as it was read.
+    unsafe { atomic::xor(at(tags, word), tag) };
 }
 
 /// Whether a slot is in use.

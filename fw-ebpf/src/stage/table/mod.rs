@@ -11,10 +11,11 @@ use core::ptr::NonNull;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{DYING, Flow, LOCKS, flow_flags};
 use fw_common::abi::policy::zone;
-use fw_common::conntrack::{self, State};
+use fw_common::conntrack::{self, IdleBy, State};
 use fw_common::flow_index::Place;
 use fw_common::wire::Packet;
 
+use self::family::copy_key;
 pub(crate) use self::family::{Family, Ipv4, Ipv6};
 pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of};
 use crate::atomic;
@@ -98,18 +99,21 @@ pub(crate) fn is_alive(job: &Job, flow: NonNull<Flow>) -> bool {
     conntrack::is_alive(job.judged, timeout_of(flow), job.now)
 }
 
-/// The idle time-out of a flow in seconds: its rule's, in states in which data flows and if it has one, else its state's.
+/// The idle time-out of a flow in seconds.
 #[inline(always)]
 pub(crate) fn timeout_of(flow: NonNull<Flow>) -> u32 {
+    let pointer = flow.as_ptr();
     // SAFETY: a live map value.
-    let (state, flags, rule) = unsafe { ((*flow.as_ptr()).state, (*flow.as_ptr()).flags, (*flow.as_ptr()).rule) };
-    if flags & flow_flags::RULE_TIMEOUT != 0
-        && State::from_number(state).carries_data()
-        && let Some(seconds) = RULE_TIMEOUTS.get(rule)
-    {
-        return *seconds as u32;
-    }
-    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(usize::from(state))) {
+    let (state, flags, tcp_flags, rule) =
+        unsafe { (State::from_number((*pointer).state), (*pointer).flags, (*pointer).tcp_flags, (*pointer).rule) };
+    let state = match conntrack::idle_by(state, flags, tcp_flags) {
+        IdleBy::State(state) => state,
+        IdleBy::Rule => match RULE_TIMEOUTS.get(rule) {
+            Some(seconds) if *seconds != 0 => return *seconds as u32,
+            _ => state,
+        },
+    };
+    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(state as usize)) {
         Some(seconds) => *seconds,
         None => 0,
     }
@@ -133,7 +137,7 @@ pub(crate) enum Stored {
     Already,
     /// There is no room.
     Full,
-    /// Another flow's opening, which this one has interrupted, holds the lock.
+    /// Another flow's opening holds the lock, on a processor that does not go on.
     Locked,
 }
 
@@ -211,7 +215,7 @@ fn fill<F: Family>(job: &mut Job) -> Stored {
     // last flow has seen that it is over, and cannot claim it afterwards.
     unsafe {
         (&raw mut (*flow).last_seen).write_volatile(DYING);
-        F::key_in(slot).write(*F::key(job));
+        copy_key(&raw const *F::key(job), F::key_in(slot));
         copy_flow(&raw const job.flow, flow);
     }
     if let Some(table) = F::table() {
@@ -233,8 +237,8 @@ fn reserve6(place: &Place) -> u32 {
     index::reserve::<Ipv6>(place)
 }
 
-/// Takes the lock of a key. Nobody waits for it who could keep its holder from going on: a packet of the host that is
-/// interrupted by one from the wire gives up, and is dropped.
+/// Takes the lock of a key. Packets of one processor do not interrupt each other, so the holder goes on; but its processor may
+/// be taken from the virtual machine for longer than a packet can wait, which is dropped then.
 #[inline(always)]
 fn lock(place: &Place) -> Option<*mut u32> {
     let lock: *mut u32 = LOCK_WORDS.get_ptr_mut(place.lock & (LOCKS - 1))?;
@@ -271,10 +275,8 @@ pub(crate) fn is_used<F: Family>(number: u32) -> bool {
 
 /// Removes the flow in a slot, which this processor has claimed.
 #[inline(always)]
-pub(crate) fn remove<F: Family>(slot: NonNull<F::Slot>, number: u32) {
-    let Some(config) = CONFIG.get(0) else { return };
-    // The key of a claimed flow does not change.
-    index::release::<F>(number, F::place(&F::words_in(slot), config).tag);
+pub(crate) fn remove<F: Family>(number: u32) {
+    index::release::<F>(number);
     if let Some(table) = F::table() {
         // SAFETY: an aligned word of a live map value.
         unsafe { atomic::add(&raw mut (*table).used, u64::MAX) };

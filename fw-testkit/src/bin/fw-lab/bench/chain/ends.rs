@@ -142,7 +142,8 @@ impl Ends {
             sent.packets += u64::from(call);
             sent.busy += per_packet * call;
         }
-        // What is still queued is a fraction of a thousandth; it arrives before it is counted.
+        // The kernel tells nobody when its queues are empty. What is still in them is a fraction of a thousandth of the packets,
+        // and a sink that waits for all of them would wait for ever for one that was dropped.
         std::thread::sleep(Duration::from_millis(2));
         Ok(sent)
     }
