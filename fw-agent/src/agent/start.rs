@@ -47,6 +47,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let pair = handover::ensure(&kernel).await?;
     let dataplane = open(&options, &config).await?;
     dataplane.set_limits(&config.conntrack.timeouts, ANSWERS_PER_SECOND)?;
+    dataplane.set_verify_checksums(config.anomalies.verify_checksums)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     dataplane.keep_slots(&slots(&config, &observed))?;
@@ -177,10 +178,13 @@ fn serve(options: &RunOptions, config: &AgentConfig, shared: &Arc<Shared>) -> Re
 }
 
 impl Supervisor {
-    /// Sets the time-outs of the configuration.
+    /// Sets the time-outs of the configuration, and what is verified.
     pub(super) fn set_limits(&self) {
         if let Err(error) = self.dataplane.set_limits(&self.config.conntrack.timeouts, ANSWERS_PER_SECOND) {
             tracing::error!(%error, "the data plane did not take the time-outs");
+        }
+        if let Err(error) = self.dataplane.set_verify_checksums(self.config.anomalies.verify_checksums) {
+            tracing::error!(%error, "the data plane did not take `anomalies.verify_checksums`");
         }
     }
 

@@ -36,6 +36,8 @@ pub struct AgentConfig {
     pub policy: PolicyConfig,
     /// Sizes and times of the flow table.
     pub conntrack: ConntrackConfig,
+    /// What is verified besides what always is.
+    pub anomalies: AnomaliesConfig,
     /// Where metrics and health are served.
     pub metrics: MetricsConfig,
     /// Where ended and denied flows are written.
@@ -113,6 +115,13 @@ pub struct ConntrackConfig {
     pub max_flows: Option<u32>,
     /// Idle time-outs by state.
     pub timeouts: Timeouts,
+}
+
+/// `[anomalies]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AnomaliesConfig {
+    /// Packets from the wire whose transport checksum is wrong are dropped.
+    pub verify_checksums: bool,
 }
 
 /// `[metrics]`.

@@ -31,6 +31,8 @@ confirm = "none"
 [conntrack]
 max_flows = 1_000_000
 timeouts = { established = "5d", udp-new = "10s" }
+[anomalies]
+verify_checksums = true
 [metrics]
 listen = "[::1]:9477"
 [flow_log]
@@ -59,6 +61,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
     let established = fw_common::conntrack::State::Established as usize;
     assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);
+    assert!(config.anomalies.verify_checksums);
     assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());
     assert_eq!(
         config.flow_log,

@@ -29,6 +29,8 @@ pub struct FakeState {
     pub handover: Option<(u32, [u8; 6])>,
     /// Time-outs and rate of answers.
     pub limits: Option<(Timeouts, u32)>,
+    /// Transport checksums are verified.
+    pub verify_checksums: bool,
     /// How often next hops were invalidated.
     pub invalidations: u32,
     /// Rules by handle.
@@ -103,6 +105,11 @@ impl Dataplane for FakeDataplane {
 
     fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError> {
         self.change()?.limits = Some((*timeouts, answers_per_second));
+        Ok(())
+    }
+
+    fn set_verify_checksums(&self, verify: bool) -> Result<(), DataplaneError> {
+        self.change()?.verify_checksums = verify;
         Ok(())
     }
 

@@ -117,6 +117,8 @@ pub trait Dataplane: Send + Sync {
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
     /// Sets the default time-outs and the rate of ICMP errors and resets per CPU and second.
     fn set_limits(&self, timeouts: &Timeouts, answers_per_second: u32) -> Result<(), DataplaneError>;
+    /// Sets whether transport checksums of packets from the wire are verified.
+    fn set_verify_checksums(&self, verify: bool) -> Result<(), DataplaneError>;
     /// Vouches, for so many seconds, that each change of a route or a neighbour will be told by [`Self::invalidate_next_hops`].
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError>;
     /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.

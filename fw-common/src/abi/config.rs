@@ -35,6 +35,16 @@ pub struct Config {
     pub reserved_flows: u32,
     /// Makes the hash of a key one that senders cannot foresee. Set when the tables are made, and never changed.
     pub hash_seed: u64,
+    /// Settings that are on or off: see [`config_flags`].
+    pub flags: u32,
+    /// Explicit padding.
+    pub _pad2: [u8; 4],
+}
+
+/// Bits of [`Config::flags`].
+pub mod config_flags {
+    /// The checksums of TCP, UDP, ICMP and ICMPv6 are verified in what comes from the wire.
+    pub const VERIFY_CHECKSUMS: u32 = 1;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.
@@ -64,5 +74,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 104);
+assert_size!(Config = 112);
 plain_bytes!(Config);

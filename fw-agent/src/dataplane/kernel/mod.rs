@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fw_common::ABI_VERSION;
-use fw_common::abi::config::Active;
+use fw_common::abi::config::{Active, config_flags};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
@@ -258,6 +258,15 @@ impl Dataplane for KernelDataplane {
         self.object().update_config(|config| {
             config.timeouts = *timeouts;
             config.answers_per_second = answers_per_second;
+        })
+    }
+
+    fn set_verify_checksums(&self, verify: bool) -> Result<(), DataplaneError> {
+        self.object().update_config(|config| {
+            config.flags &= !config_flags::VERIFY_CHECKSUMS;
+            if verify {
+                config.flags |= config_flags::VERIFY_CHECKSUMS;
+            }
         })
     }
 
