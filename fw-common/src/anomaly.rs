@@ -30,38 +30,98 @@ pub fn check_addresses(packet: &Packet) -> Result<Cast, DropReason> {
 /// RFC 1812, section 5.3.7, and the special-purpose registry of RFC 6890.
 #[inline(always)]
 fn check_ipv4(packet: &Packet) -> Result<Cast, DropReason> {
-    let [source, ..] = packet.src_addr.octets();
-    // "This network", loopback, multicast and reserved, the limited broadcast included.
-    if source == 0 || source == 127 || source >= 224 {
-        return Err(DropReason::SourceMartian);
+    let source = u32::from_be_bytes(packet.src_addr.first4());
+    match source >> 24 {
+        0 if source == 0 => return Err(DropReason::SourceUnspecified),
+        127 => return Err(DropReason::SourceLoopback),
+        224..=239 => return Err(DropReason::SourceMulticast),
+        _ if source == u32::MAX => return Err(DropReason::SourceBroadcast),
+        _ if is_reserved_ipv4(source) => return Err(DropReason::SourceMartian),
+        _ => {}
     }
-    let destination = packet.dst_addr.first4();
-    match destination[0] {
-        0 | 127 => Err(DropReason::DestinationMartian),
+    let destination = u32::from_be_bytes(packet.dst_addr.first4());
+    match destination >> 24 {
+        0 if destination == 0 => Err(DropReason::DestinationUnspecified),
+        127 => Err(DropReason::DestinationLoopback),
         224..=239 => Ok(Cast::Multicast),
-        240..=255 if destination == [255; 4] => Ok(Cast::LimitedBroadcast),
-        240..=255 => Err(DropReason::DestinationMartian),
+        _ if destination == u32::MAX => Ok(Cast::LimitedBroadcast),
+        _ if is_reserved_ipv4(destination) => Err(DropReason::DestinationMartian),
         _ => Ok(Cast::Unicast),
     }
 }
 
-/// RFC 4291, section 2, and RFC 6890.
+/// "This network" (RFC 1122, section 3.2.1.3), the former class E (RFC 1112, section 4), and the three blocks for
+/// documentation (RFC 5737), which the registry of RFC 6890 says are not forwarded.
 #[inline(always)]
-fn check_ipv6(packet: &Packet) -> Result<Cast, DropReason> {
-    if packet.src_addr.octets()[0] == 0xff || is_special_ipv6(&packet.src_addr) {
-        return Err(DropReason::SourceMartian);
-    }
-    if is_special_ipv6(&packet.dst_addr) {
-        return Err(DropReason::DestinationMartian);
-    }
-    Ok(if packet.dst_addr.octets()[0] == 0xff { Cast::Multicast } else { Cast::Unicast })
+const fn is_reserved_ipv4(addr: u32) -> bool {
+    let (network, documentation) = (addr >> 24, addr >> 8);
+    network == 0
+        || network >= 240
+        || documentation == 0x00c0_0002
+        || documentation == 0x00c6_3364
+        || documentation == 0x00cb_0071
 }
 
-/// Unspecified, loopback, IPv4-compatible and IPv4-mapped addresses: all start with ten bytes of zero.
+/// RFC 4291, section 2, and the registries of RFC 6890 and of the IPv6 address space.
 #[inline(always)]
-fn is_special_ipv6(addr: &Address) -> bool {
-    let [a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, ..] = addr.octets();
-    u64::from_ne_bytes([a0, a1, a2, a3, a4, a5, a6, a7]) == 0 && a8 == 0 && a9 == 0
+fn check_ipv6(packet: &Packet) -> Result<Cast, DropReason> {
+    if packet.src_addr.octets()[0] == 0xff {
+        return Err(DropReason::SourceMulticast);
+    }
+    match special_ipv6(&packet.src_addr) {
+        Some(Special::Unspecified) => return Err(DropReason::SourceUnspecified),
+        Some(Special::Loopback) => return Err(DropReason::SourceLoopback),
+        Some(Special::Reserved) => return Err(DropReason::SourceMartian),
+        None => {}
+    }
+    if packet.dst_addr.octets()[0] == 0xff {
+        return Ok(Cast::Multicast);
+    }
+    match special_ipv6(&packet.dst_addr) {
+        Some(Special::Unspecified) => Err(DropReason::DestinationUnspecified),
+        Some(Special::Loopback) => Err(DropReason::DestinationLoopback),
+        Some(Special::Reserved) => Err(DropReason::DestinationMartian),
+        None => Ok(Cast::Unicast),
+    }
+}
+
+/// Why an IPv6 address is none that a packet between networks has.
+#[derive(Clone, Copy)]
+enum Special {
+    Unspecified,
+    Loopback,
+    Reserved,
+}
+
+/// What is special about an address that is not that of a group.
+#[inline(always)]
+fn special_ipv6(addr: &Address) -> Option<Special> {
+    let [first, second, third, fourth] = addr.words().map(u32::from_be);
+    let is_usable = match first >> 24 {
+        // Global unicast but for the blocks for documentation: 2001:db8::/32 (RFC 3849) and 3fff::/20 (RFC 9637).
+        0x20..=0x3f => first != 0x2001_0db8 && first >> 12 != 0x3fff0,
+        // Unique local (RFC 4193).
+        0xfc | 0xfd => true,
+        // Link-local, which is judged where it is known whether the packet is to be forwarded; fec0::/10 is no longer assigned
+        // (RFC 3879).
+        0xfe => first & 0x00c0_0000 == 0x0080_0000,
+        // IPv4 addresses behind a translator (RFC 6052, 8215); all the rest of 0000::/8 is unspecified, loopback,
+        // IPv4-compatible, IPv4-mapped or reserved.
+        0x00 => first == 0x0064_ff9b && ((second == 0 && third == 0) || second >> 16 == 1),
+        // What is to be discarded on purpose (RFC 6666) may be forwarded on its way there.
+        0x01 => first == 0x0100_0000 && second == 0,
+        // Segment identifiers (RFC 9602).
+        0x5f => first >> 16 == 0x5f00,
+        _ => false,
+    };
+    if is_usable {
+        return None;
+    }
+    Some(match (first | second | third, fourth) {
+        (0, 0) => Special::Unspecified,
+        (0, 1) => Special::Loopback,
+        _ => Special::Reserved,
+    })
 }
 
 /// Whether a router must not forward from or to this address (RFC 3927, section 7; RFC 4291, section 2.5.6).
@@ -88,21 +148,48 @@ mod tests {
     fn names_the_anomaly() {
         let cases = [
             ("10.0.0.1", "10.0.0.1", Err(DropReason::Land)),
-            ("0.0.0.0", "10.0.0.1", Err(DropReason::SourceMartian)),
-            ("127.0.0.1", "10.0.0.1", Err(DropReason::SourceMartian)),
-            ("224.0.0.5", "10.0.0.1", Err(DropReason::SourceMartian)),
-            ("255.255.255.255", "10.0.0.1", Err(DropReason::SourceMartian)),
-            ("10.0.0.1", "127.0.0.1", Err(DropReason::DestinationMartian)),
+            ("0.0.0.0", "10.0.0.1", Err(DropReason::SourceUnspecified)),
+            ("0.1.2.3", "10.0.0.1", Err(DropReason::SourceMartian)),
+            ("127.0.0.1", "10.0.0.1", Err(DropReason::SourceLoopback)),
+            ("224.0.0.5", "10.0.0.1", Err(DropReason::SourceMulticast)),
+            ("240.0.0.1", "10.0.0.1", Err(DropReason::SourceMartian)),
+            ("192.0.2.1", "10.0.0.1", Err(DropReason::SourceMartian)),
+            ("192.0.3.1", "10.0.0.1", Ok(Cast::Unicast)),
+            ("198.51.100.1", "10.0.0.1", Err(DropReason::SourceMartian)),
+            ("203.0.113.1", "10.0.0.1", Err(DropReason::SourceMartian)),
+            ("255.255.255.255", "10.0.0.1", Err(DropReason::SourceBroadcast)),
+            ("10.0.0.1", "127.0.0.1", Err(DropReason::DestinationLoopback)),
+            ("10.0.0.1", "0.0.0.0", Err(DropReason::DestinationUnspecified)),
             ("10.0.0.1", "0.1.2.3", Err(DropReason::DestinationMartian)),
             ("10.0.0.1", "250.0.0.1", Err(DropReason::DestinationMartian)),
+            ("10.0.0.1", "203.0.113.1", Err(DropReason::DestinationMartian)),
             ("10.0.0.1", "239.1.1.1", Ok(Cast::Multicast)),
             ("10.0.0.1", "255.255.255.255", Ok(Cast::LimitedBroadcast)),
             ("10.0.0.1", "10.0.0.2", Ok(Cast::Unicast)),
-            ("::", "fd00::1", Err(DropReason::SourceMartian)),
-            ("::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("::", "fd00::1", Err(DropReason::SourceUnspecified)),
+            ("::1", "fd00::1", Err(DropReason::SourceLoopback)),
+            ("::2", "fd00::1", Err(DropReason::SourceMartian)),
+            ("::10.0.0.1", "fd00::1", Err(DropReason::SourceMartian)),
             ("::ffff:10.0.0.1", "fd00::1", Err(DropReason::SourceMartian)),
-            ("ff02::1", "fd00::1", Err(DropReason::SourceMartian)),
-            ("fd00::1", "::1", Err(DropReason::DestinationMartian)),
+            ("2001:db8::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("3fff:fff::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("4000::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("fec0::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("fe00::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("ff02::1", "fd00::1", Err(DropReason::SourceMulticast)),
+            ("fe80::1", "fd00::1", Ok(Cast::Unicast)),
+            ("64:ff9b::10.0.0.1", "fd00::1", Ok(Cast::Unicast)),
+            ("64:ff9b:1:2::1", "fd00::1", Ok(Cast::Unicast)),
+            ("64:ff9b:2::1", "fd00::1", Err(DropReason::SourceMartian)),
+            ("fd00::1", "::", Err(DropReason::DestinationUnspecified)),
+            ("fd00::1", "::1", Err(DropReason::DestinationLoopback)),
+            ("fd00::1", "100::1", Ok(Cast::Unicast)),
+            ("fd00::1", "100:0:0:1::1", Err(DropReason::DestinationMartian)),
+            ("fd00::1", "5f00:1::1", Ok(Cast::Unicast)),
+            ("fd00::1", "5f01::1", Err(DropReason::DestinationMartian)),
+            ("fd00::1", "2001:db8::1", Err(DropReason::DestinationMartian)),
+            ("fd00::1", "2001:db9::1", Ok(Cast::Unicast)),
+            ("fd00::1", "3fff:1000::1", Ok(Cast::Unicast)),
             ("fd00::1", "ff02::1", Ok(Cast::Multicast)),
             ("fd00::1", "fd00::2", Ok(Cast::Unicast)),
         ];

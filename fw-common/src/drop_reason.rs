@@ -32,34 +32,34 @@ macro_rules! drop_reasons {
 drop_reasons! {
     // The link layer.
     UnknownInterface = 0, "unknown_interface", "The packet came in by an interface that agent.toml does not name.";
-    Truncated = 1, "truncated", "The frame is shorter than its headers say.";
+    Truncated = 1, "truncated", "The frame ends within a header.";
     Ethertype = 2, "ethertype", "The frame carries neither IPv4, IPv6 nor ARP.";
     NotOurMac = 3, "not_our_mac", "The frame is addressed to another station's hardware address.";
     VlanDepth = 4, "vlan_depth", "The frame has more than two 802.1Q tags.";
     // The headers.
     Ipv4Header = 5, "ipv4_header", "The IPv4 header's version, header length or total length is impossible.";
     Ipv4Checksum = 6, "ipv4_checksum", "The IPv4 header checksum is wrong.";
-    Ipv4Options = 7, "ipv4_options", "The IPv4 header has options that steer or record the route, or that are malformed.";
+    Ipv4Options = 7, "ipv4_options", "The IPv4 header has malformed options.";
     Ipv6Header = 8, "ipv6_header", "The IPv6 header's version or payload length is impossible.";
     Ipv6ExtensionChain = 9, "ipv6_extension_chain", "The chain of IPv6 extension headers is longer than eight headers or 2,048 bytes, or malformed.";
-    Ipv6RoutingHeader = 10, "ipv6_routing_header", "The packet has a routing header of type 0, which RFC 5095 forbids, or one that leads on to other destinations.";
+    Ipv6RoutingHeader = 10, "ipv6_routing_header", "The packet has a routing header that leads on to other destinations than the one that the policy would judge.";
     TcpHeader = 11, "tcp_header", "The TCP header's data offset is impossible.";
-    TcpFlags = 12, "tcp_flags", "The TCP flags are a combination that no stack sends (null, SYN with FIN or RST, FIN without ACK).";
+    TcpFlags = 12, "tcp_flags", "The TCP flags end and reset the connection at once (FIN with RST).";
     UdpHeader = 13, "udp_header", "The UDP length is impossible.";
     IcmpHeader = 14, "icmp_header", "The ICMP message is too short for its type.";
     Fragment = 15, "fragment", "The packet is a fragment; fragments are not followed in this version.";
     // The addresses.
-    SourceMartian = 16, "source_martian", "The source address is unspecified, loopback, multicast, broadcast, reserved, or one of our own.";
-    DestinationMartian = 17, "destination_martian", "The destination address is unspecified, loopback or reserved.";
+    SourceMartian = 16, "source_martian", "The source address is one of a block that is reserved, unassigned or for documentation.";
+    DestinationMartian = 17, "destination_martian", "The destination address is one of a block that is reserved, unassigned or for documentation.";
     Land = 18, "land", "Source and destination are the same address.";
     Spoofed = 19, "spoofed", "The source address belongs to no zone of the ingress interface.";
     Multicast = 20, "multicast", "Multicast is not forwarded.";
     Broadcast = 21, "broadcast", "Broadcasts and directed broadcasts are not forwarded.";
-    LinkLocal = 22, "link_local", "Neighbour discovery, a link-local address or an instance service address was to be forwarded.";
+    LinkLocal = 22, "link_local", "Neighbour discovery was to be forwarded, or a packet to a link-local or instance service address.";
     // The flow.
     TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
     TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";
-    IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow, or is one that a firewall must not pass on (redirect, source quench).";
+    IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow.";
     Asymmetric = 26, "asymmetric", "A packet of a flow came in by another zone than the flow's.";
     TableFull = 27, "table_full", "The flow table is full of live flows.";
     FlowRace = 28, "flow_race", "Another processor changed the flow at the same moment; the sender's retransmission will pass.";
@@ -80,6 +80,33 @@ drop_reasons! {
     NotHandedOver = 41, "not_handed_over", "The next hop is not resolved, and the pair of devices that hands packets to the kernel is missing.";
     // Later additions: numbers are never given anew.
     TcpWindow = 42, "tcp_window", "A TCP segment lies outside the window of its connection, or is a reset that its receiver would not heed.";
+    IpLength = 43, "ip_length", "The IP header says that the packet is longer than the frame.";
+    Ipv4LooseSourceRoute = 44, "ipv4_loose_source_route", "The IPv4 header has a loose source route.";
+    Ipv4StrictSourceRoute = 45, "ipv4_strict_source_route", "The IPv4 header has a strict source route.";
+    Ipv4RecordRoute = 46, "ipv4_record_route", "The IPv4 header asks routers to record the route.";
+    Ipv6HopByHop = 47, "ipv6_hop_by_hop", "A hop-by-hop options header stands elsewhere than directly behind the IPv6 header.";
+    Ipv6RoutingType0 = 48, "ipv6_routing_type_0", "The packet has a routing header of type 0, which RFC 5095 forbids.";
+    Ipv6Experimental = 49, "ipv6_experimental", "The next header has one of the numbers for experiments (253, 254), behind which nothing can be judged.";
+    TcpNull = 50, "tcp_null", "The TCP segment has none of the flags SYN, ACK, FIN and RST: a null scan.";
+    TcpXmas = 51, "tcp_xmas", "The TCP segment has FIN, PSH and URG without ACK: a Christmas tree scan.";
+    TcpSynFin = 52, "tcp_syn_fin", "The TCP segment has SYN and FIN.";
+    TcpSynRst = 53, "tcp_syn_rst", "The TCP segment has SYN and RST.";
+    TcpFinWithoutAck = 54, "tcp_fin_without_ack", "The TCP segment has FIN without ACK: a FIN scan.";
+    PortZero = 55, "port_zero", "A TCP port, or the destination port of a UDP datagram, is zero.";
+    TransportChecksum = 56, "transport_checksum", "The checksum of TCP, UDP, ICMP or ICMPv6 is wrong, or missing where it may not (`[anomalies] verify_checksums`).";
+    TtlZero = 57, "ttl_zero", "The packet came in with a TTL or hop limit of zero, which no host sends and no router passes on; the sender was answered.";
+    SourceUnspecified = 58, "source_unspecified", "The source address is unspecified.";
+    SourceLoopback = 59, "source_loopback", "The source address is a loopback address.";
+    SourceMulticast = 60, "source_multicast", "The source address is that of a group.";
+    SourceBroadcast = 61, "source_broadcast", "The source address is 255.255.255.255.";
+    SourceDirectedBroadcast = 62, "source_directed_broadcast", "The source address is the broadcast address of a subnet of ours.";
+    SourceOwn = 63, "source_own", "The source address is one of our own.";
+    SourceLinkLocal = 64, "source_link_local", "A packet from a link-local or instance service address was to be forwarded.";
+    DestinationUnspecified = 65, "destination_unspecified", "The destination address is unspecified.";
+    DestinationLoopback = 66, "destination_loopback", "The destination address is a loopback address.";
+    UnicastInGroupFrame = 67, "unicast_in_group_frame", "A packet for one host came in a broadcast or multicast frame.";
+    NeighbourDiscoveryRouted = 68, "neighbour_discovery_routed", "A message of neighbour discovery has a hop limit below 255: it comes from beyond the link.";
+    IcmpForbidden = 69, "icmp_forbidden", "An ICMP redirect or source quench, which a firewall must not pass on.";
 }
 
 impl DropReason {

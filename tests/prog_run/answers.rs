@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fw_agent::dataplane::{Dataplane as _, Limits};
+use fw_agent::dataplane::{Dataplane as _, Settings};
 use fw_testkit::packet::{Decoded, Packet, Transport, tcp_flags};
 
-use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, limits};
+use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, settings};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -75,7 +75,7 @@ fn answers_keep_tags() {
 fn a_missing_route_is_answered() {
     let Some(rig) = Rig::new() else { return };
     assert_icmp(&rig, Packet::udp(OT_HOST, 1, Ipv4Addr::new(8, 8, 8, 8), 53), (3, 0));
-    assert_icmp(&rig, Packet::udp(OT_HOST6, 1, "2001:db8::1".parse::<Ipv6Addr>().unwrap(), 53), (1, 0));
+    assert_icmp(&rig, Packet::udp(OT_HOST6, 1, "2a00:1::1".parse::<Ipv6Addr>().unwrap(), 53), (1, 0));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn errors_are_not_answered() {
 #[test]
 fn answers_are_limited() {
     let Some(rig) = Rig::new() else { return };
-    rig.dataplane.set_limits(&Limits { answers_per_second: 5, ..limits() }).unwrap();
+    rig.dataplane.set_settings(&Settings { answers_per_second: 5, ..settings() }).unwrap();
     let answered = (0..100)
         .filter(|_| matches!(rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 53).ttl(1)), Outcome::Answered(..)))
         .count();

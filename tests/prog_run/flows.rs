@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::{Array, Map, MapData};
-use fw_agent::dataplane::{Dataplane as _, FlowRecord, Limits};
+use fw_agent::dataplane::{Dataplane as _, FlowRecord, Settings};
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{DYING, Flow, Slot4};
 use fw_common::conntrack::{State, Timeouts};
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup, attachment, compile_for, limits};
+use crate::rig::{EXPOSED, IT, MANAGEMENT, OT, Outcome, POLICY, Rig, Setup, attachment, compile_for, settings};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -40,7 +40,7 @@ pub(crate) fn state(rig: &Rig) -> State {
 
 /// Time-outs of this many seconds for everything.
 fn short_timeouts(rig: &Rig, seconds: u32) {
-    rig.dataplane.set_limits(&Limits { timeouts: Timeouts { seconds: [seconds; 12] }, ..limits() }).unwrap();
+    rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 12] }, ..settings() }).unwrap();
 }
 
 /// Waits until the coarse clock of the kernel has advanced by `seconds`.
@@ -106,7 +106,7 @@ fn icmp_errors_follow_their_flow() {
     for (ot, it) in pairs() {
         let ipv4 = ot.is_ipv4();
         // From a router whose address is in no zone.
-        let router: IpAddr = if ipv4 { Ipv4Addr::new(172, 31, 0, 1).into() } else { "2001:db8::1".parse().unwrap() };
+        let router: IpAddr = if ipv4 { Ipv4Addr::new(172, 31, 0, 1).into() } else { "2a00:1::1".parse().unwrap() };
         let kind = if ipv4 { 3 } else { 1 };
         let quoted = Packet::udp(ot, 4000, it, 53).payload(&[1; 64]).build_ip();
         let error = Packet::new(router, ot, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&quoted);
@@ -167,7 +167,7 @@ fn redirects_are_not_passed_on() {
     for kind in [4, 5] {
         let message = Transport::Icmp { kind, code: 0, rest: [10, 1, 1, 66] };
         let outcome = rig.send(IT, Packet::new(Ipv4Addr::new(10, 1, 1, 1), OT_HOST, message).payload(&quoted));
-        assert_eq!(outcome.reason(), Some(DropReason::IcmpUnrelated), "type {kind}");
+        assert_eq!(outcome.reason(), Some(DropReason::IcmpForbidden), "type {kind}");
     }
 }
 

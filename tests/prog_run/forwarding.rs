@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::Dataplane as _;
 use fw_common::DropReason;
-use fw_testkit::packet::{Packet, Transport, tcp_flags};
+use fw_testkit::packet::{Packet, Transport, internet_checksum, tcp_flags};
 
 use crate::rig::{EXPOSED, IT, MACS, MANAGEMENT, NEIGHBOUR, OT, Outcome, Rig};
 
@@ -39,6 +39,31 @@ fn every_ttl_gets_a_right_checksum() {
         let frame = rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53).ttl(ttl)).frame();
         assert_eq!(frame.ttl, ttl - 1);
         assert!(frame.checksums_are_valid, "TTL {ttl}");
+    }
+}
+
+#[test]
+fn ecn_and_dscp_are_carried() {
+    let Some(rig) = Rig::new() else { return };
+    let ipv4 = Packet::udp(OT_HOST, 4000, IT_HOST, 53).macs(NEIGHBOUR, MACS[OT]).build();
+    let ipv6 = Packet::udp(OT_HOST6, 4000, IT_HOST6, 53).macs(NEIGHBOUR, MACS[OT]).build();
+    for class in 0..=255u8 {
+        // DSCP and ECN are the second byte (RFC 2474, RFC 3168), and the header checksum covers it.
+        let mut sent = ipv4.clone();
+        sent[15] = class;
+        sent[24..26].fill(0);
+        let checksum = internet_checksum(&[&sent[14..34]]);
+        sent[24..26].copy_from_slice(&checksum.to_be_bytes());
+        let Outcome::Redirected(left) = rig.receive(OT, &sent) else { panic!("class {class:#x} is not forwarded") };
+        assert_eq!(left[15], class);
+        assert_eq!(internet_checksum(&[&left[14..34]]), 0, "class {class:#x}");
+        // The class and the flow label (RFC 6437) share the first word.
+        let mut sent = ipv6.clone();
+        sent[14..18].copy_from_slice(&(0x6000_0000 | u32::from(class) << 20 | 0x000a_bcde).to_be_bytes());
+        let Outcome::Redirected(left) = rig.receive(OT, &sent) else { panic!("class {class:#x} is not forwarded") };
+        assert_eq!(left[14..18], sent[14..18]);
+        // Nothing behind the link layer has changed but the hop limit.
+        assert_eq!((&left[18..21], &left[22..]), (&sent[18..21], &sent[22..]));
     }
 }
 

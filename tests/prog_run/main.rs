@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
 
+mod anomalies;
 mod answers;
+mod checksums;
 mod classifier;
 mod flows;
 mod forwarding;

@@ -1,12 +1,13 @@
 //! Each reason to drop a packet, produced by a packet.
 
 use aya::maps::{Array, Map, MapData};
-use fw_agent::dataplane::Dataplane as _;
+use fw_agent::dataplane::{Dataplane as _, Settings};
 use fw_common::DropReason;
-use fw_testkit::packet::{Packet, Transport, tcp_flags};
+use fw_testkit::packet::tcp_flags::{self, ACK, FIN, PSH, RST, SYN, URG};
+use fw_testkit::packet::{Packet, Transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::rig::{IT, MACS, MANAGEMENT, NEIGHBOUR, OT, POLICY, Rig, Setup};
+use crate::rig::{IT, MACS, MANAGEMENT, NEIGHBOUR, OT, POLICY, Rig, Setup, settings};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -22,6 +23,16 @@ fn v6(addr: &str) -> Ipv6Addr {
 /// DNS from an OT host, which the policy allows to IT.
 fn dns(dst_addr: impl Into<IpAddr>) -> Packet {
     Packet::udp(OT_HOST, 4000, dst_addr, 53)
+}
+
+/// The same over IPv6.
+fn dns6() -> Packet {
+    Packet::udp(v6("fd00:0:0:101::50"), 4000, v6("fd00:0:0:201::20"), 53)
+}
+
+/// A segment with these flags to a server that the policy lets the OT host reach.
+fn http(flags: u8) -> Packet {
+    Packet::tcp(OT_HOST, 4000, IT_HOST, 80, flags)
 }
 
 /// A frame of the OT host, to be spoiled.
@@ -41,61 +52,87 @@ fn with(mut frame: Vec<u8>, position: usize, byte: u8) -> Vec<u8> {
 fn produce(rig: &Rig, reason: DropReason) -> bool {
     let outcome = match reason {
         DropReason::UnknownInterface => rig.receive_at(1, &frame(dns(IT_HOST))),
-        DropReason::Truncated => {
-            // A link-layer header and nothing behind it, and each length on the way to a whole packet.
+        // A link-layer header, and less behind it than an IPv4 header.
+        DropReason::Truncated => rig.receive(OT, &frame(dns(IT_HOST))[..14 + 19]),
+        DropReason::IpLength => {
+            // Each length from a whole header to one byte less than the whole packet.
             let whole = frame(dns(IT_HOST).payload(&[0; 100]));
-            for len in 14..whole.len() {
+            for len in 14 + 20..whole.len() {
                 assert_eq!(rig.receive(OT, &whole[..len]).reason(), Some(reason), "{len} bytes");
             }
-            rig.receive(OT, &whole[..80])
+            let whole = frame(dns6().payload(&[0; 100]));
+            rig.receive(OT, &whole[..whole.len() - 1])
         }
         DropReason::Ethertype => rig.receive(OT, &with(frame(dns(IT_HOST)), 13, 0x99)),
         DropReason::NotOurMac => rig.receive(OT, &dns(IT_HOST).macs(NEIGHBOUR, [2, 9, 9, 9, 9, 9]).build()),
         DropReason::VlanDepth => rig.send(OT, dns(IT_HOST).vlan(1).vlan(2).vlan(3)),
         DropReason::Ipv4Header => rig.receive(OT, &with(frame(dns(IT_HOST)), 14, 0x44)),
         DropReason::Ipv4Checksum => rig.send(OT, dns(IT_HOST).with_wrong_ipv4_checksum()),
-        // Loose source route by way of 10.2.1.20 (RFC 791).
-        DropReason::Ipv4Options => rig.send(OT, dns(IT_HOST).ipv4_options(&[131, 7, 4, 10, 2, 1, 20, 0])),
-        DropReason::Ipv6Header => {
-            rig.receive(OT, &with(frame(Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53)), 14, 0x40))
-        }
+        // A router alert that is longer than the header (RFC 2113).
+        DropReason::Ipv4Options => rig.send(OT, dns(IT_HOST).ipv4_options(&[148, 9, 0, 0])),
+        // By way of 10.2.1.20 (RFC 791).
+        DropReason::Ipv4LooseSourceRoute => rig.send(OT, dns(IT_HOST).ipv4_options(&[131, 7, 4, 10, 2, 1, 20, 0])),
+        DropReason::Ipv4StrictSourceRoute => rig.send(OT, dns(IT_HOST).ipv4_options(&[1, 137, 7, 4, 10, 2, 1, 20])),
+        DropReason::Ipv4RecordRoute => rig.send(OT, dns(IT_HOST).ipv4_options(&[7, 7, 4, 0, 0, 0, 0, 0])),
+        DropReason::Ipv6Header => rig.receive(OT, &with(frame(dns6()), 14, 0x40)),
         DropReason::Ipv6ExtensionChain => {
-            let mut packet = Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53);
-            for _ in 0..9 {
-                packet = packet.extension(60, &[0, 1, 4, 0, 0, 0, 0]);
-            }
-            rig.send(OT, packet)
+            rig.send(OT, (0..9).fold(dns6(), |packet, _| packet.extension(60, &[0, 1, 4, 0, 0, 0, 0])))
         }
-        DropReason::Ipv6RoutingHeader => {
-            let packet = Packet::udp(v6("fd00:0:0:101::50"), 1, v6("fd00:0:0:201::20"), 53);
-            // Type 4 (RFC 8754) with a segment left: the destination is only the next stop.
-            let outcome = rig.send(OT, packet.clone().extension(43, &[0, 4, 1, 0, 0, 0, 0]));
-            assert_eq!(outcome.reason(), Some(DropReason::Ipv6RoutingHeader));
-            rig.send(OT, packet.extension(43, &[0; 7]))
+        DropReason::Ipv6HopByHop => {
+            rig.send(OT, dns6().extension(60, &[0, 1, 4, 0, 0, 0, 0]).extension(0, &[0, 1, 4, 0, 0, 0, 0]))
         }
+        DropReason::Ipv6Experimental => rig.send(OT, dns6().extension(253, &[0, 1, 4, 0, 0, 0, 0])),
+        // Type 4 (RFC 8754) with a segment left: the destination is only the next stop.
+        DropReason::Ipv6RoutingHeader => rig.send(OT, dns6().extension(43, &[0, 4, 1, 0, 0, 0, 0])),
+        DropReason::Ipv6RoutingType0 => rig.send(OT, dns6().extension(43, &[0; 7])),
         DropReason::TcpHeader => {
             rig.receive(OT, &with(frame(Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN)), 14 + 20 + 12, 0x40))
         }
-        DropReason::TcpFlags => rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN | tcp_flags::FIN)),
+        DropReason::TcpFlags => rig.send(OT, http(FIN | RST | ACK)),
+        DropReason::TcpNull => rig.send(OT, http(0)),
+        DropReason::TcpXmas => rig.send(OT, http(FIN | PSH | URG)),
+        DropReason::TcpSynFin => rig.send(OT, http(SYN | FIN)),
+        DropReason::TcpSynRst => rig.send(OT, http(SYN | RST)),
+        DropReason::TcpFinWithoutAck => rig.send(OT, http(FIN)),
+        DropReason::PortZero => rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 0)),
+        DropReason::TransportChecksum => {
+            rig.dataplane.set_settings(&Settings { verify_checksums: true, ..settings() }).unwrap();
+            let outcome = rig.receive(OT, &with(frame(dns(IT_HOST).payload(&[1])), 14 + 28, 2));
+            rig.dataplane.set_settings(&settings()).unwrap();
+            outcome
+        }
         DropReason::UdpHeader => rig.receive(OT, &with(frame(dns(IT_HOST)), 14 + 20 + 5, 7)),
         DropReason::IcmpHeader => {
             rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Other(1)).payload(&[8, 0, 0, 0]))
         }
         DropReason::Fragment => rig.send(OT, dns(IT_HOST).ipv4_fragment(7, 0x2000)),
-        DropReason::SourceMartian => rig.send(OT, Packet::udp(v4("127.0.0.1"), 1, IT_HOST, 53)),
-        DropReason::DestinationMartian => rig.send(OT, dns(v4("127.0.0.1"))),
+        DropReason::SourceMartian => rig.send(OT, Packet::udp(v4("240.0.0.1"), 1, IT_HOST, 53)),
+        DropReason::SourceUnspecified => rig.send(OT, Packet::udp(v4("0.0.0.0"), 1, IT_HOST, 53)),
+        DropReason::SourceLoopback => rig.send(OT, Packet::udp(v4("127.0.0.1"), 1, IT_HOST, 53)),
+        DropReason::SourceMulticast => rig.send(OT, Packet::udp(v4("239.1.2.3"), 1, IT_HOST, 53)),
+        DropReason::SourceBroadcast => rig.send(OT, Packet::udp(v4("255.255.255.255"), 1, IT_HOST, 53)),
+        DropReason::SourceDirectedBroadcast => rig.send(IT, Packet::udp(v4("10.2.1.255"), 1, OT_HOST, 53)),
+        DropReason::SourceOwn => rig.send(OT, Packet::udp(v4("10.1.1.10"), 1, IT_HOST, 53)),
+        DropReason::DestinationMartian => rig.send(OT, dns(v4("240.0.0.1"))),
+        DropReason::DestinationUnspecified => rig.send(OT, dns(v4("0.0.0.0"))),
+        DropReason::DestinationLoopback => rig.send(OT, dns(v4("127.0.0.1"))),
         DropReason::Land => rig.send(OT, Packet::udp(IT_HOST, 53, IT_HOST, 53)),
         DropReason::Spoofed => rig.send(OT, Packet::udp(v4("192.168.10.10"), 1, IT_HOST, 53)),
         DropReason::Multicast => rig.send(OT, dns(v4("239.1.2.3"))),
         DropReason::Broadcast => rig.send(OT, dns(v4("10.2.1.255"))),
-        DropReason::LinkLocal => {
-            // As a source, where the interface has a zone for everything else.
+        DropReason::UnicastInGroupFrame => rig.receive(OT, &dns(IT_HOST).macs(NEIGHBOUR, [0xff; 6]).build()),
+        DropReason::LinkLocal => rig.send(OT, dns(v4("169.254.7.7"))),
+        DropReason::SourceLinkLocal => {
+            // Where the interface has a zone for everything else.
             let rest = POLICY.replace("networks = [\"10.2.0.0/16\", \"fd00:0:0:200::/56\"]", "");
             rig.apply(&rest.replace("from = [\"ot\"]", "from = [\"ot\", \"it\"]"));
             let outcome = rig.send(IT, Packet::udp(v4("169.254.7.7"), 1, OT_HOST, 53));
-            assert_eq!(outcome.reason(), Some(DropReason::LinkLocal));
             rig.apply(POLICY);
-            rig.send(OT, dns(v4("169.254.7.7")))
+            outcome
+        }
+        DropReason::NeighbourDiscoveryRouted => {
+            let solicitation = Transport::Icmp { kind: 135, code: 0, rest: [0; 4] };
+            rig.send(OT, Packet::new(v6("fe80::1"), v6("fd00:0:0:101::10"), solicitation).ttl(254))
         }
         DropReason::TcpNotSyn => rig.send(OT, Packet::tcp(OT_HOST, 4001, IT_HOST, 80, tcp_flags::ACK)),
         DropReason::TcpState => {
@@ -110,6 +147,10 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         }
         DropReason::IcmpUnrelated => {
             rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Icmp { kind: 0, code: 0, rest: [0, 9, 0, 1] }))
+        }
+        DropReason::IcmpForbidden => {
+            let redirect = Transport::Icmp { kind: 5, code: 1, rest: [10, 1, 1, 99] };
+            rig.send(OT, Packet::new(OT_HOST, IT_HOST, redirect).payload(&dns(IT_HOST).build_ip()))
         }
         DropReason::Asymmetric => {
             // Both interfaces have a zone for "the rest", so that the same address is in one zone here, in another there.
@@ -145,6 +186,7 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::EgressNotForwarding => rig.send(OT, dns(v4("10.2.3.4"))),
         DropReason::DestinationZone => rig.send(OT, dns(v4("172.21.0.1"))),
         DropReason::Hairpin => rig.send(OT, Packet::udp(v4("10.1.2.9"), 1, OT_HOST, 53)),
+        DropReason::TtlZero => rig.send(OT, dns(IT_HOST).ttl(0)),
         DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
         DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
         DropReason::TableFull | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {

@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
-use fw_agent::dataplane::{AttachedInterface, Dataplane, Limits, PickUp};
+use fw_agent::dataplane::{AttachedInterface, Dataplane, PickUp, Settings};
 use fw_common::DropReason;
 use fw_common::conntrack::Timeouts;
 use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, SourceFile};
@@ -357,7 +357,7 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
             .map(|addr| addr.parse().unwrap())
             .to_vec();
     dataplane.set_local_addresses(&own, &[Ipv4Addr::new(10, 2, 1, 255)]).unwrap();
-    dataplane.set_limits(&limits()).unwrap();
+    dataplane.set_settings(&settings()).unwrap();
     if setup.handover {
         dataplane.set_handover(index_of("ofw-out"), HANDOVER_MAC).unwrap();
     }
@@ -365,8 +365,13 @@ fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
 }
 
 /// What the rigs say of flows.
-pub(crate) fn limits() -> Limits {
-    Limits { timeouts: Timeouts::default(), answers_per_second: 1_000_000, pick_up: PickUp::Never }
+pub(crate) fn settings() -> Settings {
+    Settings {
+        timeouts: Timeouts::default(),
+        answers_per_second: 1_000_000,
+        pick_up: PickUp::Never,
+        verify_checksums: false,
+    }
 }
 
 /// The interface at a place of the usual order, under any slot.

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use fw_agent::dataplane::{Dataplane as _, Limits, PickUp};
+use fw_agent::dataplane::{Dataplane as _, PickUp, Settings};
 use fw_common::DropReason;
 use fw_common::conntrack::State;
 use fw_testkit::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN};
 use fw_testkit::packet::{Packet, Transport};
 
 use super::flows::{pairs, state};
-use super::rig::{IT, OT, Rig, limits};
+use super::rig::{IT, OT, Rig, settings};
 
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -291,9 +291,9 @@ fn a_connection_is_picked_up_from_either_end_if_its_originator_may_open_it() {
             let Some(rig) = Rig::new() else { return };
             let mut connection = Connection::new(&rig, family, 4000);
             assert_eq!(connection.send(first, ACK, 0), Some(DropReason::TcpNotSyn), "not by default");
-            rig.dataplane.set_limits(&Limits { pick_up: PickUp::Always, ..limits() }).unwrap();
+            rig.dataplane.set_settings(&Settings { pick_up: PickUp::Always, ..settings() }).unwrap();
             assert_eq!(connection.send(first, PSH | ACK, 100), None);
-            let timeout_of = |state: State| limits().timeouts.seconds[state as usize];
+            let timeout_of = |state: State| settings().timeouts.seconds[state as usize];
             let timeout = super::flows::flows(&rig)[0].timeout;
             assert_eq!(timeout, timeout_of(State::SynReceived), "the other end may not exist");
             let second = if first == Client { Server } else { Client };
@@ -314,7 +314,7 @@ fn a_connection_is_picked_up_from_either_end_if_its_originator_may_open_it() {
 #[test]
 fn what_neither_end_may_open_is_not_picked_up() {
     let Some(rig) = Rig::new() else { return };
-    rig.dataplane.set_limits(&Limits { pick_up: PickUp::Always, ..limits() }).unwrap();
+    rig.dataplane.set_settings(&Settings { pick_up: PickUp::Always, ..settings() }).unwrap();
     let (ot, it) = pairs()[0];
     let segment = |src, src_port, dst, dst_port, flags| Packet::tcp(src, src_port, dst, dst_port, flags);
     assert_eq!(rig.send(OT, segment(ot, 4000, it, 22, ACK)).reason(), Some(DropReason::Policy));

@@ -21,7 +21,7 @@ use crate::api;
 use crate::api::server::Server;
 use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
-use crate::dataplane::{Dataplane, Limits};
+use crate::dataplane::{Dataplane, Settings};
 use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
@@ -46,7 +46,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let kernel = Kernel::connect()?;
     let pair = handover::ensure(&kernel).await?;
     let dataplane = open(&options, &config).await?;
-    dataplane.set_limits(&limits(&config))?;
+    dataplane.set_settings(&settings(&config))?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     dataplane.keep_slots(&slots(&config, &observed))?;
@@ -176,17 +176,22 @@ fn serve(options: &RunOptions, config: &AgentConfig, shared: &Arc<Shared>) -> Re
     Ok((servers, reloads))
 }
 
-/// What the configuration says of flows.
-fn limits(config: &AgentConfig) -> Limits {
+/// What the configuration says of packets and flows.
+fn settings(config: &AgentConfig) -> Settings {
     let conntrack = &config.conntrack;
-    Limits { timeouts: conntrack.timeouts, answers_per_second: ANSWERS_PER_SECOND, pick_up: conntrack.pick_up }
+    Settings {
+        timeouts: conntrack.timeouts,
+        answers_per_second: ANSWERS_PER_SECOND,
+        pick_up: conntrack.pick_up,
+        verify_checksums: config.anomalies.verify_checksums,
+    }
 }
 
 impl Supervisor {
-    /// Sets the time-outs of the configuration.
-    pub(super) fn set_limits(&self) {
-        if let Err(error) = self.dataplane.set_limits(&limits(&self.config)) {
-            tracing::error!(%error, "the data plane did not take the time-outs");
+    /// Sets what the configuration says of packets and flows.
+    pub(super) fn set_settings(&self) {
+        if let Err(error) = self.dataplane.set_settings(&settings(&self.config)) {
+            tracing::error!(%error, "the data plane did not take the settings");
         }
     }
 

@@ -132,7 +132,7 @@ impl Supervisor {
                 self.config = config;
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
-                self.set_limits();
+                self.set_settings();
             }
             Err(error) => {
                 tracing::error!(reason, problem = %error, "agent.toml is invalid: going on with what it said before");

@@ -38,6 +38,8 @@ pub struct AgentConfig {
     pub policy: PolicyConfig,
     /// Sizes and times of the flow table.
     pub conntrack: ConntrackConfig,
+    /// What is verified besides what always is.
+    pub anomalies: AnomaliesConfig,
     /// Where metrics and health are served.
     pub metrics: MetricsConfig,
     /// Where ended and denied flows are written.
@@ -117,6 +119,13 @@ pub struct ConntrackConfig {
     pub timeouts: Timeouts,
     /// When TCP segments from the middle of a connection may open a flow.
     pub pick_up: PickUp,
+}
+
+/// `[anomalies]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AnomaliesConfig {
+    /// Packets from the wire whose transport checksum is wrong are dropped.
+    pub verify_checksums: bool,
 }
 
 /// `[metrics]`.

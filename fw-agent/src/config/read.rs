@@ -13,7 +13,9 @@ use super::interfaces::{interfaces, management};
 use super::report::Report;
 use super::routes::routes;
 use super::section::Section;
-use super::{AgentConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration};
+use super::{
+    AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration,
+};
 
 pub(super) fn config(file: &str, text: &str) -> Result<AgentConfig, ConfigError> {
     let mut report = Report::new(text);
@@ -41,9 +43,10 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let management = management_section.and_then(|section| management(section, &interfaces, report));
     let policy = policy(root.table("policy", "[policy]", report), report);
     let conntrack = conntrack(root.table("conntrack", "[conntrack]", report), report);
+    let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
     let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
-    AgentConfig { interfaces: interfaces.list, routes, management, policy, conntrack, metrics, flow_log }
+    AgentConfig { interfaces: interfaces.list, routes, management, policy, conntrack, anomalies, metrics, flow_log }
 }
 
 fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig {
@@ -118,6 +121,16 @@ fn timeouts(mut section: Section<'_>, report: &mut Report<'_>) -> Timeouts {
     }
     section.finish(report);
     timeouts
+}
+
+fn anomalies(section: Option<Section<'_>>, report: &mut Report<'_>) -> AnomaliesConfig {
+    let mut config = AnomaliesConfig::default();
+    let Some(mut section) = section else { return config };
+    if let Some(verify) = section.boolean("verify_checksums", report) {
+        config.verify_checksums = verify.value;
+    }
+    section.finish(report);
+    config
 }
 
 fn metrics(section: Option<Section<'_>>, report: &mut Report<'_>) -> MetricsConfig {

@@ -54,9 +54,9 @@ mod tests {
     }
 
     #[test]
-    fn zones_routes_and_time_outs_are_taken_over() {
+    fn zones_routes_time_outs_and_checks_are_taken_over() {
         let new = parse(&format!(
-            "{}hairpin = true\n[[route]]\ndestination = \"10.0.0.0/8\"\ninterface = \"a\"\nvia = \"gateway\"\n[conntrack.timeouts]\nicmp = \"5s\"\n",
+            "{}hairpin = true\n[[route]]\ndestination = \"10.0.0.0/8\"\ninterface = \"a\"\nvia = \"gateway\"\n[conntrack.timeouts]\nicmp = \"5s\"\n[anomalies]\nverify_checksums = true\n",
             BASE.replace("\"y\"", "\"y\", \"z\"")
         ));
         assert_eq!(parse(BASE).reloaded(new.clone()), (new, vec![]));

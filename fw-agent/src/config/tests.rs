@@ -32,6 +32,8 @@ confirm = "none"
 max_flows = 1_000_000
 pick_up = "always"
 timeouts = { established = "5d", udp-new = "10s" }
+[anomalies]
+verify_checksums = true
 [metrics]
 listen = "[::1]:9477"
 [flow_log]
@@ -61,6 +63,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.conntrack.pick_up, crate::dataplane::PickUp::Always);
     let established = fw_common::conntrack::State::Established as usize;
     assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);
+    assert!(config.anomalies.verify_checksums);
     assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());
     assert_eq!(
         config.flow_log,

@@ -11,7 +11,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Limits};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Settings};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ pub struct FakeState {
     pub broadcasts: Vec<Ipv4Addr>,
     /// The hand-over pair.
     pub handover: Option<(u32, [u8; 6])>,
-    /// Time-outs and rate of answers.
-    pub limits: Option<Limits>,
+    /// What the configuration says of packets and flows.
+    pub settings: Option<Settings>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
     /// Rules by handle.
@@ -100,8 +100,8 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
-    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError> {
-        self.change()?.limits = Some(*limits);
+    fn set_settings(&self, settings: &Settings) -> Result<(), DataplaneError> {
+        self.change()?.settings = Some(*settings);
         Ok(())
     }
 

@@ -35,15 +35,17 @@ pub struct AttachedInterface {
     pub management: bool,
 }
 
-/// What the configuration says of flows.
+/// What the configuration says of packets and flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Settings {
     /// Default idle time-outs.
     pub timeouts: Timeouts,
     /// ICMP errors and resets that each CPU may send per second.
     pub answers_per_second: u32,
     /// When TCP segments from the middle of a connection may open a flow.
     pub pick_up: PickUp,
+    /// Transport checksums of packets from the wire are verified.
+    pub verify_checksums: bool,
 }
 
 /// When TCP segments from the middle of a connection may open a flow, if the policy allows the connection from either end.
@@ -143,8 +145,8 @@ pub trait Dataplane: Send + Sync {
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError>;
     /// Names the pair of devices through which packets without a resolved next hop go to the kernel.
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
-    /// Sets what the configuration says of flows.
-    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError>;
+    /// Sets what the configuration says of packets and flows.
+    fn set_settings(&self, settings: &Settings) -> Result<(), DataplaneError>;
     /// Vouches, for so many seconds, that each change of a route or a neighbour will be told by [`Self::invalidate_next_hops`].
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError>;
     /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.

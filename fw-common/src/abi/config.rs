@@ -31,14 +31,20 @@ pub struct Config {
     pub routes_followed_until: u32,
     /// As [`Config::pick_up_until`], for connections that are forwarded.
     pub pick_up_forwarded_until: u32,
-    /// Explicit padding.
-    pub _pad2: u32,
+    /// Settings that are on or off: see [`config_flags`].
+    pub flags: u32,
     /// Number of buckets of each table.
     pub buckets: u32,
     /// Slots of each table that only flows from and to the host may take.
     pub reserved_flows: u32,
     /// Makes the hash of a key one that senders cannot foresee. Set when the tables are made, and never changed.
     pub hash_seed: u64,
+}
+
+/// Bits of [`Config::flags`].
+pub mod config_flags {
+    /// The checksums of TCP, UDP, ICMP and ICMPv6 are verified in what comes from the wire.
+    pub const VERIFY_CHECKSUMS: u32 = 1;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.

@@ -41,6 +41,13 @@ pub const fn sum_of_header(header: &[u8; 20]) -> u64 {
     total
 }
 
+/// The sum of the pseudo-header of RFC 8200, section 8.1, and, with IPv4 addresses, of RFC 9293, section 3.1.
+#[inline(always)]
+#[must_use]
+pub fn pseudo_header(src_addr: &[u8], dst_addr: &[u8], protocol: u8, len: u16) -> u64 {
+    sum(src_addr) + sum(dst_addr) + u64::from(protocol) + u64::from(len)
+}
+
 /// The checksum to write for data whose words (with a zero checksum field) add up to `sum`.
 #[inline(always)]
 #[must_use]

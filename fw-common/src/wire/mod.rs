@@ -2,6 +2,7 @@
 
 mod address;
 pub mod checksum;
+pub mod coverage;
 pub mod parse;
 
 pub use address::Address;
@@ -47,4 +48,12 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
     /// IPv6 mobility header.
     pub const MOBILITY: u8 = 135;
+    /// IPv6 header of the Host Identity Protocol.
+    pub const HIP: u8 = 139;
+    /// IPv6 header of Shim6.
+    pub const SHIM6: u8 = 140;
+    /// For experiments (RFC 4727).
+    pub const EXPERIMENT_1: u8 = 253;
+    /// For experiments (RFC 4727).
+    pub const EXPERIMENT_2: u8 = 254;
 }

@@ -2,14 +2,11 @@
 //!
 //! Answers are limited per processor and second; a limited one is counted, and its packet dropped in silence.
 
-use core::ffi::c_void;
-
 use aya_ebpf::bindings::xdp_action::XDP_DROP;
-use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
 use fw_common::icmp_error::{self, Answer, IPV4_OVERHEAD, IPV6_OVERHEAD, answers_with_reset, may_answer, quote_len};
-use fw_common::wire::checksum;
+use fw_common::wire::checksum::{self, pseudo_header};
 use fw_common::wire::parse::{Frame as _, tcp_flag};
 use fw_common::wire::protocol;
 
@@ -17,13 +14,13 @@ use crate::job::Job;
 use crate::maps::{ANSWER_BUDGET, CONFIG, EGRESS};
 use crate::packet::{Linear, frame_len, move_end, move_start};
 use crate::stage::count;
+use crate::stage::sum::{MAX_L4_OFFSET, sum_of};
 
 /// TTL and hop limit of answers.
 const ANSWER_TTL: u8 = 64;
 /// VERIFIER: offsets come back from map memory, where their bounds are forgotten. Tests:
 /// `prog_run::expired_packets_are_answered` and `prog_run::rejected_tcp_is_reset`.
 const MAX_L3_OFFSET: usize = 0x1f;
-const MAX_L4_OFFSET: usize = 0x3fff;
 /// The longest link-layer header: Ethernet with two tags.
 const MAX_LINK_LEN: usize = 22;
 
@@ -48,7 +45,7 @@ pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32
 #[inline(always)]
 const fn answer_to(reason: DropReason) -> Option<Answer> {
     // Every other reason is silent, so this is not a match over all of them.
-    if matches!(reason, DropReason::TtlExpired) {
+    if matches!(reason, DropReason::TtlExpired | DropReason::TtlZero) {
         Some(Answer::TimeExceeded)
     } else if matches!(reason, DropReason::NoRoute) {
         Some(Answer::NoRoute)
@@ -122,39 +119,6 @@ fn turn_link_layer(frame: &Linear, l3_offset: usize, overhead: usize) -> Option<
     Some(())
 }
 
-/// A sum over a part of the frame.
-struct Sum {
-    frame: Linear,
-    offset: u32,
-    sum: u64,
-}
-
-/// The sum of `len` bytes (a multiple of four) at `offset`; `None` if the frame ends before.
-///
-/// VERIFIER: a plain loop is verified once per iteration, and all that follows once per length. Test:
-/// `prog_run::the_programs_load`.
-#[inline(always)]
-fn sum_of(frame: &Linear, offset: usize, len: usize) -> Option<u64> {
-    let mut sum = Sum { frame: *frame, offset: offset as u32, sum: 0 };
-    let words = (len / 4) as u32;
-    // SAFETY: `sum` outlives the call, and `add_word` takes it back as what it is.
-    let summed = unsafe { bpf_loop(words, add_word as *mut c_void, (&raw mut sum).cast(), 0) };
-    (summed == i64::from(words)).then_some(sum.sum)
-}
-
-/// Adds the next four bytes; returns 1 to stop at the end of the frame.
-///
-/// # Safety
-/// Called by `bpf_loop` alone, with the pointer to the [`Sum`] that `sum_of` lends it.
-unsafe extern "C" fn add_word(position: u32, sum: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` hands over the pointer that `sum_of` gave it.
-    let sum = unsafe { &mut *sum.cast::<Sum>() };
-    let offset = (sum.offset + position * 4) as usize & MAX_L4_OFFSET;
-    let Some([a, b, c, d]) = sum.frame.bytes::<4>(offset) else { return 1 };
-    sum.sum += u64::from(u16::from_be_bytes([a, b])) + u64::from(u16::from_be_bytes([c, d]));
-    0
-}
-
 /// An ICMPv4 error (RFC 792, RFC 1812 section 4.3.2).
 #[inline(always)]
 fn error_ipv4(ctx: &XdpContext, job: &Job, answer: Answer) -> Option<()> {
@@ -212,12 +176,6 @@ fn error_ipv6(ctx: &XdpContext, job: &Job, answer: Answer) -> Option<()> {
         + sum_of(&frame, l3_offset + IPV6_OVERHEAD, quoted)?;
     [icmp[2], icmp[3]] = checksum::finish(sum).to_be_bytes();
     frame.write(l3_offset + 40, icmp)
-}
-
-/// The sum of the pseudo-header of RFC 8200, section 8.1, and, with IPv4 addresses, of RFC 9293, section 3.1.
-#[inline(always)]
-fn pseudo_header(src_addr: &[u8], dst_addr: &[u8], protocol: u8, len: u16) -> u64 {
-    checksum::sum(src_addr) + checksum::sum(dst_addr) + u64::from(protocol) + u64::from(len)
 }
 
 /// Turns a TCP segment over IPv4 into its reset.

@@ -33,9 +33,7 @@ pub(crate) fn rewrite(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> Verd
 /// Sends the packet to its next hop.
 #[inline(always)]
 fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
-    if job.packet.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
-    }
+    check_ttl(job)?;
     if job.packet.ip_len > job.egress.mtu {
         if job.packet.dont_fragment {
             return Err(DropReason::TooBig);
@@ -48,6 +46,16 @@ fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     frame.write(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]).ok_or(DropReason::Truncated)?;
     aim(u32::from(job.egress.slot))?;
     Ok(Verdict::Forward)
+}
+
+/// Whether the packet has hops left. Whether one of the host's own has does not matter (RFC 1812, section 4.2.2.9).
+#[inline(always)]
+fn check_ttl(job: &Job) -> Result<(), DropReason> {
+    match job.packet.ttl {
+        0 => Err(DropReason::TtlZero),
+        1 => Err(DropReason::TtlExpired),
+        _ => Ok(()),
+    }
 }
 
 /// Lowers the TTL or hop limit by one (RFC 1812, section 5.3.1; RFC 8200, section 3).
@@ -71,9 +79,7 @@ fn lower_ttl(frame: &Linear, job: &Job) -> Option<()> {
 /// Sends the packet into the pair of devices whose other end the kernel forwards from. The kernel lowers the TTL.
 #[inline(always)]
 fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
-    if job.packet.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
-    }
+    check_ttl(job)?;
     let config = CONFIG.get(0).ok_or(DropReason::NotHandedOver)?;
     // The inner end has no VLAN devices: the kernel would drop a tagged frame in silence.
     if config.handover_ifindex == 0 || usize::from(job.packet.l3_offset) != ETHERNET_LEN {

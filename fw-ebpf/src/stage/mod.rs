@@ -1,6 +1,7 @@
 //! The stages of the pipeline: each reads bytes and maps, asks a pure function of `fw-common`, and writes back.
 
 pub(crate) mod answer;
+pub(crate) mod checksum;
 pub(crate) mod classify;
 pub(crate) mod count;
 pub(crate) mod flow;
@@ -10,6 +11,7 @@ pub(crate) mod next_hop;
 pub(crate) mod receive;
 pub(crate) mod related;
 pub(crate) mod route;
+pub(crate) mod sum;
 pub(crate) mod sweep;
 pub(crate) mod table;
 pub(crate) mod zone;

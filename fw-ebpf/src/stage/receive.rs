@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::DropReason;
-use fw_common::abi::config::{Active, Config};
+use fw_common::abi::config::{Active, Config, config_flags};
 use fw_common::abi::interface::{Interface, local_kind};
 use fw_common::anomaly::{self, Cast};
 use fw_common::wire::parse::{self, Extent, Kind};
@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{interface, route};
+use crate::stage::{checksum, interface, route};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,11 +87,14 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     }
     match anomaly::check_addresses(&job.packet)? {
         // RFC 1122, section 3.3.6: a unicast packet does not come in a broadcast frame.
-        Cast::Unicast if to_group => return Err(DropReason::Broadcast),
+        Cast::Unicast if to_group => return Err(DropReason::UnicastInGroupFrame),
         Cast::Unicast => {}
         Cast::LimitedBroadcast if job.packet.protocol == protocol::UDP => job.for_host = true,
         Cast::LimitedBroadcast => return Err(DropReason::Broadcast),
         Cast::Multicast => return Err(DropReason::Multicast),
+    }
+    if config.flags & config_flags::VERIFY_CHECKSUMS != 0 && !checksum::is_right(ctx, job) {
+        return Err(DropReason::TransportChecksum);
     }
     judged_by(job, config)
 }
@@ -172,10 +175,10 @@ fn judged_by(job: &mut Job, config: &Config) -> Result<Received, DropReason> {
 #[inline(always)]
 fn neighbour_discovery(packet: &Packet) -> Result<Received, DropReason> {
     if packet.ttl != UNROUTED_HOP_LIMIT {
-        return Err(DropReason::Spoofed);
+        return Err(DropReason::NeighbourDiscoveryRouted);
     }
     if packet.icmp_type == ICMPV6_REDIRECT {
-        return Err(DropReason::IcmpUnrelated);
+        return Err(DropReason::IcmpForbidden);
     }
     Ok(Received::Host)
 }

@@ -19,7 +19,7 @@ use fw_common::{DropReason, Verdict};
 use crate::job::Job;
 use crate::packet::Linear;
 use crate::stage::flow::{index_of, read};
-use crate::stage::zone::{local_kind_of, zone_of};
+use crate::stage::zone::{source_is_not_ours, zone_of};
 use crate::stage::{route, table};
 
 /// ICMP types that are errors by their form, but no reports about a flow.
@@ -34,6 +34,9 @@ const MAX_OFFSET: usize = 0x3fff;
 /// An ICMP error from the wire.
 #[inline(never)]
 pub(crate) fn judge(ctx: &XdpContext, job: &mut Job) -> Verdict {
+    if let Err(reason) = source_is_not_ours(&job.packet.src_addr) {
+        return Verdict::Drop(reason);
+    }
     match related(&Linear::of_xdp(ctx), job) {
         Ok(true) => Verdict::Pass,
         Ok(false) => match route_back(ctx, job) {
@@ -48,11 +51,8 @@ pub(crate) fn judge(ctx: &XdpContext, job: &mut Job) -> Verdict {
 /// Finds the way to the sender of the quoted packet, which must lead into that sender's zone.
 #[inline(always)]
 fn route_back(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
-    if local_kind_of(&job.packet.src_addr) != 0 {
-        return Err(DropReason::SourceMartian);
-    }
     if is_link_local(&job.packet.src_addr) {
-        return Err(DropReason::LinkLocal);
+        return Err(DropReason::SourceLinkLocal);
     }
     route::resolve(ctx, job)?;
     if zone_of(job.active.slot, u32::from(job.egress.slot), &job.packet.dst_addr) != job.query.to_zone {
@@ -76,7 +76,7 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     // A redirect would let any correspondent choose a host's next hop; source quench is obsolete (RFC 6633).
     if job.packet.is_ipv4() && (job.packet.icmp_type == ICMPV4_REDIRECT || job.packet.icmp_type == ICMPV4_SOURCE_QUENCH)
     {
-        return Err(DropReason::IcmpUnrelated);
+        return Err(DropReason::IcmpForbidden);
     }
     let offset = (usize::from(job.packet.l4_offset) & MAX_OFFSET) + ICMP_LEN;
     let [version]: [u8; 1] = frame.bytes(offset).ok_or(DropReason::IcmpHeader)?;

@@ -1,6 +1,8 @@
 //! Which zone an address belongs to, seen from an interface, and whether it is one of the host's own.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use fw_common::DropReason;
+use fw_common::abi::interface::local_kind;
 use fw_common::abi::policy::{ZoneAddress, zone};
 use fw_common::wire::Address;
 
@@ -36,5 +38,15 @@ pub(crate) fn local_kind_of(addr: &Address) -> u32 {
     match entry {
         Some(entry) => entry.kind,
         None => 0,
+    }
+}
+
+/// Whether a packet from the wire has a source that can only be ours, or that of all hosts of a subnet of ours.
+#[inline(always)]
+pub(crate) fn source_is_not_ours(src_addr: &Address) -> Result<(), DropReason> {
+    match local_kind_of(src_addr) {
+        local_kind::OWN => Err(DropReason::SourceOwn),
+        local_kind::BROADCAST => Err(DropReason::SourceDirectedBroadcast),
+        _ => Ok(()),
     }
 }

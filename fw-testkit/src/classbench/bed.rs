@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
-use fw_agent::dataplane::{AttachedInterface, Dataplane as _, Limits, PickUp};
+use fw_agent::dataplane::{AttachedInterface, Dataplane as _, PickUp, Settings};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
@@ -159,10 +159,11 @@ fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u
     }
     let own: Vec<IpAddr> = ["203.0.113.1", "203.0.113.5"].map(str::parse).into_iter().collect::<Result<_, _>>()?;
     dataplane.set_local_addresses(&own, &[])?;
-    dataplane.set_limits(&Limits {
+    dataplane.set_settings(&Settings {
         timeouts: Timeouts::default(),
         answers_per_second: 1_000,
         pick_up: PickUp::Never,
+        verify_checksums: false,
     })?;
     Ok((dataplane, outer))
 }

@@ -16,6 +16,8 @@ pub mod tcp_flags {
     pub const PSH: u8 = 0x08;
     /// Acknowledgement.
     pub const ACK: u8 = 0x10;
+    /// Urgent.
+    pub const URG: u8 = 0x20;
 }
 
 /// What the IP packet carries.

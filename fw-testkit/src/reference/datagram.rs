@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use fw_common::DropReason;
+
 use crate::packet::{Packet, Transport, tcp_flags};
 
 /// A TCP segment.
@@ -154,12 +156,21 @@ impl TcpSegment {
         self.flags & flag != 0
     }
 
-    /// Whether a stack can have sent these flags: one that is neither the start nor the end of a connection acknowledges,
-    /// and a segment is not two of start, end and reset.
-    pub(super) fn is_sane(&self) -> bool {
-        let of_these =
-            [tcp_flags::SYN, tcp_flags::FIN, tcp_flags::RST].into_iter().filter(|flag| self.has(*flag)).count();
-        let may_lack_ack = self.has(tcp_flags::SYN) || self.has(tcp_flags::RST);
-        of_these <= 1 && (may_lack_ack || self.has(tcp_flags::ACK))
+    /// Why no stack can have sent this: a segment that is neither the start nor the end of a connection acknowledges, none is
+    /// two of start, end and reset, and no socket has port 0.
+    pub(super) fn contradiction(&self) -> Option<DropReason> {
+        let [syn, fin, rst, ack] =
+            [tcp_flags::SYN, tcp_flags::FIN, tcp_flags::RST, tcp_flags::ACK].map(|flag| self.has(flag));
+        let is_tree = self.has(tcp_flags::PSH) && self.has(tcp_flags::URG);
+        match (syn, fin, rst, ack) {
+            _ if self.src_port == 0 || self.dst_port == 0 => Some(DropReason::PortZero),
+            (true, true, _, _) => Some(DropReason::TcpSynFin),
+            (true, false, true, _) => Some(DropReason::TcpSynRst),
+            (false, true, true, _) => Some(DropReason::TcpFlags),
+            (false, false, false, false) => Some(DropReason::TcpNull),
+            (false, true, false, false) if is_tree => Some(DropReason::TcpXmas),
+            (false, true, false, false) => Some(DropReason::TcpFinWithoutAck),
+            (true, false, false, _) | (false, false, true, _) | (false, _, false, true) => None,
+        }
     }
 }

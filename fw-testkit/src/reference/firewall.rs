@@ -1,6 +1,6 @@
 //! The reference itself: what becomes of each packet, in the order in which the design asks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use fw_common::DropReason;
 use fw_common::abi::policy::Action;
@@ -82,7 +82,7 @@ impl Reference {
     fn leave(&self, datagram: &Datagram, onward: Onward) -> Result<Verdict, DropReason> {
         let Some(way) = onward else { return Ok(Verdict::Pass) };
         if datagram.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
+            return Err(if datagram.ttl == 0 { DropReason::TtlZero } else { DropReason::TtlExpired });
         }
         let fits = datagram.ip_len() <= self.topology.interfaces[way.slot].mtu;
         match (way.resolved, fits) {
@@ -99,6 +99,14 @@ impl Reference {
         if interface.management { Some(Place::Management) } else { self.policy.zone_of(&interface.zones, addr) }
     }
 
+    /// Whether a source can be somebody else's.
+    fn is_not_ours(&self, source: IpAddr) -> Result<(), DropReason> {
+        if self.topology.is_own(source) {
+            return Err(DropReason::SourceOwn);
+        }
+        if self.topology.is_broadcast(source) { Err(DropReason::SourceDirectedBroadcast) } else { Ok(()) }
+    }
+
     fn way_to(&self, addr: IpAddr) -> Result<Way, DropReason> {
         match self.topology.way_to(addr) {
             Ok(way) if self.topology.interfaces[way.slot].management => Err(DropReason::ManagementTransit),
@@ -111,9 +119,7 @@ impl Reference {
 
     /// A packet that belongs to no flow: whether it may open one.
     fn open(&mut self, slot: usize, datagram: &Datagram) -> Result<Onward, DropReason> {
-        if self.topology.is_own(datagram.src) || self.topology.is_broadcast(datagram.src) {
-            return Err(DropReason::SourceMartian);
-        }
+        self.is_not_ours(datagram.src)?;
         let from = self.zone(slot, datagram.src).ok_or(DropReason::Spoofed)?;
         if self.topology.is_broadcast(datagram.dst) {
             return Err(DropReason::Broadcast);
@@ -178,6 +184,7 @@ impl Reference {
         let receiver = receiver.clone();
         if flow.checked[direction] != Some(slot) {
             match zone {
+                _ if *sender == Place::Local => return Err(DropReason::SourceOwn),
                 None => return Err(DropReason::Spoofed),
                 Some(zone) if zone != *sender => return Err(DropReason::Asymmetric),
                 Some(_) => flow.checked[direction] = Some(slot),
@@ -238,11 +245,12 @@ impl Reference {
     /// An ICMP error: whether a living flow has sent what it quotes, and whether it comes from where that went and goes to where
     /// that came from.
     fn related(&self, slot: usize, error: &Datagram) -> Result<Onward, DropReason> {
+        self.is_not_ours(error.src)?;
         let unrelated = DropReason::IcmpUnrelated;
         let Body::Icmp { kind, quote, .. } = &error.body else { return Err(unrelated) };
         // Redirects and source quench are no reports about a flow.
         if error.src.is_ipv4() && matches!(kind, 4 | 5) {
-            return Err(unrelated);
+            return Err(DropReason::IcmpForbidden);
         }
         let quote = quote.as_ref().ok_or(DropReason::IcmpHeader)?;
         if quote.src != error.dst {
@@ -262,9 +270,6 @@ impl Reference {
         if *sender == Place::Local {
             return Ok(None);
         }
-        if self.topology.is_own(error.src) || self.topology.is_broadcast(error.src) {
-            return Err(DropReason::SourceMartian);
-        }
         let way = self.way_to(error.dst)?;
         if self.zone(way.slot, error.dst).as_ref() == Some(sender) {
             Ok(Some(way))
@@ -277,9 +282,20 @@ impl Reference {
 /// What no honest packet on a routed network is, whatever the policy says.
 fn check(datagram: &Datagram) -> Result<(), DropReason> {
     if let Body::Tcp(segment) = &datagram.body
-        && !segment.is_sane()
+        && let Some(reason) = segment.contradiction()
     {
-        return Err(DropReason::TcpFlags);
+        return Err(reason);
+    }
+    match &datagram.body {
+        Body::Udp(_, 0) => return Err(DropReason::PortZero),
+        // Three timestamps, or a mask, stand behind the header.
+        Body::Icmp { kind: 13 | 14, .. } if datagram.src.is_ipv4() && datagram.len < 12 => {
+            return Err(DropReason::IcmpHeader);
+        }
+        Body::Icmp { kind: 17 | 18, .. } if datagram.src.is_ipv4() && datagram.len < 4 => {
+            return Err(DropReason::IcmpHeader);
+        }
+        Body::Tcp(_) | Body::Udp(..) | Body::Sctp(..) | Body::Icmp { .. } | Body::Other(_) => {}
     }
     if role(datagram) == Role::Group {
         return Err(DropReason::Multicast);
@@ -287,20 +303,54 @@ fn check(datagram: &Datagram) -> Result<(), DropReason> {
     if datagram.src == datagram.dst {
         return Err(DropReason::Land);
     }
-    if is_martian(datagram.src) || datagram.src.is_multicast() {
-        return Err(DropReason::SourceMartian);
+    match kind_of(datagram.src) {
+        Kind::Unspecified => return Err(DropReason::SourceUnspecified),
+        Kind::Loopback => return Err(DropReason::SourceLoopback),
+        Kind::Group => return Err(DropReason::SourceMulticast),
+        Kind::Everybody => return Err(DropReason::SourceBroadcast),
+        Kind::Reserved => return Err(DropReason::SourceMartian),
+        Kind::Host => {}
     }
-    if datagram.dst.is_multicast() {
-        return Err(DropReason::Multicast);
+    match kind_of(datagram.dst) {
+        Kind::Unspecified => Err(DropReason::DestinationUnspecified),
+        Kind::Loopback => Err(DropReason::DestinationLoopback),
+        Kind::Group => Err(DropReason::Multicast),
+        Kind::Reserved => Err(DropReason::DestinationMartian),
+        // DHCP apart, which no packet here is.
+        Kind::Everybody => Err(DropReason::Broadcast),
+        Kind::Host => Ok(()),
     }
-    if is_martian(datagram.dst) { Err(DropReason::DestinationMartian) } else { Ok(()) }
 }
 
-/// RFC 1812, 5.3.7; RFC 6890: unspecified, loopback, reserved; in IPv6 also what embeds an IPv4 address.
-fn is_martian(addr: IpAddr) -> bool {
+/// What an address is by its number alone.
+enum Kind {
+    Unspecified,
+    Loopback,
+    Group,
+    Everybody,
+    Reserved,
+    Host,
+}
+
+/// What no host on a routed network has, in the words of the registries of RFC 6890: the first block that holds it decides.
+const RESERVED: [&str; 5] = ["0.0.0.0/8", "240.0.0.0/4", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
+const RESERVED6: [&str; 3] = ["2001:db8::/32", "3fff::/20", "fec0::/10"];
+/// What of the IPv6 address space has been handed out.
+const ASSIGNED6: [&str; 7] =
+    ["64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2000::/3", "5f00::/16", "fc00::/7", "fe80::/10"];
+
+fn kind_of(addr: IpAddr) -> Kind {
+    let is_in = |blocks: &[&str]| {
+        blocks.iter().any(|block| block.parse::<ipnet::IpNet>().is_ok_and(|block| block.contains(&addr)))
+    };
     match addr {
-        IpAddr::V4(addr) => matches!(addr.octets()[0], 0 | 127 | 240..),
-        IpAddr::V6(addr) => addr.segments()[..5] == [0; 5],
+        _ if addr.is_unspecified() => Kind::Unspecified,
+        _ if addr.is_loopback() => Kind::Loopback,
+        _ if addr.is_multicast() => Kind::Group,
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Kind::Everybody,
+        IpAddr::V4(_) if is_in(&RESERVED) => Kind::Reserved,
+        IpAddr::V6(_) if is_in(&RESERVED6) || !is_in(&ASSIGNED6) => Kind::Reserved,
+        IpAddr::V4(_) | IpAddr::V6(_) => Kind::Host,
     }
 }
 

@@ -41,6 +41,14 @@ pub(super) const ODD: &[(usize, &str)] = &[
     (OT, "fd00:0:0:109::1"),
     (EXPOSED, "ff02::9"),
     (EXPOSED, "2001:db8::1"),
+    (EXPOSED, "2600::9"),
+    (EXPOSED, "fec0::1"),
+    (EXPOSED, "4000::1"),
+    (OT, "::1"),
+    (OT, "0.0.0.0"),
+    (IT, "255.255.255.255"),
+    (IT, "203.0.113.5"),
+    (IT, "240.0.0.1"),
 ];
 
 /// The host's own addresses.

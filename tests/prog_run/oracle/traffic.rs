@@ -13,7 +13,7 @@ use super::surroundings::{HOSTS, ODD, OWN, addr};
 pub(super) type Host = (usize, &'static str);
 
 const CONVERSATIONS: usize = 4;
-const SERVERS: [u16; 6] = [53, 80, 81, 443, 2000, 2905];
+const SERVERS: [u16; 7] = [53, 80, 81, 443, 2000, 2905, 0];
 const CLIENTS: [u16; 3] = [4000, 4001, 4099];
 
 /// What two ends speak.
@@ -123,8 +123,10 @@ impl Conversation {
                 let from = index(random, 2);
                 // Sometimes the other side asks, too.
                 let asks = (from == 0) != (random.below(8) == 0);
+                // A timestamp message holds three of them.
+                let len = if *kind == 13 && random.below(8) != 0 { 12 } else { 0 };
                 let reply = if *kind == 8 { 0 } else { *kind + 1 };
-                (from, Body::Icmp { kind: if asks { *kind } else { reply }, code: 0, id: *id, quote: None }, 0)
+                (from, Body::Icmp { kind: if asks { *kind } else { reply }, code: 0, id: *id, quote: None }, len)
             }
             Speech::Statement(kind) => {
                 let code = u8::try_from(random.below(2)).unwrap();

@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fw_common::ABI_VERSION;
-use fw_common::abi::config::Active;
+use fw_common::abi::config::{Active, config_flags};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Limits, PICK_UP_SECONDS, PickUp};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
@@ -250,15 +250,19 @@ impl Dataplane for KernelDataplane {
         })
     }
 
-    fn set_limits(&self, limits: &Limits) -> Result<(), DataplaneError> {
+    fn set_settings(&self, settings: &Settings) -> Result<(), DataplaneError> {
         self.object().update_config(|config| {
-            config.timeouts = limits.timeouts;
-            config.answers_per_second = limits.answers_per_second;
-            config.pick_up_forwarded_until = match limits.pick_up {
+            config.timeouts = settings.timeouts;
+            config.answers_per_second = settings.answers_per_second;
+            config.pick_up_forwarded_until = match settings.pick_up {
                 PickUp::Never => 0,
                 PickUp::AfterStart => config.pick_up_until,
                 PickUp::Always => u32::MAX,
             };
+            config.flags &= !config_flags::VERIFY_CHECKSUMS;
+            if settings.verify_checksums {
+                config.flags |= config_flags::VERIFY_CHECKSUMS;
+            }
         })
     }
 

@@ -22,7 +22,7 @@ pub(super) fn read(
         return Err(DropReason::Ipv4Header);
     }
     if extent == Extent::Whole && !frame.reaches(l3_offset + usize::from(ip_len)) {
-        return Err(DropReason::Truncated);
+        return Err(DropReason::IpLength);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     packet.src_addr = Address::v4([header[12], header[13], header[14], header[15]]);
@@ -49,8 +49,10 @@ pub(super) fn read(
     Ok(usize::from(ip_len) - header_len)
 }
 
-/// Options that steer or record the route, which RFC 7126 advises to drop: record route, loose and strict source route.
-const ROUTE_OPTIONS: [u8; 3] = [7, 131, 137];
+/// Options that record or steer the route, which RFC 7126, sections 4.3 to 4.5, advises to drop.
+const RECORD_ROUTE: u8 = 7;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
 /// The most bytes of options that the header length can express.
 const MAX_OPTIONS_LEN: usize = 40;
 /// The most options that are looked at; no option that is in use comes more often than a few times.
@@ -88,8 +90,14 @@ fn check_options(frame: &impl Frame, offset: usize, len: usize) -> Result<(), Dr
             continue;
         }
         let [option_len] = frame.bytes(offset + position + 1).ok_or(DropReason::Ipv4Options)?;
+        match kind {
+            RECORD_ROUTE => return Err(DropReason::Ipv4RecordRoute),
+            LOOSE_SOURCE_ROUTE => return Err(DropReason::Ipv4LooseSourceRoute),
+            STRICT_SOURCE_ROUTE => return Err(DropReason::Ipv4StrictSourceRoute),
+            _ => {}
+        }
         let next = position + usize::from(option_len);
-        if option_len < 2 || next > len || ROUTE_OPTIONS.contains(&kind) {
+        if option_len < 2 || next > len {
             return Err(DropReason::Ipv4Options);
         }
         position = frame.offset(next);

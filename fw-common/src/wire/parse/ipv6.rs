@@ -28,7 +28,7 @@ pub(super) fn read(
         return Err(DropReason::Ipv6Header);
     }
     if extent == Extent::Whole && !frame.reaches(l3_offset + IPV6_LEN + payload_len) {
-        return Err(DropReason::Truncated);
+        return Err(DropReason::IpLength);
     }
     packet.src_addr = Address::v6(src_addr);
     packet.dst_addr = Address::v6(dst_addr);
@@ -45,23 +45,41 @@ pub(super) fn read(
 }
 
 /// Skips the extension headers at `offset`, leaves the transport protocol in `next`, and returns their length.
+///
+/// A number that is not known may be that of a transport protocol as well as that of a new extension header: the policy
+/// judges it by the number, and what is behind it is not looked at (RFC 7045, section 2.1, wants unknown headers to be a
+/// matter of policy). The numbers for experiments are dropped, as the same section allows: what they carry is agreed on
+/// between two parties, and a rule by number would let anything through.
 #[inline(always)]
 fn skip_extensions(frame: &impl Frame, offset: usize, next: &mut u8) -> Result<usize, DropReason> {
     let mut skipped = 0usize;
-    for _ in 0..MAX_EXTENSIONS {
+    for position in 0..MAX_EXTENSIONS {
         let units = match *next {
-            protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::ROUTING | protocol::MOBILITY => 8,
+            // RFC 8200, section 4.1: only directly behind the IPv6 header, and so at most once.
+            protocol::HOP_BY_HOP if position > 0 => return Err(DropReason::Ipv6HopByHop),
+            protocol::HOP_BY_HOP
+            | protocol::DESTINATION_OPTIONS
+            | protocol::ROUTING
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6 => 8,
             // RFC 4302, section 2.2: the length of an authentication header counts words of four bytes.
             protocol::AH => 4,
             protocol::FRAGMENT => return Err(DropReason::Fragment),
+            protocol::EXPERIMENT_1 | protocol::EXPERIMENT_2 => return Err(DropReason::Ipv6Experimental),
             _ => return Ok(skipped),
         };
         let [following, len, routing_type, segments_left]: [u8; 4] =
             frame.bytes(offset + skipped).ok_or(DropReason::Ipv6ExtensionChain)?;
-        // RFC 5095: a routing header of type 0 is never honoured. With segments left, of whatever type, the destination is not
-        // the one that the policy would judge.
-        if *next == protocol::ROUTING && (routing_type == 0 || segments_left != 0) {
-            return Err(DropReason::Ipv6RoutingHeader);
+        if *next == protocol::ROUTING {
+            // RFC 5095: never honoured, whatever is left of it.
+            if routing_type == 0 {
+                return Err(DropReason::Ipv6RoutingType0);
+            }
+            // Of whatever type: the destination is not the one that the policy would judge.
+            if segments_left != 0 {
+                return Err(DropReason::Ipv6RoutingHeader);
+            }
         }
         let header_len = if units == 8 { (usize::from(len) + 1) * 8 } else { (usize::from(len) + 2) * 4 };
         if skipped + header_len > MAX_EXTENSIONS_LEN {
@@ -75,8 +93,12 @@ fn skip_extensions(frame: &impl Frame, offset: usize, next: &mut u8) -> Result<u
         | protocol::DESTINATION_OPTIONS
         | protocol::ROUTING
         | protocol::MOBILITY
+        | protocol::HIP
+        | protocol::SHIM6
         | protocol::AH
-        | protocol::FRAGMENT => Err(DropReason::Ipv6ExtensionChain),
+        | protocol::FRAGMENT
+        | protocol::EXPERIMENT_1
+        | protocol::EXPERIMENT_2 => Err(DropReason::Ipv6ExtensionChain),
         _ => Ok(skipped),
     }
 }

@@ -24,6 +24,10 @@ pub(super) fn read(
     if extent == Extent::Quoted {
         return Ok(());
     }
+    // Reserved (RFC 6335, section 6): no stack lets a socket have it, so nobody can be meant.
+    if packet.src_port == 0 || packet.dst_port == 0 {
+        return Err(DropReason::PortZero);
+    }
     let [a0, a1, a2, a3, data_offset, flags, w0, w1]: [u8; 8] = frame.bytes(offset + 8).ok_or(DropReason::TcpHeader)?;
     let header_len = usize::from(data_offset >> 4) * 4;
     if header_len < TCP_LEN || header_len > len {
@@ -31,7 +35,7 @@ pub(super) fn read(
     }
     packet.tcp_flags = flags & 0x3f;
     if !flags_are_sane(packet.tcp_flags) {
-        return Err(DropReason::TcpFlags);
+        return Err(name_of(packet.tcp_flags));
     }
     packet.tcp_header_len = header_len as u8;
     packet.ack = u32::from_be_bytes([a0, a1, a2, a3]);
@@ -57,6 +61,25 @@ pub(super) const fn flags_are_sane(flags: u8) -> bool {
                 && combination & (SYN | RST) != SYN | RST
                 && combination & (FIN | RST) != FIN | RST
         }
+    }
+}
+
+/// Which of the known scans and contradictions it is, of flags that are not sane.
+#[inline(always)]
+pub(super) const fn name_of(flags: u8) -> DropReason {
+    use tcp_flag::{ACK, FIN, PSH, RST, SYN, URG};
+    if flags & (SYN | FIN) == SYN | FIN {
+        DropReason::TcpSynFin
+    } else if flags & (SYN | RST) == SYN | RST {
+        DropReason::TcpSynRst
+    } else if flags & (FIN | RST) == FIN | RST {
+        DropReason::TcpFlags
+    } else if flags & (SYN | FIN | RST | ACK) == 0 {
+        DropReason::TcpNull
+    } else if flags & (PSH | URG) == PSH | URG {
+        DropReason::TcpXmas
+    } else {
+        DropReason::TcpFinWithoutAck
     }
 }
 

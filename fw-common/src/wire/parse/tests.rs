@@ -1,6 +1,6 @@
 //! The parser against what another library wrote, and against anything at all.
 
-use super::tcp::flags_are_sane;
+use super::tcp::{flags_are_sane, name_of};
 use super::transport::{icmpv4_kind, icmpv6_kind};
 use super::*;
 use core::net::IpAddr;
@@ -31,7 +31,7 @@ fn build(ipv4: bool, tcp: bool, ports: (u16, u16), ttl: u8, vlan: bool, payload:
 proptest! {
     #[test]
     fn reads_what_another_library_wrote(
-        ipv4: bool, tcp: bool, ports: (u16, u16), ttl: u8, vlan: bool,
+        ipv4: bool, tcp: bool, ports in (1..=u16::MAX, 1..=u16::MAX), ttl: u8, vlan: bool,
         payload in proptest::collection::vec(any::<u8>(), 0..64),
         padding in 0usize..20,
     ) {
@@ -97,6 +97,19 @@ fn tcp_flags_that_no_stack_sends() {
     }
     for flags in [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK, PSH | ACK, FIN | PSH | URG | ACK] {
         assert!(flags_are_sane(flags), "{flags:#x}");
+    }
+    for (flags, reason) in [
+        (0, DropReason::TcpNull),
+        (PSH | URG, DropReason::TcpNull),
+        (FIN | PSH | URG, DropReason::TcpXmas),
+        (FIN, DropReason::TcpFinWithoutAck),
+        (FIN | PSH, DropReason::TcpFinWithoutAck),
+        (SYN | FIN, DropReason::TcpSynFin),
+        (SYN | FIN | ACK | PSH | URG | RST, DropReason::TcpSynFin),
+        (SYN | RST, DropReason::TcpSynRst),
+        (FIN | RST | ACK, DropReason::TcpFlags),
+    ] {
+        assert_eq!(name_of(flags), reason, "{flags:#x}");
     }
 }
 

@@ -16,8 +16,8 @@ pub(super) fn read(
     match packet.protocol {
         protocol::TCP => tcp::read(frame, offset, len, extent, packet),
         protocol::UDP => udp(frame, offset, len, extent, packet),
-        protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv4_kind),
-        protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, packet, icmpv6_kind),
+        protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, extent, packet, icmpv4_kind),
+        protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, extent, packet, icmpv6_kind),
         protocol::SCTP => sctp(frame, offset, packet),
         protocol::IGMP => {
             packet.kind = Kind::MulticastListener;
@@ -34,6 +34,10 @@ fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &m
     let header: [u8; 8] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
     packet.src_port = u16::from_be_bytes([header[0], header[1]]);
     packet.dst_port = u16::from_be_bytes([header[2], header[3]]);
+    // RFC 768 lets a sender that wants no reply leave its own port out, but there is nobody behind a destination port of zero.
+    if extent != Extent::Quoted && packet.dst_port == 0 {
+        return Err(DropReason::PortZero);
+    }
     let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     if extent == Extent::Whole && (udp_len < 8 || udp_len > len) {
         return Err(DropReason::UdpHeader);
@@ -50,17 +54,23 @@ fn sctp(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<(), Dr
     Ok(())
 }
 
+/// Bytes of the shortest ICMP message.
+const ICMP_LEN: usize = 8;
+
 /// Reads an ICMP or ICMPv6 header.
 #[inline(always)]
 fn icmp(
     frame: &impl Frame,
     offset: usize,
     len: usize,
+    extent: Extent,
     packet: &mut Packet,
     kind_of: fn(u8) -> (Kind, u8),
 ) -> Result<(), DropReason> {
     let [message_type, code, _, _, i0, i1, _, _]: [u8; 8] = frame.bytes(offset).ok_or(DropReason::IcmpHeader)?;
-    if len < 8 {
+    // Quoted packets may be cut behind the first eight bytes (RFC 792).
+    let needed = if extent != Extent::Quoted && packet.is_ipv4() { icmpv4_len(message_type) } else { ICMP_LEN };
+    if len < needed {
         return Err(DropReason::IcmpHeader);
     }
     packet.icmp_type = message_type;
@@ -84,6 +94,18 @@ pub(super) fn icmpv4_kind(message_type: u8) -> (Kind, u8) {
         14 | 16 | 18 => (Kind::IcmpReply, message_type - 1),
         3 | 4 | 5 | 11 | 12 => (Kind::IcmpError, 0),
         _ => (Kind::Other, 0),
+    }
+}
+
+/// Bytes that a message of this type has at least (RFC 792, 950).
+#[inline(always)]
+fn icmpv4_len(message_type: u8) -> usize {
+    match message_type {
+        // Timestamp, with three of them.
+        13 | 14 => 20,
+        // Address mask.
+        17 | 18 => 12,
+        _ => ICMP_LEN,
     }
 }
 

@@ -162,6 +162,10 @@ fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress,
 #[inline(never)]
 fn check_sender(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     let (expected, _) = zones_of(flow, side);
+    // What the host itself sends does not come from the wire.
+    if expected == zone::LOCAL {
+        return Err(DropReason::SourceOwn);
+    }
     let actual = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
     if actual == zone::NONE {
         return Err(DropReason::Spoofed);

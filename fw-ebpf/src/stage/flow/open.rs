@@ -16,7 +16,7 @@ use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::Stored;
-use crate::stage::zone::{local_kind_of, zone_of};
+use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
 use crate::stage::{count, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
@@ -24,9 +24,7 @@ use crate::stage::{count, next_hop, route, table};
 pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     let from_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
     job.query.from_zone = from_zone;
-    if local_kind_of(&job.packet.src_addr) != 0 {
-        return Err(DropReason::SourceMartian);
-    }
+    source_is_not_ours(&job.packet.src_addr)?;
     if from_zone == zone::NONE {
         return Err(DropReason::Spoofed);
     }
@@ -54,7 +52,10 @@ fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
     if job.interface.flags & interface_flags::MANAGEMENT != 0 {
         return Err(DropReason::ManagementTransit);
     }
-    if job.query.from_zone == zone::LINK || is_link_local(&job.packet.src_addr) || is_link_local(&job.packet.dst_addr) {
+    if job.query.from_zone == zone::LINK || is_link_local(&job.packet.src_addr) {
+        return Err(DropReason::SourceLinkLocal);
+    }
+    if is_link_local(&job.packet.dst_addr) {
         return Err(DropReason::LinkLocal);
     }
     route::resolve(ctx, job)?;
