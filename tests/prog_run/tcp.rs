@@ -129,6 +129,45 @@ fn a_refused_connection_is_closed_and_the_responder_may_not_reopen_it() {
 }
 
 #[test]
+fn both_ends_may_forget_their_connection() {
+    for family in 0..2 {
+        let Some(rig) = Rig::new() else { return };
+        let mut connection = Connection::new(&rig, family, 4000);
+        connection.open();
+        // Both hosts have restarted, and the client takes the same port.
+        connection.next = [0x1234_5678, 0x8765_4321];
+        assert_eq!(connection.send(Client, SYN, 0), None, "for its receiver to challenge");
+        assert_eq!(state(&rig), State::Established);
+        assert_eq!(connection.send(Server, SYN | ACK, 0), None, "there is nothing left to challenge it");
+        assert_eq!(state(&rig), State::SynReceived);
+        assert_eq!(connection.send(Client, ACK, 0), None);
+        assert_eq!(connection.send(Client, PSH | ACK, 100), None);
+        assert_eq!(connection.send(Server, PSH | ACK, 100), None);
+        assert_eq!(state(&rig), State::Established);
+    }
+}
+
+#[test]
+fn a_segment_that_changes_nothing_does_not_keep_a_flow_alive() {
+    let Some(rig) = Rig::new() else { return };
+    let mut connection = Connection::new(&rig, 0, 4000);
+    connection.open();
+    let before = super::flows::change_flow4(&rig, |flow| flow.last_seen -= 3).last_seen;
+    let last_seen = || super::flows::flows(&rig)[0].flow.last_seen;
+    assert_eq!(connection.deliver(Client, connection.segment(Client, SYN, 7, 0)), None);
+    assert_eq!(connection.forge(Client, RST, 10, 0), None, "in the window, but not in its place");
+    assert_eq!(last_seen(), before);
+    assert_eq!(connection.send(Client, ACK, 0), None);
+    assert!(last_seen() > before);
+    assert_eq!(connection.send(Client, RST, 0), None);
+    let closed = super::flows::change_flow4(&rig, |flow| flow.last_seen -= 3).last_seen;
+    assert_eq!(connection.send(Server, PSH | ACK, 100), None, "it has not got the reset");
+    assert_eq!(connection.send(Client, RST, 0), None, "so it gets another");
+    assert_eq!(last_seen(), closed);
+    assert_eq!(state(&rig), State::Closed);
+}
+
+#[test]
 fn segments_outside_the_window_are_dropped() {
     for family in 0..2 {
         let Some(rig) = Rig::new() else { return };

@@ -112,6 +112,20 @@ pub struct Direction {
     pub checked: u32,
 }
 
+/// A SYN that came while its connection was alive: see [`crate::tcp`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IgnoredSyn {
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its window.
+    pub window: u16,
+    /// The scale and bits of [`window_flags`] that it announced.
+    pub announced: u8,
+    /// 1: there was one.
+    pub is_set: u8,
+}
+
 /// A flow, but for its key.
 ///
 /// The first 48 bytes and the direction of the packet are what an established packet reads and writes.
@@ -144,8 +158,10 @@ pub struct Flow {
     pub max_window: [u16; 2],
     /// When the flow was opened: nanoseconds of `CLOCK_MONOTONIC`, shifted right by [`OPENED_SHIFT`].
     pub opened: u32,
+    /// The last SYN of the originator that the connection did not heed.
+    pub ignored_syn: IgnoredSyn,
     /// Explicit padding.
-    pub _pad: [u32; 3],
+    pub _pad: u32,
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
 }
@@ -256,6 +272,7 @@ assert_size!(
     Egress = 20,
     NextHop = 32,
     Direction = 32,
+    IgnoredSyn = 8,
     Flow = 112,
     Slot4 = 128,
     Slot6 = 152,

@@ -4,6 +4,7 @@
 //! sender's numbers that it holds. Windows follow Guido van Rooij's "Real Stateful TCP Packet Filtering in IP Filter"
 //! (2001), as nf_conntrack and pf do; resets and FINs count only in their place (RFC 5961).
 
+mod forgotten;
 mod segment;
 mod state;
 #[cfg(test)]
@@ -14,7 +15,7 @@ pub use segment::{Segment, after, before};
 pub use state::{Fins, Side, Step, step};
 pub use window::{End, is_in_flight};
 
-use crate::abi::flow::window_flags;
+use crate::abi::flow::{IgnoredSyn, window_flags};
 use crate::conntrack::State;
 use crate::wire::parse::tcp_flag::{ACK, FIN, RST, SYN};
 
@@ -23,6 +24,11 @@ use crate::wire::parse::tcp_flag::{ACK, FIN, RST, SYN};
 pub enum Judgement {
     /// It passes; the connection is in this state, and the sender's numbers are those that were handed back.
     Pass(State),
+    /// It passes for its receiver to answer, and says nothing about the connection: not even that it is alive.
+    Tolerate,
+    /// It passes, and starts the connection anew, which is in [`State::SynReceived`]: the numbers of both ends are those that
+    /// were handed back, and windows are checked from now on.
+    Restart,
     /// The connection is over, and the segment opens it anew: the policy is asked again.
     Reopen,
     /// It does not fit the state.
@@ -31,9 +37,10 @@ pub enum Judgement {
     OutOfWindow,
 }
 
-/// Judges a segment of a connection; changes what is known of its sender if it passes.
+/// Judges a segment of a connection; changes what is known of its sender if it passes, and of its receiver if it starts the
+/// connection anew.
 ///
-/// `liberal`: the numbers are kept, but windows are not checked.
+/// `ignored`: the last SYN that was tolerated. `liberal`: the numbers are kept, but windows are not checked.
 #[inline(always)]
 #[must_use]
 pub fn judge(
@@ -41,7 +48,8 @@ pub fn judge(
     side: Side,
     segment: &Segment,
     sender: &mut End,
-    receiver: &End,
+    receiver: &mut End,
+    ignored: &mut IgnoredSyn,
     liberal: bool,
 ) -> Judgement {
     if segment.flags & RST != 0 {
@@ -50,10 +58,24 @@ pub fn judge(
     match segment.flags & (SYN | ACK) {
         // The first of this side, a repetition, or another attempt of a host that has restarted.
         SYN if state == State::SynSent => sender.begin(segment),
-        // It is answered with a challenge (RFC 5961, section 4), so it must reach its receiver, and changes nothing.
-        SYN => {}
-        // There are no windows any more, and of an end that has only reset it there never was one.
-        _ if state == State::Closed => return Judgement::WrongState,
+        SYN => return syn_in_connection(state, side, segment, sender, ignored),
+        // Both ends agree on another connection.
+        flags if flags == SYN | ACK && side == Side::Responder && ignored.is_answered_by(segment) => {
+            sender.begin(segment);
+            *receiver = ignored.sender();
+            *ignored = IgnoredSyn::default();
+            return Judgement::Restart;
+        }
+        // Who has not got the reset goes on, and must be told again. Of an end that has only reset it no numbers are known.
+        _ if state == State::Closed => {
+            return if !sender.has_numbers() || !receiver.has_numbers() {
+                Judgement::WrongState
+            } else if liberal || window::fits(segment, sender, receiver) {
+                Judgement::Tolerate
+            } else {
+                Judgement::OutOfWindow
+            };
+        }
         flags
             if state == State::SynSent
                 && side == Side::Responder
@@ -62,7 +84,17 @@ pub fn judge(
             // The responder holds an older connection: its acknowledgement makes the originator reset that.
             return stray_acknowledgement(segment, sender);
         }
-        flags if flags == SYN | ACK && state == State::SynSent => sender.begin(segment),
+        // The first answer, or that of a responder that has restarted since, while the originator has seen none.
+        flags
+            if flags == SYN | ACK
+                && (state == State::SynSent
+                    || (state == State::SynReceived
+                        && side == Side::Responder
+                        && !receiver.has_acknowledged()
+                        && acknowledges_syn(segment, receiver))) =>
+        {
+            sender.begin(segment);
+        }
         _ => {
             if !liberal && !fits(state, side, segment, sender, receiver) {
                 return Judgement::OutOfWindow;
@@ -81,6 +113,25 @@ pub fn judge(
         Step::Reopen => Judgement::Reopen,
         Step::Invalid => Judgement::WrongState,
     }
+}
+
+/// A SYN in a connection is answered with a challenge (RFC 5961, section 4) if its receiver knows the connection, so it must
+/// get there.
+///
+/// Only one of the originator is noted: what the policy allowed is that this end opens connections to the other.
+#[inline(always)]
+fn syn_in_connection(state: State, side: Side, segment: &Segment, sender: &End, ignored: &mut IgnoredSyn) -> Judgement {
+    match step(state, side, SYN, Fins::default()) {
+        Step::Reopen => return Judgement::Reopen,
+        Step::Invalid => return Judgement::WrongState,
+        // The one that opened the connection, again.
+        Step::To(State::SynReceived) if segment.end() == sender.end => return Judgement::Pass(State::SynReceived),
+        Step::To(_) => {}
+    }
+    if side == Side::Originator {
+        *ignored = IgnoredSyn::of(segment);
+    }
+    Judgement::Tolerate
 }
 
 /// Whether an answer acknowledges the originator's SYN: more than its initial number, no more than it sent.
@@ -119,16 +170,22 @@ const fn fits(state: State, side: Side, segment: &Segment, sender: &End, receive
 /// 3.2); one elsewhere in the window passes, since the receiver answers it with a challenge, and changes nothing.
 #[inline(always)]
 fn reset(state: State, side: Side, segment: &Segment, sender: &mut End, receiver: &End, liberal: bool) -> Judgement {
-    if matches!(state, State::Closed | State::Ended) {
+    if state == State::Ended {
         return Judgement::WrongState;
     }
-    let refuses = matches!((state, side), (State::SynSent, Side::Responder));
+    // Also one that is repeated: what it refuses has never begun.
+    let refuses =
+        (state == State::SynSent && side == Side::Responder) || (state == State::Closed && !sender.has_numbers());
     let exact = if refuses {
         // RFC 9293, section 3.10.7.3: a reset of a connection that is being opened must acknowledge the SYN.
         acknowledges_syn(segment, receiver)
     } else {
         segment.seq == sender.end || (receiver.has_acknowledged() && segment.seq == receiver.max_ack)
     };
+    if state == State::Closed {
+        // The first may be lost.
+        return if exact || liberal { Judgement::Tolerate } else { Judgement::OutOfWindow };
+    }
     if exact || (liberal && !sender.is_seen()) {
         // Not its ACK: its numbers are not taken over, and the flag says that there are some.
         sender.flags |= RST;
@@ -138,5 +195,5 @@ fn reset(state: State, side: Side, segment: &Segment, sender: &mut End, receiver
         && receiver.has_acknowledged()
         && !before(segment.seq, receiver.max_ack)
         && !after(segment.seq, receiver.right_edge);
-    if in_window || liberal { Judgement::Pass(state) } else { Judgement::OutOfWindow }
+    if in_window || liberal { Judgement::Tolerate } else { Judgement::OutOfWindow }
 }

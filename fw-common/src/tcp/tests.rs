@@ -13,20 +13,25 @@ const RESPONDER: Side = Side::Responder;
 struct Watched {
     state: State,
     ends: [End; 2],
+    ignored: IgnoredSyn,
 }
 
 impl Watched {
     /// After the originator's first segment.
     fn opened_by(segment: &Segment) -> Self {
-        Self { state: State::SynSent, ends: [End::opening(segment), End::default()] }
+        Self { state: State::SynSent, ends: [End::opening(segment), End::default()], ignored: IgnoredSyn::default() }
     }
 
     fn judge(&mut self, side: Side, segment: &Segment) -> Judgement {
-        let own = side as usize;
-        let receiver = self.ends[1 - own];
-        let judgement = judge(self.state, side, segment, &mut self.ends[own], &receiver, false);
-        if let Judgement::Pass(next) = judgement {
-            self.state = next;
+        let [originator, responder] = &mut self.ends;
+        let (sender, receiver) = if side == ORIGINATOR { (originator, responder) } else { (responder, originator) };
+        let before = (*sender, *receiver);
+        let judgement = judge(self.state, side, segment, sender, receiver, &mut self.ignored, false);
+        match judgement {
+            Judgement::Pass(next) => self.state = next,
+            Judgement::Restart => self.state = State::SynReceived,
+            // The caller keeps nothing else.
+            _ => (*sender, *receiver) = before,
         }
         judgement
     }
@@ -64,8 +69,87 @@ fn what_nobody_may_send() {
     assert_eq!(step(State::SynSent, ORIGINATOR, SYN | ACK, fins), Step::Invalid);
     assert_eq!(step(State::SynSent, RESPONDER, FIN | ACK, fins), Step::Invalid);
     assert_eq!(step(State::Closed, RESPONDER, ACK, fins), Step::Invalid);
-    let mut closed = Watched { state: State::Closed, ..established() };
-    assert_eq!(closed.judge(ORIGINATOR, &segment(RST, 101, 0, 0)), Judgement::WrongState);
+}
+
+#[test]
+fn who_has_not_got_the_reset_is_told_again() {
+    let mut closed = established();
+    assert_eq!(closed.judge(ORIGINATOR, &segment(RST, 101, 0, 0)), Judgement::Pass(State::Closed));
+    assert_eq!(closed.judge(RESPONDER, &segment(PSH | ACK, 501, 101, 90)), Judgement::Tolerate);
+    assert_eq!(closed.judge(ORIGINATOR, &segment(RST, 101, 0, 0)), Judgement::Tolerate);
+    assert_eq!(closed.judge(ORIGINATOR, &segment(RST, 90_101, 0, 0)), Judgement::OutOfWindow);
+    assert_eq!(closed.judge(RESPONDER, &segment(ACK, 90_501, 101, 90)), Judgement::OutOfWindow);
+    assert_eq!(closed.judge(RESPONDER, &segment(SYN | ACK, 500, 101, 0)), Judgement::Tolerate);
+    assert_eq!(closed.state, State::Closed);
+    // A refusal is repeated for each repeated SYN that was under way; it has no window.
+    let mut refused = Watched::opened_by(&segment(SYN, 100, 0, 0));
+    assert_eq!(refused.judge(RESPONDER, &segment(RST | ACK, 0, 101, 0)), Judgement::Pass(State::Closed));
+    assert_eq!(refused.judge(RESPONDER, &segment(RST | ACK, 0, 101, 0)), Judgement::Tolerate);
+    assert_eq!(refused.judge(RESPONDER, &segment(RST | ACK, 0, 102, 0)), Judgement::OutOfWindow);
+    assert_eq!(refused.judge(RESPONDER, &segment(ACK, 1, 101, 0)), Judgement::WrongState);
+}
+
+#[test]
+fn both_ends_may_forget_their_connection() {
+    for state in [State::SynReceived, State::Established, State::FinWait] {
+        let mut watched = Watched { state, ..established() };
+        assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 0x7000_0000, 0, 0)), Judgement::Tolerate);
+        assert_eq!(watched.state, state);
+        // It was not this one that is answered, or not by the other end.
+        assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 9000, 0x7000_0002, 0)), Judgement::OutOfWindow);
+        assert_eq!(watched.judge(ORIGINATOR, &segment(SYN | ACK, 9000, 0x7000_0001, 0)), Judgement::OutOfWindow);
+        assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 9000, 0x7000_0001, 0)), Judgement::Restart);
+        assert_eq!(
+            watched.judge(ORIGINATOR, &segment(ACK, 101, 501, 0)),
+            Judgement::OutOfWindow,
+            "the old one is over"
+        );
+        assert_eq!(watched.judge(ORIGINATOR, &segment(ACK, 0x7000_0001, 9001, 0)), Judgement::Pass(State::Established));
+        assert_eq!(
+            watched.judge(RESPONDER, &segment(ACK, 9001, 0x7000_0001, 100)),
+            Judgement::Pass(State::Established)
+        );
+        // An answer counts once.
+        assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 77, 0x7000_0001, 0)), Judgement::OutOfWindow);
+    }
+}
+
+#[test]
+fn the_responder_opens_nothing_in_a_connection() {
+    let mut watched = established();
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN, 0x7000_0000, 0, 0)), Judgement::Tolerate);
+    assert_eq!(watched.judge(ORIGINATOR, &segment(SYN | ACK, 9000, 0x7000_0001, 0)), Judgement::OutOfWindow);
+}
+
+#[test]
+fn one_end_may_forget_the_connection() {
+    let mut watched = established();
+    assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 0x7000_0000, 0, 0)), Judgement::Tolerate);
+    // The responder's challenge, and the reset that it is answered with.
+    assert_eq!(watched.judge(RESPONDER, &segment(ACK, 501, 101, 0)), Judgement::Pass(State::Established));
+    assert_eq!(watched.judge(ORIGINATOR, &segment(RST, 101, 0, 0)), Judgement::Pass(State::Closed));
+    assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 0x7000_0000, 0, 0)), Judgement::Reopen);
+}
+
+#[test]
+fn a_syn_with_data_is_repeated_without() {
+    let mut watched = Watched::opened_by(&segment(SYN, 100, 0, 400));
+    assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 100, 0, 0)), Judgement::Pass(State::SynSent));
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 500, 501, 0)), Judgement::Pass(State::SynReceived));
+    // Another attempt, with a number of its own, knows nothing of that data.
+    let mut watched = Watched::opened_by(&segment(SYN, 100, 0, 400));
+    assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 50, 0, 0)), Judgement::Pass(State::SynSent));
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 500, 501, 0)), Judgement::Pass(State::SynSent), "a stray");
+}
+
+#[test]
+fn a_responder_may_restart_before_its_answer_is_acknowledged() {
+    let mut watched = Watched::opened_by(&segment(SYN, 100, 0, 0));
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 500, 101, 0)), Judgement::Pass(State::SynReceived));
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 0x9000_0000, 101, 0)), Judgement::Pass(State::SynReceived));
+    assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 0x8000_0000, 99, 0)), Judgement::OutOfWindow);
+    assert_eq!(watched.judge(ORIGINATOR, &segment(ACK, 101, 501, 0)), Judgement::OutOfWindow);
+    assert_eq!(watched.judge(ORIGINATOR, &segment(ACK, 101, 0x9000_0001, 0)), Judgement::Pass(State::Established));
 }
 
 #[test]
@@ -238,7 +322,7 @@ proptest! {
     fn a_guess_changes_no_state(flags in 0u8..64, seq: u32, ack: u32, responder: bool) {
         let mut watched = established();
         let expected = if responder { 501 } else { 101 };
-        prop_assume!(seq != expected && flags & (SYN | ACK) != SYN);
+        prop_assume!(seq != expected);
         let _ = watched.judge(if responder { RESPONDER } else { ORIGINATOR }, &segment(flags, seq, ack, 0));
         prop_assert_eq!(watched.state, State::Established);
     }

@@ -33,6 +33,13 @@ impl End {
         self.flags != 0
     }
 
+    /// Whether this end has sent more than resets, so that its numbers are known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_numbers(&self) -> bool {
+        self.flags & (tcp_flag::SYN | tcp_flag::ACK) != 0
+    }
+
     /// Whether this end has acknowledged anything, so that `max_ack` and `right_edge` are what their names say.
     #[inline(always)]
     #[must_use]
@@ -84,7 +91,11 @@ impl End {
     /// Takes over the first segment of this end, or the first of another attempt.
     #[inline(always)]
     pub(super) fn begin(&mut self, segment: &Segment) {
-        self.end = segment.end();
+        let repeats = self.flags == tcp_flag::SYN && self.max_ack == segment.seq;
+        // A SYN with data (RFC 7413) is repeated without.
+        if !repeats || after(segment.end(), self.end) {
+            self.end = segment.end();
+        }
         self.max_window = segment.window;
         self.window = segment.announced;
         self.max_ack = segment.seq;
@@ -207,7 +218,7 @@ pub(super) const fn fits(segment: &Segment, sender: &End, receiver: &End) -> boo
 #[must_use]
 pub const fn is_in_flight(seq: u32, sender: &End, receiver: &End) -> bool {
     // Of an end that has at most reset the connection no number is known, and 0 is not one.
-    if sender.flags & (tcp_flag::SYN | tcp_flag::ACK) == 0 {
+    if !sender.has_numbers() {
         return false;
     }
     let oldest = if receiver.has_acknowledged() {

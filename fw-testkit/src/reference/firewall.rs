@@ -125,7 +125,7 @@ impl Reference {
             return Err(DropReason::Broadcast);
         }
         let connection = opening(datagram)?;
-        let (to, onward) = if self.topology.is_own(datagram.dst) {
+        let (to, onward) = if self.topology.is_own(datagram.dst) || datagram.dst == IpAddr::V4(Ipv4Addr::BROADCAST) {
             (Place::Local, None)
         } else {
             let (to, way) = self.egress(slot, datagram.dst)?;
@@ -316,7 +316,8 @@ fn check(datagram: &Datagram) -> Result<(), DropReason> {
         Kind::Loopback => Err(DropReason::DestinationLoopback),
         Kind::Group => Err(DropReason::Multicast),
         Kind::Reserved => Err(DropReason::DestinationMartian),
-        // DHCP apart, which no packet here is.
+        // To the firewall itself as to the rest of the link: that is how DHCP begins.
+        Kind::Everybody if matches!(datagram.body, Body::Udp(..)) => Ok(()),
         Kind::Everybody => Err(DropReason::Broadcast),
         Kind::Host => Ok(()),
     }

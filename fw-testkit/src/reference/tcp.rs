@@ -34,6 +34,8 @@ const RESPONDER: usize = 1;
 struct End {
     /// It has sent something.
     heard: bool,
+    /// It has sent more than resets.
+    numbered: bool,
     /// It has sent something behind its SYN.
     past_syn: bool,
     /// Its initial sequence number.
@@ -59,6 +61,8 @@ struct End {
 pub(super) struct Connection {
     pub(super) phase: Phase,
     ends: [End; 2],
+    /// The opener's last SYN that the connection did not heed.
+    unheeded: Option<TcpSegment>,
 }
 
 /// How far `one` is ahead of `other` in the circle of sequence numbers.
@@ -79,7 +83,7 @@ impl Connection {
     pub(super) fn open(syn: &TcpSegment, len: u16) -> Self {
         let mut ends = [End::default(); 2];
         ends[ORIGINATOR].start(syn, span(syn, len));
-        Self { phase: Phase::SynSent, ends }
+        Self { phase: Phase::SynSent, ends, unheeded: None }
     }
 
     /// Judges a segment and takes it over if it passes.
@@ -99,9 +103,17 @@ impl Connection {
         let is_answer = from == RESPONDER && self.phase == Phase::SynSent;
         match (segment.has(SYN), segment.has(ACK)) {
             (true, false) => return self.syn(from, segment, span),
-            _ if self.phase == Phase::Closed => return Ruling::WrongState,
+            (true, true) if from == RESPONDER && self.answers_unheeded(segment) => {
+                self.start_anew(segment, span);
+                return Ruling::Pass;
+            }
+            _ if self.phase == Phase::Closed => return self.too_late(from, segment, span),
             (true, true) if self.phase == Phase::SynSent && from == ORIGINATOR => return Ruling::WrongState,
             (true, true) if is_answer && self.acknowledges_syn(segment) => self.ends[from].start(segment, span),
+            // RFC 9293, 3.5.1: the responder has crashed and answers a repeated SYN with another number.
+            (true, true) if from == RESPONDER && self.awaits_last_step() && self.acknowledges_syn(segment) => {
+                self.ends[from].start(segment, span);
+            }
             _ if is_answer => return self.stray(segment, span),
             _ => {
                 if !self.fits(from, segment, span) {
@@ -115,8 +127,38 @@ impl Connection {
 
     /// RFC 9293, 3.10.7.3: what answers a SYN acknowledges it, and nothing that was not sent.
     fn acknowledges_syn(&self, segment: &TcpSegment) -> bool {
-        let syn = &self.ends[ORIGINATOR];
+        self.acknowledges(segment, ORIGINATOR)
+    }
+
+    fn acknowledges(&self, segment: &TcpSegment, end: usize) -> bool {
+        let syn = &self.ends[end];
         segment.has(ACK) && ahead(segment.ack, syn.initial) > 0 && ahead(segment.ack, syn.next) <= 0
+    }
+
+    /// The answer has come, and the opener has not acknowledged it.
+    fn awaits_last_step(&self) -> bool {
+        self.phase == Phase::SynReceived && self.ends[ORIGINATOR].acked.is_none()
+    }
+
+    /// nf_conntrack: both ends agree on a connection of which only the SYN was seen, and not heeded.
+    fn answers_unheeded(&self, segment: &TcpSegment) -> bool {
+        self.unheeded.is_some_and(|syn| segment.ack == syn.seq.wrapping_add(1))
+    }
+
+    fn start_anew(&mut self, answer: &TcpSegment, span: u32) {
+        if let Some(syn) = self.unheeded.take() {
+            self.ends[ORIGINATOR].start(&syn, 1);
+        }
+        self.ends[RESPONDER].start(answer, span);
+        self.phase = Phase::SynReceived;
+    }
+
+    /// After a reset: who has not got it goes on, as long as it is in its place.
+    fn too_late(&self, from: usize, segment: &TcpSegment, span: u32) -> Ruling {
+        if !self.ends.iter().all(|end| end.numbered) {
+            return Ruling::WrongState;
+        }
+        if self.fits(from, segment, span) { Ruling::Pass } else { Ruling::OutOfWindow }
     }
 
     /// RFC 9293, 3.10.7.4, and RFC 5961, 4: a SYN in a connection is answered with an acknowledgement and changes nothing.
@@ -129,7 +171,13 @@ impl Connection {
                 }
                 Ruling::Pass
             }
-            Phase::SynReceived | Phase::Established | Phase::FinWait => Ruling::Pass,
+            Phase::SynReceived if segment.seq.wrapping_add(span) == self.ends[from].next => Ruling::Pass,
+            Phase::SynReceived | Phase::Established | Phase::FinWait => {
+                if from == ORIGINATOR {
+                    self.unheeded = Some(*segment);
+                }
+                Ruling::Pass
+            }
             Phase::TimeWait | Phase::Closed => Ruling::Another,
         }
     }
@@ -141,7 +189,7 @@ impl Connection {
             return Ruling::WrongState;
         }
         let end = &mut self.ends[RESPONDER];
-        end.heard = true;
+        (end.heard, end.numbered) = (true, segment.has(SYN) || segment.has(ACK));
         end.next = segment.seq.wrapping_add(span);
         end.acked = Some(segment.ack);
         end.edge = segment.ack.wrapping_add(room(segment.window.into()));
@@ -153,11 +201,17 @@ impl Connection {
     fn reset(&mut self, from: usize, segment: &TcpSegment) -> Ruling {
         let (own, peer) = (&self.ends[from], &self.ends[1 - from]);
         let exact = match (self.phase, from) {
-            (Phase::Closed, _) => return Ruling::WrongState,
+            // A refusal, again.
+            (Phase::Closed, _) if !own.numbered => {
+                return if self.acknowledges(segment, 1 - from) { Ruling::Pass } else { Ruling::OutOfWindow };
+            }
             (Phase::SynSent, RESPONDER) if !self.acknowledges_syn(segment) => return Ruling::OutOfWindow,
             (Phase::SynSent, RESPONDER) => true,
             _ => segment.seq == own.next || peer.acked == Some(segment.seq),
         };
+        if self.phase == Phase::Closed {
+            return if exact { Ruling::Pass } else { Ruling::OutOfWindow };
+        }
         if exact {
             self.phase = Phase::Closed;
             return Ruling::Pass;
@@ -217,6 +271,7 @@ impl Connection {
             own.next = end;
         }
         own.heard = true;
+        own.numbered |= segment.has(SYN) || segment.has(ACK);
         // RFC 7323, 2.2: the window of a SYN is never scaled.
         let window = if segment.has(SYN) { u32::from(segment.window) } else { u32::from(segment.window) << shift };
         // Windows are counted in units of the scale, rounded up, as soon as there is one.
@@ -289,10 +344,18 @@ impl Connection {
 impl End {
     /// The first segment of this end, or the first of another attempt.
     fn start(&mut self, syn: &TcpSegment, span: u32) {
+        // RFC 7413, 4.1.3: data in a SYN that was lost is sent again later.
+        let sent = if self.heard && !self.past_syn && self.acked.is_none() && self.initial == syn.seq {
+            self.next
+        } else {
+            syn.seq
+        };
+        let next = syn.seq.wrapping_add(span);
         *self = Self {
             heard: true,
+            numbered: true,
             initial: syn.seq,
-            next: syn.seq.wrapping_add(span),
+            next: if ahead(sent, next) > 0 { sent } else { next },
             acked: syn.has(ACK).then_some(syn.ack),
             edge: syn.ack.wrapping_add(room(syn.window.into())),
             largest: syn.window.into(),

@@ -61,6 +61,7 @@ impl Connection {
             1 => self.forged(random),
             2 => self.syn_again(random),
             3 if self.stage != Stage::Start => self.stray(random),
+            4 if self.stage != Stage::Start => self.forgotten(random),
             _ => self.orderly(random),
         }
     }
@@ -69,7 +70,8 @@ impl Connection {
         match self.stage {
             Stage::Start => {
                 self.stage = Stage::Asked;
-                self.send(0, SYN, 0)
+                // A cookie may let data come with the SYN.
+                self.send(0, SYN, if random.below(8) == 0 { 20 } else { 0 })
             }
             // Both ends may open at once.
             Stage::Asked if random.below(12) == 0 => self.send(1, SYN, 0),
@@ -151,6 +153,13 @@ impl Connection {
         let segment = self.segment(from, flags);
         let seq = if random.below(2) == 0 { segment.seq.wrapping_sub(1) } else { start_number(random) };
         (from, TcpSegment { seq, ..segment }, 0)
+    }
+
+    /// Both ends have restarted, or have given up, and connect anew.
+    fn forgotten(&mut self, random: &mut Random) -> (usize, TcpSegment, u16) {
+        *self = Self { stage: Stage::Asked, ..Self::random(random, self.ports) };
+        let from = usize::from(random.below(6) == 0);
+        self.send(from, SYN, 0)
     }
 
     /// An acknowledgement of another connection.

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::abi::flow::{Direction, FROM_HOST, Flow, OPENED_SHIFT, flow_flags};
+use fw_common::abi::flow::{Direction, FROM_HOST, Flow, IgnoredSyn, OPENED_SHIFT, flow_flags};
 use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
@@ -173,7 +173,8 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         // Picked up in the middle: the other end's numbers, and both scales, are unknown.
         flow.flags |= flow_flags::LIBERAL;
     }
-    flow._pad = [0; 3];
+    flow.ignored_syn = IgnoredSyn::default();
+    flow._pad = 0;
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let from_host = job.ingress_ifindex == 0;
     let sender = Direction {

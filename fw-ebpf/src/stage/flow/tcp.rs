@@ -7,31 +7,54 @@ use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::conntrack::State;
 use fw_common::tcp::{self, End, Judgement, Segment, Side};
 
-use super::Progress;
+use super::Effect;
 use super::side::index_of;
 use crate::job::Job;
 
 /// Lets a segment change the state and the numbers of its connection.
 #[inline(never)]
-pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effect, DropReason> {
     let pointer = flow.as_ptr();
     // SAFETY: a live map value. The numbers of an end are written by the processor that receives its segments.
     let (state, liberal) =
         unsafe { (State::from_number((*pointer).state), (*pointer).flags & flow_flags::LIBERAL != 0) };
     let own = index_of(side);
-    let (mut sender, receiver) = (read(flow, own), read(flow, 1 - own));
+    let (mut sender, mut receiver) = (read(flow, own), read(flow, 1 - own));
     let before = sender;
+    // SAFETY: as above.
+    let mut ignored = unsafe { (*pointer).ignored_syn };
+    let noted = ignored;
     let segment = Segment::of(&job.packet);
-    match tcp::judge(state, side, &segment, &mut sender, &receiver, liberal) {
+    match tcp::judge(state, side, &segment, &mut sender, &mut receiver, &mut ignored, liberal) {
         Judgement::Pass(next) => {
             write(flow, own, &before, &sender);
             if next != state {
                 // SAFETY: as above.
                 unsafe { (*pointer).state = next as u8 };
             }
-            Ok(Progress::Continues)
+            Ok(Effect::Heeded)
         }
-        Judgement::Reopen => Ok(Progress::Reopens),
+        Judgement::Tolerate => {
+            if ignored != noted {
+                // SAFETY: as above; only the originator's packets are noted.
+                unsafe { (*pointer).ignored_syn = ignored };
+            }
+            Ok(Effect::None)
+        }
+        Judgement::Restart => {
+            // SAFETY: as above. A segment of the old connection that another processor judges meanwhile finds the numbers of
+            // one or the other; the new ones are complete when the originator acknowledges the answer, which is still to leave.
+            unsafe {
+                (*pointer).ignored_syn = ignored;
+                (*pointer).flags &= !flow_flags::LIBERAL;
+                (*pointer).state = State::SynReceived as u8;
+            }
+            write(flow, own, &before, &sender);
+            let before = read(flow, 1 - own);
+            write(flow, 1 - own, &before, &receiver);
+            Ok(Effect::Heeded)
+        }
+        Judgement::Reopen => Ok(Effect::Reopens),
         Judgement::WrongState => Err(DropReason::TcpState),
         Judgement::OutOfWindow => Err(DropReason::TcpWindow),
     }
