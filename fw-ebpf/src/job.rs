@@ -50,6 +50,8 @@ pub(crate) struct Job {
     pub parsed: bool,
     /// The packet was picked up in the middle of a connection that its receiver has opened.
     pub reversed: bool,
+    /// The packet keeps its flow alive.
+    pub heeded: bool,
     /// The sender of the packet is the higher end of the key.
     pub sender_is_high: bool,
     /// The key of an IPv4 flow.

@@ -17,6 +17,7 @@ mod maps;
 mod packet;
 mod pipeline;
 mod stage;
+mod verified_once;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, xdp};

@@ -31,7 +31,9 @@ impl Watched {
             Judgement::Pass(next) => self.state = next,
             Judgement::Restart => self.state = State::SynReceived,
             // The caller keeps nothing else.
-            _ => (*sender, *receiver) = before,
+            Judgement::Tolerate | Judgement::Reopen | Judgement::WrongState | Judgement::OutOfWindow => {
+                (*sender, *receiver) = before
+            }
         }
         judgement
     }

@@ -11,10 +11,10 @@ use fw_common::conntrack::{self, State};
 use fw_common::tcp::{Side, Step};
 use fw_common::wire::parse::Kind;
 
+use super::Progress;
 use super::rejudge::{rejudge, rejudge_from_wire};
 use super::side::{direction_of, next_hop_of, side_of, zones_of};
 use super::tcp;
-use super::{Effect, Progress};
 use crate::atomic;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
@@ -115,8 +115,9 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
         job.query.to_zone = (*pointer).to_zone;
         job.for_host = zones_of(flow, side).1 == zone::LOCAL;
     }
-    let effect = advance_state(job, flow, side)?;
-    if effect == Effect::Reopens {
+    // VERIFIER: told by map memory, since what follows would be verified once for each result. Test: `prog_run::maps`.
+    job.heeded = true;
+    if advance_state(job, flow, side)? == Progress::Reopens {
         return Ok(Progress::Reopens);
     }
     // SAFETY: as above.
@@ -126,7 +127,7 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
         // changed the word, it has seen a packet in the same second, or it is removing the flow.
         if last_seen == DYING
             || (last_seen != job.now
-                && effect == Effect::Heeded
+                && job.heeded
                 && !atomic::compare_and_swap(&raw mut (*pointer).last_seen, last_seen, job.now)
                 && (*pointer).last_seen == DYING)
         {
@@ -140,7 +141,7 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
 
 /// Lets the packet change the flow's state.
 #[inline(always)]
-fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effect, DropReason> {
+fn advance_state(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
     if job.packet.kind == Kind::Tcp {
         return tcp::advance(job, flow, side);
     }
@@ -153,9 +154,9 @@ fn advance_state(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effect, D
                 // SAFETY: as above.
                 unsafe { (*pointer).state = new as u8 };
             }
-            Ok(Effect::Heeded)
+            Ok(Progress::Continues)
         }
-        Step::Reopen => Ok(Effect::Reopens),
+        Step::Reopen => Ok(Progress::Reopens),
         Step::Invalid => Err(DropReason::IcmpUnrelated),
     }
 }

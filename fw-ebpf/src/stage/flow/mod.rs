@@ -29,17 +29,6 @@ enum Progress {
     Drop(DropReason),
 }
 
-/// What a packet that passes does to the state of its flow.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// It is part of it.
-    Heeded,
-    /// None: it does not even keep the flow alive.
-    None,
-    /// It was over, and the packet opens it anew.
-    Reopens,
-}
-
 /// Judges a packet from the wire.
 #[inline(never)]
 pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {

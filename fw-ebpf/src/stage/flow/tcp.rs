@@ -7,13 +7,35 @@ use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::conntrack::State;
 use fw_common::tcp::{self, End, Judgement, Segment, Side};
 
-use super::Effect;
+use super::Progress;
 use super::side::index_of;
 use crate::job::Job;
+use crate::verified_once::verified_once;
 
 /// Lets a segment change the state and the numbers of its connection.
-#[inline(never)]
-pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effect, DropReason> {
+#[inline(always)]
+pub(super) fn advance(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    match advance_tcp(job, flow, side as u32) {
+        CONTINUES => Ok(Progress::Continues),
+        REOPENS => Ok(Progress::Reopens),
+        WRONG_STATE => Err(DropReason::TcpState),
+        _ => Err(DropReason::TcpWindow),
+    }
+}
+
+const CONTINUES: u32 = 0;
+const REOPENS: u32 = 1;
+const WRONG_STATE: u32 = 2;
+const OUT_OF_WINDOW: u32 = 3;
+
+verified_once! {
+    fn advance_tcp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
+        judge(job, flow, if side == Side::Originator as u32 { Side::Originator } else { Side::Responder })
+    } else OUT_OF_WINDOW
+}
+
+#[inline(always)]
+fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
     let pointer = flow.as_ptr();
     // SAFETY: a live map value. The numbers of an end are written by the processor that receives its segments.
     let (state, liberal) =
@@ -32,14 +54,15 @@ pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effe
                 // SAFETY: as above.
                 unsafe { (*pointer).state = next as u8 };
             }
-            Ok(Effect::Heeded)
+            CONTINUES
         }
         Judgement::Tolerate => {
             if ignored != noted {
                 // SAFETY: as above; only the originator's packets are noted.
                 unsafe { (*pointer).ignored_syn = ignored };
             }
-            Ok(Effect::None)
+            job.heeded = false;
+            CONTINUES
         }
         Judgement::Restart => {
             // SAFETY: as above. A segment of the old connection that another processor judges meanwhile finds the numbers of
@@ -52,11 +75,11 @@ pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Effe
             write(flow, own, &before, &sender);
             let before = read(flow, 1 - own);
             write(flow, 1 - own, &before, &receiver);
-            Ok(Effect::Heeded)
+            CONTINUES
         }
-        Judgement::Reopen => Ok(Effect::Reopens),
-        Judgement::WrongState => Err(DropReason::TcpState),
-        Judgement::OutOfWindow => Err(DropReason::TcpWindow),
+        Judgement::Reopen => REOPENS,
+        Judgement::WrongState => WRONG_STATE,
+        Judgement::OutOfWindow => OUT_OF_WINDOW,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
 use crate::stage::{count, sweep};
+use crate::verified_once::verified_once;
 
 /// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
 /// dead flows is full.
@@ -31,16 +32,20 @@ const STEPS_WHEN_FULL: u32 = 64;
 /// How often a processor tries to get a lock that another one holds, for the few hundred instructions that this takes.
 const LOCK_ATTEMPTS: u32 = 64;
 
+/// Whose flow is looked for: that of the packet, or of the one that it quotes.
+const OWN: u32 = 0;
+const QUOTED: u32 = 1;
+
 /// Finds the flow of the packet, and notes its key in the job.
 #[inline(always)]
 pub(crate) fn find(job: &mut Job) -> Option<NonNull<Flow>> {
-    if job.packet.is_ipv4() { flow_in::<Ipv4>(find4(job, false)) } else { flow_in::<Ipv6>(find6(job, false)) }
+    if job.packet.is_ipv4() { flow_in::<Ipv4>(find4(job, OWN)) } else { flow_in::<Ipv6>(find6(job, OWN)) }
 }
 
 /// Finds the flow of the packet that an ICMP error quotes.
 #[inline(always)]
 pub(crate) fn find_quoted(job: &mut Job) -> Option<NonNull<Flow>> {
-    if job.quoted.is_ipv4() { flow_in::<Ipv4>(find4(job, true)) } else { flow_in::<Ipv6>(find6(job, true)) }
+    if job.quoted.is_ipv4() { flow_in::<Ipv4>(find4(job, QUOTED)) } else { flow_in::<Ipv6>(find6(job, QUOTED)) }
 }
 
 /// The flow in a slot that was found.
@@ -49,21 +54,20 @@ fn flow_in<F: Family>(number: u32) -> Option<NonNull<Flow>> {
     if number == index::NONE { None } else { F::slot(number).map(F::flow) }
 }
 
-/// Finds the slot of an IPv4 packet, or of the one that it quotes; [`index::NONE`] if there is none.
-///
-/// VERIFIER: a function of its own that returns a number, so that what follows is verified once, and not for each place where
-/// an entry can be. Test: `prog_run::the_programs_load`.
-#[inline(never)]
-fn find4(job: &mut Job, quoted: bool) -> u32 {
-    note_key::<Ipv4>(job, quoted);
-    search::<Ipv4>(job)
+verified_once! {
+    /// Finds the slot of an IPv4 packet, or of the one that it quotes; [`index::NONE`] if there is none.
+    fn find4(job: &mut Job, which: u32) -> u32 {
+        note_key::<Ipv4>(job, which == QUOTED);
+        search::<Ipv4>(job)
+    } else index::NONE
 }
 
-/// As [`find4`].
-#[inline(never)]
-fn find6(job: &mut Job, quoted: bool) -> u32 {
-    note_key::<Ipv6>(job, quoted);
-    search::<Ipv6>(job)
+verified_once! {
+    /// As [`find4`].
+    fn find6(job: &mut Job, which: u32) -> u32 {
+        note_key::<Ipv6>(job, which == QUOTED);
+        search::<Ipv6>(job)
+    } else index::NONE
 }
 
 /// Notes the key of the packet, or of the one that it quotes, and its place in the table.
@@ -195,7 +199,7 @@ fn store6(job: &mut Job) -> Stored {
 #[inline(always)]
 fn store<F: Family>(job: &mut Job) -> Stored {
     let Some(lock) = lock(&job.place) else { return Stored::Locked };
-    let other = if F::NUMBER == 4 { find4(job, false) } else { find6(job, false) };
+    let other = if F::NUMBER == 4 { find4(job, OWN) } else { find6(job, OWN) };
     let stored = if other == index::NONE { fill::<F>(job) } else { Stored::Already };
     // SAFETY: this processor's, until this word is written.
     unsafe { lock.write_volatile(0) };
