@@ -8,7 +8,7 @@ use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
-use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
+use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
 use fw_common::abi::tables::{LINE, table};
 
@@ -40,6 +40,10 @@ pub(crate) static EGRESS: DevMap<{ MAX_INTERFACES + 1 }> = DevMap::new();
 pub(crate) static LOCAL4: HashMap<[u8; 4], LocalAddress, 1024> = HashMap::new();
 #[btf_map]
 pub(crate) static LOCAL6: HashMap<[u8; 16], LocalAddress, 1024> = HashMap::new();
+
+/// By prefix: the largest TCP segment, in bytes, that ends there may announce, and that may be announced to them.
+#[btf_map]
+pub(crate) static SEGMENT_LIMITS: LpmTrie<[u8; 16], u32, MAX_SEGMENT_LIMITS> = LpmTrie::new();
 
 #[btf_map]
 pub(crate) static FLOWS4: Array<Slot4, FLOWS, BPF_F_MMAPABLE> = Array::new();

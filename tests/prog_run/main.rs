@@ -14,4 +14,5 @@ mod oracle;
 mod policies;
 mod reasons;
 mod rig;
+mod segment_size;
 mod tcp;

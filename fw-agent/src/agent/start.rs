@@ -47,6 +47,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let pair = handover::ensure(&kernel).await?;
     let dataplane = open(&options, &config).await?;
     dataplane.set_settings(&settings(&config))?;
+    dataplane.set_segment_limits(&config.segment_limits)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     dataplane.keep_slots(&slots(&config, &observed))?;
@@ -192,6 +193,9 @@ impl Supervisor {
     pub(super) fn set_settings(&self) {
         if let Err(error) = self.dataplane.set_settings(&settings(&self.config)) {
             tracing::error!(%error, "the data plane did not take the settings");
+        }
+        if let Err(error) = self.dataplane.set_segment_limits(&self.config.segment_limits) {
+            tracing::error!(%error, "the data plane did not take the segment sizes of the routes");
         }
     }
 

@@ -11,12 +11,13 @@ mod report;
 mod routes;
 mod section;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fw_common::conntrack::Timeouts;
+use ipnet::IpNet;
 
 use crate::dataplane::PickUp;
 
@@ -32,6 +33,8 @@ pub struct AgentConfig {
     pub interfaces: Vec<InterfaceConfig>,
     /// Routes besides those to the connected subnets.
     pub routes: Vec<WantedRoute>,
+    /// By destination: the largest TCP segment, in bytes, that may be announced to and from it.
+    pub segment_limits: BTreeMap<IpNet, u16>,
     /// The management interface; its slot follows those of [`Self::interfaces`].
     pub management: Option<ManagementConfig>,
     /// Where the policy comes from.

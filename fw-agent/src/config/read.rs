@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::interfaces::{interfaces, management};
 use super::report::Report;
-use super::routes::routes;
+use super::routes::{Routes, routes};
 use super::section::Section;
 use super::{
     AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration,
@@ -38,7 +38,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
         root.missing("interface", "at least one `[[interface]]`", report);
     }
     let interfaces = interfaces(sections, report);
-    let routes = routes(root.tables("route", report), &interfaces, report);
+    let Routes { wanted: routes, segment_limits } = routes(root.tables("route", report), &interfaces, report);
     let management_section = root.table("management", "[management]", report);
     let management = management_section.and_then(|section| management(section, &interfaces, report));
     let policy = policy(root.table("policy", "[policy]", report), report);
@@ -46,7 +46,17 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
     let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
-    AgentConfig { interfaces: interfaces.list, routes, management, policy, conntrack, anomalies, metrics, flow_log }
+    AgentConfig {
+        interfaces: interfaces.list,
+        routes,
+        segment_limits,
+        management,
+        policy,
+        conntrack,
+        anomalies,
+        metrics,
+        flow_log,
+    }
 }
 
 fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig {

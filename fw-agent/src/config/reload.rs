@@ -15,6 +15,7 @@ impl AgentConfig {
             waiting.push("interface".to_owned());
             merged.interfaces.clone_from(&self.interfaces);
             merged.routes.clone_from(&self.routes);
+            merged.segment_limits.clone_from(&self.segment_limits);
         }
         if self.management.as_ref().map(|management| &management.key) != new.management.as_ref().map(|new| &new.key) {
             waiting.push("management.interface".to_owned());

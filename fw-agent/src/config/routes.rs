@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use fw_common::abi::interface::MAX_SEGMENT_LIMITS;
 use fw_policy::Code;
 use ipnet::IpNet;
 
@@ -11,8 +12,17 @@ use super::report::Report;
 use super::section::{At, Section, suggestion};
 use crate::netlink::plan::{Via, WantedRoute};
 
-pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report: &mut Report<'_>) -> Vec<WantedRoute> {
+/// What the sections say.
+#[derive(Default)]
+pub(super) struct Routes {
+    pub(super) wanted: Vec<WantedRoute>,
+    /// By destination: the largest TCP segment, in bytes, that may be announced to and from it.
+    pub(super) segment_limits: BTreeMap<IpNet, u16>,
+}
+
+pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report: &mut Report<'_>) -> Routes {
     let mut routes = BTreeMap::new();
+    let mut segment_limits = BTreeMap::new();
     for mut section in sections {
         let destination = section.string("destination", report);
         let interface = section.string("interface", report);
@@ -27,7 +37,19 @@ pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report
             destination.and_then(|text| prefix(&text, report).map(|net| At { value: net, span: text.span }));
         let slot = interface.and_then(|text| slot_of(&text, interfaces, report));
         let via = next_hop(via.as_ref(), destination.as_ref().map(|net| net.value), &section, report);
+        // The least is what every host takes without being told (RFC 9293, section 3.7.1), the most what the largest MTU leaves.
+        let mss = section.integer("mss", 536..=9176, report);
         section.finish(report);
+        if let (Some(destination), Some(mss)) = (&destination, &mss)
+            && let Ok(mss) = u16::try_from(mss.value)
+        {
+            segment_limits.insert(destination.value, mss);
+            if segment_limits.len() > MAX_SEGMENT_LIMITS {
+                report
+                    .add(Code::InvalidValue, destination.span.clone(), "there are too many routes with `mss`")
+                    .expected(format!("at most {MAX_SEGMENT_LIMITS}"));
+            }
+        }
         let (Some(destination), Some(slot), Some(via)) = (destination, slot, via) else { continue };
         let route = WantedRoute { destination: destination.value, slot, via };
         if routes.insert(destination.value, route).is_some() {
@@ -35,7 +57,7 @@ pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report
             report.add(Code::Duplicate, destination.span, message).expected("listed twice");
         }
     }
-    routes.into_values().collect()
+    Routes { wanted: routes.into_values().collect(), segment_limits }
 }
 
 fn prefix(text: &At<&str>, report: &mut Report<'_>) -> Option<IpNet> {

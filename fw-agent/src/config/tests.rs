@@ -16,6 +16,7 @@ hairpin = true
 destination = "192.168.0.0/16"
 interface = "exposed"
 via = "gateway"
+mss = 1360
 [[route]]
 destination = "fd00:0:0:102::/64"
 interface = "02:00:00:00:01:0a"
@@ -54,6 +55,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.interfaces[1].key, DeviceKey::Mac(Mac([2, 0, 0, 0, 1, 10])));
     assert!(config.interfaces[1].hairpin);
     assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.segment_limits, [("192.168.0.0/16".parse().unwrap(), 1360)].into());
     assert_eq!((config.routes[0].slot, config.routes[0].via), (0, Via::Gateway));
     assert_eq!((config.routes[1].slot, config.routes[1].via), (1, Via::Address("fe80::1".parse().unwrap())));
     assert_eq!(config.management.as_ref().unwrap().allow, ["tcp/9477 from 10.3.0.0/16"]);

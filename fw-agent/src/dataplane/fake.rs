@@ -10,6 +10,7 @@ use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounte
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
+use ipnet::IpNet;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Settings};
 
@@ -28,6 +29,8 @@ pub struct FakeState {
     pub handover: Option<(u32, [u8; 6])>,
     /// What the configuration says of packets and flows.
     pub settings: Option<Settings>,
+    /// TCP segment sizes by prefix.
+    pub segment_limits: BTreeMap<IpNet, u16>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
     /// Rules by handle.
@@ -102,6 +105,11 @@ impl Dataplane for FakeDataplane {
 
     fn set_settings(&self, settings: &Settings) -> Result<(), DataplaneError> {
         self.change()?.settings = Some(*settings);
+        Ok(())
+    }
+
+    fn set_segment_limits(&self, limits: &BTreeMap<IpNet, u16>) -> Result<(), DataplaneError> {
+        self.change()?.segment_limits.clone_from(limits);
         Ok(())
     }
 

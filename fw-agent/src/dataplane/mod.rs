@@ -4,6 +4,7 @@
 pub mod fake;
 pub mod kernel;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
@@ -11,6 +12,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::flow::{Flow, FlowKey6};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
+use ipnet::IpNet;
 
 /// An interface that carries the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +149,8 @@ pub trait Dataplane: Send + Sync {
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError>;
     /// Sets what the configuration says of packets and flows.
     fn set_settings(&self, settings: &Settings) -> Result<(), DataplaneError>;
+    /// Limits the TCP segment size, in bytes, that may be announced to and from prefixes.
+    fn set_segment_limits(&self, limits: &BTreeMap<IpNet, u16>) -> Result<(), DataplaneError>;
     /// Vouches, for so many seconds, that each change of a route or a neighbour will be told by [`Self::invalidate_next_hops`].
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError>;
     /// Makes every flow look its next hop up anew: to be called after a route, neighbour or interface changed.

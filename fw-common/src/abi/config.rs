@@ -45,6 +45,8 @@ pub struct Config {
 pub mod config_flags {
     /// The checksums of TCP, UDP, ICMP and ICMPv6 are verified in what comes from the wire.
     pub const VERIFY_CHECKSUMS: u32 = 1;
+    /// `SEGMENT_LIMITS` has entries.
+    pub const LIMIT_SEGMENTS: u32 = 2;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.

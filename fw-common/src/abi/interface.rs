@@ -1,6 +1,8 @@
-//! Maps `INTERFACES`, `FAR_INTERFACES`, `LOCAL4` and `LOCAL6`: the interfaces that carry the program, and the host's own addresses.
+//! Maps `INTERFACES`, `FAR_INTERFACES`, `LOCAL4`, `LOCAL6` and `SEGMENT_LIMITS`: the interfaces that carry the program, the host's own
+//! addresses, and what is configured for some destinations.
 
 use super::{assert_size, plain_bytes};
+use crate::wire::Address;
 
 /// The most interfaces that can carry the program.
 pub const MAX_INTERFACES: usize = 64;
@@ -55,6 +57,23 @@ pub mod local_kind {
     /// The directed broadcast address of a connected subnet.
     pub const BROADCAST: u32 = 2;
 }
+
+/// Key of `SEGMENT_LIMITS`: an address as 16 bytes, IPv4 as IPv4-mapped IPv6 (RFC 4291, section 2.5.5.2).
+#[inline(always)]
+#[must_use]
+pub fn mapped(addr: &Address) -> [u8; 16] {
+    if !addr.is_ipv4() {
+        return addr.octets();
+    }
+    let [a, b, c, d] = addr.first4();
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// Bits in front of an IPv4 prefix in such a key.
+pub const MAPPED_BITS: u32 = 96;
+
+/// The most prefixes in `SEGMENT_LIMITS`.
+pub const MAX_SEGMENT_LIMITS: usize = 1024;
 
 assert_size!(Interface = 36, LocalAddress = 4);
 plain_bytes!(Interface, LocalAddress);

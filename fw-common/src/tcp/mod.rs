@@ -5,6 +5,7 @@
 //! (2001), as nf_conntrack and pf do; resets and FINs count only in their place (RFC 5961).
 
 mod forgotten;
+pub mod mss;
 mod segment;
 mod state;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use fw_common::{DropReason, Verdict};
 use crate::job::Job;
 use crate::maps::{CONFIG, EGRESS};
 use crate::packet::Linear;
+use crate::stage::segment_size;
 
 /// VERIFIER: the offset of the network header comes back from map memory, where its bounds are forgotten: 14, 18 or 22.
 /// Test: `prog_run::tagged_frames_are_forwarded`.
@@ -19,6 +20,9 @@ const MAX_L3_OFFSET: usize = 0x1f;
 /// Rewrites the packet of a verdict that sends it on; other verdicts pass unchanged.
 #[inline(always)]
 pub(crate) fn rewrite(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> Verdict {
+    if let Verdict::Forward | Verdict::HandOver = verdict {
+        segment_size::limit(ctx, job);
+    }
     let rewritten = match verdict {
         Verdict::Forward => forward(ctx, job),
         Verdict::HandOver => hand_over(ctx, job),

@@ -11,6 +11,7 @@ pub(crate) mod next_hop;
 pub(crate) mod receive;
 pub(crate) mod related;
 pub(crate) mod route;
+pub(crate) mod segment_size;
 pub(crate) mod sum;
 pub(crate) mod sweep;
 pub(crate) mod table;

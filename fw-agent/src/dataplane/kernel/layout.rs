@@ -5,7 +5,9 @@ use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
-use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
+use fw_common::abi::interface::{
+    HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES,
+};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
 use fw_common::abi::tables::{LINE, table};
 
@@ -80,6 +82,8 @@ pub const MAPS: &[MapDescription] = &[
         "the host's own IPv4 addresses and the directed broadcasts of its subnets", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
     map("LOCAL6", "hash", (16, size_of::<LocalAddress>()), Fixed(1024),
         "the host's own IPv6 addresses", "the agent logs an error and tries again at every change and every round; an address that found no room is not reachable"),
+    map("SEGMENT_LIMITS", "lpm_trie", (INDEX + 16, 4), Fixed(MAX_SEGMENT_LIMITS as u32),
+        "the largest TCP segment that may be announced to and from a prefix", "`agent.toml` is refused with more"),
     map("FLOWS4", "array", (INDEX, size_of::<Slot4>()), Slots,
         "IPv4 flows with their keys", "new flows are dropped with reason `table_full`; established ones go on; dead ones are removed by the sweep"),
     map("FLOWS6", "array", (INDEX, size_of::<Slot6>()), Slots,

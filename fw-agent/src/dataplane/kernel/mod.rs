@@ -13,8 +13,10 @@ mod layout;
 mod memory;
 mod object;
 mod policy;
+mod segment_limits;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
+use ipnet::IpNet;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
 pub use layout::{Capacity, MAPS, MapDescription};
@@ -262,6 +265,17 @@ impl Dataplane for KernelDataplane {
             config.flags &= !config_flags::VERIFY_CHECKSUMS;
             if settings.verify_checksums {
                 config.flags |= config_flags::VERIFY_CHECKSUMS;
+            }
+        })
+    }
+
+    fn set_segment_limits(&self, limits: &BTreeMap<IpNet, u16>) -> Result<(), DataplaneError> {
+        let mut object = self.object();
+        segment_limits::replace(&mut object, limits)?;
+        object.update_config(|config| {
+            config.flags &= !config_flags::LIMIT_SEGMENTS;
+            if !limits.is_empty() {
+                config.flags |= config_flags::LIMIT_SEGMENTS;
             }
         })
     }

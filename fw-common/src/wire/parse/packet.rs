@@ -89,6 +89,8 @@ pub struct Packet {
     pub ip_len: u16,
     /// TCP: window, not scaled.
     pub tcp_window: u16,
+    /// TCP: offset of the maximum segment size in the frame, in bytes; 0 if it is not announced.
+    pub mss_offset: u16,
     /// TCP: sequence number.
     pub seq: u32,
     /// TCP: acknowledgement number.
@@ -117,6 +119,7 @@ impl Packet {
         l4_offset: 0,
         ip_len: 0,
         tcp_window: 0,
+        mss_offset: 0,
         seq: 0,
         ack: 0,
         sack: 0,

@@ -42,6 +42,7 @@ pub(super) fn read(
     packet.sack = packet.ack;
     packet.tcp_window = u16::from_be_bytes([w0, w1]);
     packet.tcp_announced = 0;
+    packet.mss_offset = 0;
     if header_len > TCP_LEN && !has_timestamp_only(frame, offset + TCP_LEN, header_len, packet.tcp_flags) {
         read_options(frame, offset + TCP_LEN, header_len - TCP_LEN, packet);
     }
@@ -97,6 +98,7 @@ fn has_timestamp_only(frame: &impl Frame, options: usize, header_len: usize, fla
 /// The most options that are looked at: no stack sends more than nine in a SYN.
 const MAX_OPTIONS: usize = 12;
 /// Kinds of options (IANA "TCP Option Kind Numbers").
+const SEGMENT_SIZE: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK_BLOCKS: u8 = 5;
@@ -132,6 +134,7 @@ fn read_options(frame: &impl Frame, options: usize, len: usize, packet: &mut Pac
                 let scale = if scale > 14 { 14 } else { scale };
                 packet.tcp_announced |= scale | window_flags::SCALES;
             }
+            (SEGMENT_SIZE, 4) if is_syn => packet.mss_offset = (options + position + 2) as u16,
             (SACK_PERMITTED, 2) if is_syn => packet.tcp_announced |= window_flags::SACK,
             (SACK_BLOCKS, 10 | 18 | 26 | 34) => highest_edge(frame, options + position + 2, option_len, packet),
             _ => {}
