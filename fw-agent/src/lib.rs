@@ -17,5 +17,6 @@ pub mod http;
 pub mod metrics;
 pub mod names;
 pub mod netlink;
+pub mod nic;
 pub mod parties;
 pub mod policy_set;

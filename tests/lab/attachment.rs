@@ -86,3 +86,50 @@ fn detach_takes_everything_off_and_nothing_crosses_after_it() {
     assert!(!firewall.agent.pins().exists() || std::fs::read_dir(firewall.agent.pins()).unwrap().next().is_none());
     assert_eq!(crossings(&firewall.lab), 0);
 }
+
+/// How the program is on the device of the OT subnet: `xdp`, in its driver, or `xdpgeneric`.
+fn mode_of_ot(firewall: &Firewall) -> Vec<String> {
+    let link = firewall.lab.run(Node::Fw, &["ip", "-details", "link", "show", "ens7"]).unwrap().success().unwrap();
+    link.split_whitespace()
+        .filter(|word| word.starts_with("xdp") || word.starts_with("prog/xdp"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn generic_mode_is_for_who_asks_for_it() {
+    let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
+    let native = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let generic = native.replace("name = \"ens7\"", "name = \"ens7\"\nmode = \"generic\"");
+    firewall.agent.write_configuration(&generic).unwrap();
+    firewall.agent.start().unwrap();
+    assert!(mode_of_ot(&firewall).contains(&"xdpgeneric".to_owned()), "{:?}", mode_of_ot(&firewall));
+    assert!(firewall.agent.log().contains("runs in generic mode"), "it is said");
+    wait::until_true("packets cross", SOON, || echo_works(&firewall.lab)).unwrap();
+
+    // The mode is chosen anew at a restart; what has been attached is replaced, not added to.
+    firewall.agent.terminate().unwrap();
+    firewall.agent.write_configuration(&native).unwrap();
+    firewall.agent.start().unwrap();
+    assert!(!mode_of_ot(&firewall).contains(&"xdpgeneric".to_owned()), "{:?}", mode_of_ot(&firewall));
+    assert!(mode_of_ot(&firewall).contains(&"xdp".to_owned()), "{:?}", mode_of_ot(&firewall));
+    wait::until_true("packets cross", SOON, || echo_works(&firewall.lab)).unwrap();
+}
+
+#[test]
+fn a_device_whose_driver_cannot_redirect_is_refused_with_a_reason() {
+    let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
+    firewall.lab.run(Node::Fw, &["ip", "link", "add", "slow", "type", "bridge"]).unwrap().success().unwrap();
+    let config = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let config = config.replace("[management]", "[[interface]]\nname = \"slow\"\nzones = [\"spare\"]\n\n[management]");
+    firewall.agent.write_configuration(&config).unwrap();
+    let policies = firewall.lab.directory().join("policies/30-spare.toml");
+    std::fs::write(policies, "version = 1\n[zones.spare]\nnetworks = [\"10.77.0.0/16\"]\n").unwrap();
+    assert!(
+        firewall.agent.start().is_err(),
+        "a first start without inspection everywhere would forward what nobody sees"
+    );
+    let reason = "cannot start: slow: the driver bridge cannot run the program: it does not redirect packets from XDP";
+    assert!(firewall.agent.log().contains(reason), "{}", firewall.agent.log());
+    assert!(!echo_works(&firewall.lab));
+}

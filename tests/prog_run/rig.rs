@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
 use fw_agent::dataplane::{AttachedInterface, Dataplane, PickUp, Settings};
+use fw_agent::nic::Mode;
 use fw_common::DropReason;
 use fw_common::conntrack::Timeouts;
 use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, SourceFile};
@@ -387,6 +388,7 @@ pub(crate) fn attachment(place: usize, ifindex: u32, slot: usize) -> AttachedInt
         ipv6: (place != MANAGEMENT).then(|| format!("fd00:0:0:{third}01::10").parse().unwrap()),
         hairpin: false,
         management: place == MANAGEMENT,
+        mode: Mode::Native,
     }
 }
 

@@ -7,8 +7,9 @@ use super::supervisor::Supervisor;
 use crate::config::{AgentConfig, DeviceKey};
 use crate::dataplane::AttachedInterface;
 use crate::facts::{DeviceFacts, InterfaceFacts};
-use crate::host::handover;
+use crate::host::{ethtool, handover};
 use crate::netlink::state::{Link, Observed};
+use crate::nic::{self, Mode, Wishes};
 
 /// An interface of the configuration, forwarding or management, and the device that it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub(super) struct Placed {
     pub(super) mtu: Option<u16>,
     pub(super) hairpin: bool,
     pub(super) management: bool,
+    pub(super) mode: Mode,
     pub(super) link: Option<Link>,
 }
 
@@ -32,6 +34,7 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed) -> Vec<Placed> {
         mtu: interface.mtu,
         hairpin: interface.hairpin,
         management: false,
+        mode: interface.mode,
         link: find(&interface.key),
     });
     let management = config.management.iter().map(|management| Placed {
@@ -41,6 +44,7 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed) -> Vec<Placed> {
         mtu: None,
         hairpin: false,
         management: true,
+        mode: management.mode,
         link: find(&management.key),
     });
     forwarding.chain(management).collect()
@@ -70,6 +74,7 @@ impl Placed {
             ipv6,
             hairpin: self.hairpin,
             management: self.management,
+            mode: self.mode,
         })
     }
 
@@ -102,8 +107,12 @@ impl Supervisor {
         }
         let mut facts = Vec::new();
         for mut placed in place(&self.config, &self.observed) {
-            self.set_mtu(&mut placed).await;
-            let problem = self.refresh_interface(&placed);
+            let refused = if self.is_as_wanted(&placed) { None } else { self.prepare(&mut placed).await };
+            let is_on =
+                self.attached.get(&placed.slot).map(|on| on.ifindex) == placed.link.as_ref().map(|link| link.index);
+            // What judges packets already goes on, and learns what else has changed.
+            let problem =
+                if refused.is_none() || is_on { self.refresh_interface(&placed).or(refused) } else { refused };
             facts.push(placed.facts(&self.observed, problem));
         }
         self.facts.interfaces = facts;
@@ -141,18 +150,42 @@ impl Supervisor {
         }
     }
 
-    async fn set_mtu(&self, placed: &mut Placed) {
-        let (Some(link), Some(mtu)) = (&mut placed.link, placed.mtu.map(u32::from)) else { return };
-        if link.mtu == mtu {
-            return;
-        }
-        match self.kernel.set_mtu(link, mtu).await {
-            Ok(()) => {
-                tracing::info!(device = %link.name, from = link.mtu, to = mtu, "set the MTU that agent.toml asks for");
-                link.mtu = mtu;
+    /// The program is on the device, and the device is as it should be.
+    fn is_as_wanted(&self, placed: &Placed) -> bool {
+        let mtu = placed.link.as_ref().map(|link| link.mtu);
+        self.attached.get(&placed.slot) == placed.attachment(&self.observed).as_ref()
+            && placed.mtu.is_none_or(|wish| mtu == Some(u32::from(wish)))
+    }
+
+    /// Makes the device such that the program can go onto it; why it cannot.
+    async fn prepare(&self, placed: &mut Placed) -> Option<String> {
+        let link = placed.link.as_mut()?;
+        let wishes = Wishes { mtu: placed.mtu, mode: placed.mode };
+        let plan = match nic::decide(&nic::probe(link).await, &wishes) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                tracing::error!(device = %link.name, reason, "the program cannot go onto the device");
+                return Some(format!("{}: {reason}", link.name));
             }
-            Err(error) => tracing::error!(device = %link.name, mtu, %error, "the MTU could not be set"),
+        };
+        for warning in &plan.warnings {
+            tracing::warn!(device = %link.name, "{warning}");
         }
+        if let Some(mtu) = plan.mtu {
+            match self.kernel.set_mtu(link, mtu).await {
+                Ok(()) => {
+                    tracing::info!(device = %link.name, from = link.mtu, to = mtu, "set the MTU");
+                    link.mtu = mtu;
+                }
+                Err(error) => tracing::error!(device = %link.name, mtu, %error, "the MTU could not be set"),
+            }
+        }
+        if let Some(channels) = plan.channels
+            && let Err(error) = ethtool::set_channels(&link.name, channels)
+        {
+            tracing::error!(device = %link.name, channels, %error, "the number of queues could not be set");
+        }
+        None
     }
 
     /// Devices that are neither forwarding interfaces nor ours.

@@ -6,6 +6,7 @@ use fw_policy::Code;
 use super::report::Report;
 use super::section::{At, Section};
 use super::{DeviceKey, InterfaceConfig, ManagementConfig};
+use crate::nic::Mode;
 
 /// Linux limits the names of devices (IFNAMSIZ, with the terminating zero).
 const MAX_DEVICE_NAME: usize = 15;
@@ -49,6 +50,7 @@ fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Inter
     }
     let mtu = section.integer("mtu", 1280..=9216, report);
     let hairpin = section.boolean("hairpin", report);
+    let mode = mode(section, report);
     let key = key?;
     let zones = zones.unwrap_or_default().into_iter().map(|zone| zone.value.to_owned()).collect();
     Some(InterfaceConfig {
@@ -57,7 +59,22 @@ fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Inter
         zones,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
         hairpin: hairpin.is_some_and(|hairpin| hairpin.value),
+        mode,
     })
+}
+
+fn mode(section: &mut Section<'_>, report: &mut Report<'_>) -> Mode {
+    match section.string("mode", report) {
+        None => Mode::Native,
+        Some(At { value: "native", .. }) => Mode::Native,
+        Some(At { value: "generic", .. }) => Mode::Generic,
+        Some(other) => {
+            report
+                .add(Code::InvalidValue, other.span, "`mode` does not take this value")
+                .expected("expected \"native\" or \"generic\"");
+            Mode::Native
+        }
+    }
 }
 
 /// Reads the one of `name`, `mac` and `eni` that says which device is meant.
@@ -116,6 +133,7 @@ pub(super) fn management(
 ) -> Option<ManagementConfig> {
     let interface = section.string("interface", report);
     let allow = section.strings("allow", report).unwrap_or_default();
+    let mode = mode(&mut section, report);
     if interface.is_none() {
         section.missing("interface", "the name or hardware address of the primary interface", report);
     }
@@ -135,5 +153,5 @@ pub(super) fn management(
             .expected("also an `[[interface]]`");
         return None;
     }
-    Some(ManagementConfig { key, allow: allow.into_iter().map(|entry| entry.value.to_owned()).collect() })
+    Some(ManagementConfig { key, allow: allow.into_iter().map(|entry| entry.value.to_owned()).collect(), mode })
 }

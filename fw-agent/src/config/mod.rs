@@ -23,6 +23,7 @@ use crate::dataplane::PickUp;
 
 use crate::netlink::plan::WantedRoute;
 use crate::netlink::state::{Link, Mac};
+use crate::nic::Mode;
 
 pub use report::{ConfigError, Finding};
 
@@ -62,6 +63,8 @@ pub struct InterfaceConfig {
     pub mtu: Option<u16>,
     /// Traffic may leave by the interface that it came in by.
     pub hairpin: bool,
+    /// How the program runs there.
+    pub mode: Mode,
 }
 
 /// How a device is recognised.
@@ -100,6 +103,8 @@ pub struct ManagementConfig {
     pub key: DeviceKey,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
     pub allow: Vec<String>,
+    /// How the program runs there.
+    pub mode: Mode,
 }
 
 /// `[policy]`.

@@ -17,6 +17,18 @@ impl AgentConfig {
             merged.routes.clone_from(&self.routes);
             merged.segment_limits.clone_from(&self.segment_limits);
         }
+        for (merged, running) in merged.interfaces.iter_mut().zip(&self.interfaces) {
+            if merged.mode != running.mode {
+                waiting.push("interface.mode".to_owned());
+                merged.mode = running.mode;
+            }
+        }
+        if let (Some(merged), Some(running)) = (&mut merged.management, &self.management)
+            && merged.mode != running.mode
+        {
+            waiting.push("management.mode".to_owned());
+            merged.mode = running.mode;
+        }
         if self.management.as_ref().map(|management| &management.key) != new.management.as_ref().map(|new| &new.key) {
             waiting.push("management.interface".to_owned());
             merged.management.clone_from(&self.management);
@@ -70,6 +82,10 @@ mod tests {
         );
         let (merged, waiting) = parse(BASE).reloaded(new);
         assert_eq!(waiting, ["interface", "conntrack.max_flows", "metrics"]);
+        assert_eq!(merged, parse(BASE));
+        let new = parse(&format!("{BASE}mode = \"generic\"\n"));
+        let (merged, waiting) = parse(BASE).reloaded(new);
+        assert_eq!(waiting, ["interface.mode"]);
         assert_eq!(merged, parse(BASE));
     }
 }

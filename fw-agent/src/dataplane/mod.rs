@@ -14,6 +14,8 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
+use crate::nic::Mode;
+
 /// An interface that carries the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedInterface {
@@ -35,6 +37,8 @@ pub struct AttachedInterface {
     pub hairpin: bool,
     /// The management interface: no transit.
     pub management: bool,
+    /// How the program runs there.
+    pub mode: Mode,
 }
 
 /// What the configuration says of packets and flows.
@@ -106,7 +110,7 @@ pub enum DataplaneError {
         reason: String,
     },
     /// A program could not be attached.
-    #[error("the program could not be attached to {interface} in native mode: {reason}")]
+    #[error("the program could not be attached to {interface}: {reason}")]
     Attach {
         /// The interface's name.
         interface: String,

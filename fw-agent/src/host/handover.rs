@@ -5,7 +5,7 @@
 
 use rtnetlink::LinkVeth;
 
-use super::offload::set_gro;
+use super::ethtool::set_gro;
 use super::sysctl::{self, Setting};
 use crate::netlink::NetlinkError;
 use crate::netlink::kernel::Kernel;

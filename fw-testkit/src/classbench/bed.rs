@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fw_agent::dataplane::kernel::{KernelDataplane, KernelOptions, detach_all};
 use fw_agent::dataplane::{AttachedInterface, Dataplane as _, PickUp, Settings};
+use fw_agent::nic::Mode;
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
@@ -155,6 +156,7 @@ fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u
             ipv6: None,
             hairpin: false,
             management: false,
+            mode: Mode::Native,
         })?;
     }
     let own: Vec<IpAddr> = ["203.0.113.1", "203.0.113.5"].map(str::parse).into_iter().collect::<Result<_, _>>()?;

@@ -17,13 +17,17 @@ use rustix::net::{AddressFamily, SocketType};
 use super::interfaces;
 use super::object::{Object, chain, map_error};
 use crate::dataplane::{AttachedInterface, DataplaneError};
+use crate::nic::Mode;
 
 /// Priority of the classifier on kernels before 6.6, where programs have no links that can be pinned.
 const TC_PRIORITY: u16 = 9477;
 /// Its handle: fixed, so that a restarted agent replaces the program and adds no second one.
 const TC_HANDLE: TcHandle = TcHandle::new(0, 1);
 
-/// Where the links are pinned: `xdp-IFINDEX` and `tc-IFINDEX`.
+/// In the name of a pin: the program runs in generic mode.
+const GENERIC: &str = "generic-";
+
+/// Where the links are pinned: `xdp-IFINDEX` or `xdp-generic-IFINDEX`, and `tc-IFINDEX`.
 pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join("links")
 }
@@ -45,8 +49,17 @@ pub(super) fn attach(object: &mut Object, pin_dir: &Path, interface: &AttachedIn
 /// Puts both programs on, and lets packets be sent from the interface.
 fn attach_programs(object: &mut Object, links: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
-    attach_ingress(object, &links.join(format!("xdp-{}", interface.ifindex)), interface)?;
+    let [native, generic] = ingress_pins(links, interface.ifindex);
+    let (pin, other) = if interface.mode == Mode::Native { (native, generic) } else { (generic, native) };
+    // A device takes one of both; the mode of a link cannot be changed.
+    unpin(&other)?;
+    attach_ingress(object, &pin, interface)?;
     allow_egress(object, interface.slot, interface.ifindex)
+}
+
+/// Where the link of the XDP program is pinned: the one in the driver, and the one in generic mode.
+fn ingress_pins(links: &Path, ifindex: u32) -> [PathBuf; 2] {
+    [links.join(format!("xdp-{ifindex}")), links.join(format!("xdp-{GENERIC}{ifindex}"))]
 }
 
 /// Forgets interfaces that are stored under another slot than the given one, or that are not given.
@@ -118,7 +131,7 @@ fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneEr
     map.set(entry.slot, 0, None, 0).map_err(|error| map_error("EGRESS", &error))
 }
 
-/// Puts the XDP program on an interface, in the driver: never in generic mode, which would be slow without saying so.
+/// Puts the XDP program on an interface: in generic mode, which is slow, only if that is asked for.
 fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface) -> Result<(), DataplaneError> {
     let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     let program = object.ingress()?;
@@ -126,7 +139,11 @@ fn attach_ingress(object: &mut Object, pin: &Path, interface: &AttachedInterface
     if replaced(pin, interface, update)? {
         return Ok(());
     }
-    let id = program.attach_to_if_index(interface.ifindex, XdpMode::Driver).map_err(|error| refused(&error))?;
+    let mode = match interface.mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let id = program.attach_to_if_index(interface.ifindex, mode).map_err(|error| refused(&error))?;
     let link = program.take_link(id).map_err(|error| refused(&error))?;
     pin_link(link.try_into().map_err(|error: LinkError| refused(&error))?, pin)
 }
@@ -260,7 +277,9 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
         // The programs first: without the entry they would drop everything that the host says there.
         unpin(&links.join(format!("tc-{ifindex}")))?;
         remove_filter(ifindex);
-        unpin(&links.join(format!("xdp-{ifindex}")))?;
+        for pin in ingress_pins(&links, ifindex) {
+            unpin(&pin)?;
+        }
         remove_interface(object, ifindex)?;
     }
     Ok(())
@@ -270,7 +289,7 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
 pub(super) fn has_lost_links(object: &Object, pin_dir: &Path) -> Result<bool, DataplaneError> {
     let links = links_dir(pin_dir);
     let all = interfaces::all(object)?;
-    Ok(all.into_iter().any(|(ifindex, _)| !links.join(format!("xdp-{ifindex}")).exists()))
+    Ok(all.into_iter().any(|(ifindex, _)| !ingress_pins(&links, ifindex).iter().any(|pin| pin.exists())))
 }
 
 /// Takes every program off: the last reference to a link is its pin, and filters without links are removed by hand.
@@ -284,7 +303,9 @@ pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
     for entry in entries {
         let entry = entry.map_err(|error| pin_error(&links, &error))?;
         let name = entry.file_name();
-        if let Some(ifindex) = name.to_str().and_then(|name| name.strip_prefix("xdp-")?.parse().ok()) {
+        if let Some(ifindex) =
+            name.to_str().and_then(|name| name.strip_prefix("xdp-")?.trim_start_matches(GENERIC).parse().ok())
+        {
             remove_filter(ifindex);
         }
         unpin(&entry.path())?;
