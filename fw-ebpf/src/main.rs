@@ -24,7 +24,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Every frame that arrives on an interface of the firewall.
-#[xdp]
+#[xdp(frags)]
 fn fw_ingress(ctx: XdpContext) -> u32 {
     pipeline::ingress(&ctx)
 }

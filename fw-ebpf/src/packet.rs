@@ -1,6 +1,7 @@
 //! The only raw pointers to packet memory.
 
-use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::wire::parse::Frame;
 
@@ -12,11 +13,14 @@ const MAX_OFFSET: u16 = 0x3fff;
 /// At least the longest packet and its link-layer header: the next power of two, less one.
 const MAX_LEN: usize = 0x1_ffff;
 
-/// The bytes of a frame that the kernel lets a program read and write directly.
+/// The bytes of a frame that the kernel lets a program read and write directly: all of it, or the first of its buffers, which
+/// holds the headers.
 #[derive(Clone, Copy)]
 pub(crate) struct Linear {
     start: usize,
     end: usize,
+    /// Leads to the other buffers of a frame from the wire; null for one of the host.
+    xdp: *mut xdp_md,
 }
 
 impl Linear {
@@ -24,14 +28,16 @@ impl Linear {
     #[inline(always)]
     pub(crate) fn of_xdp(ctx: &XdpContext) -> Self {
         // SAFETY: the kernel's own context.
-        unsafe { Self { start: load(&raw const (*ctx.ctx).data), end: load(&raw const (*ctx.ctx).data_end) } }
+        let (start, end) = unsafe { (load(&raw const (*ctx.ctx).data), load(&raw const (*ctx.ctx).data_end)) };
+        Self { start, end, xdp: ctx.ctx }
     }
 
     /// The linear part of a socket buffer. Void after data was pulled.
     #[inline(always)]
     pub(crate) fn of_tc(ctx: &TcContext) -> Self {
         // SAFETY: the kernel's own context.
-        unsafe { Self { start: load(&raw const (*ctx.skb.skb).data), end: load(&raw const (*ctx.skb.skb).data_end) } }
+        let (start, end) = unsafe { (load(&raw const (*ctx.skb.skb).data), load(&raw const (*ctx.skb.skb).data_end)) };
+        Self { start, end, xdp: core::ptr::null_mut() }
     }
 
     /// A pointer to a `T` at `offset`, if the frame holds all of it.
@@ -42,6 +48,21 @@ impl Linear {
             return None;
         }
         Some(pointer as *mut T)
+    }
+
+    /// The bytes at `offset`, also of the buffers behind the first; `None` if the frame ends before.
+    #[inline(always)]
+    pub(crate) fn bytes_anywhere<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(bytes) = self.bytes(offset) {
+            return Some(bytes);
+        }
+        if self.xdp.is_null() {
+            return None;
+        }
+        let mut bytes = [0; N];
+        // SAFETY: the kernel's own context, and as many bytes as it is told.
+        let result = unsafe { bpf_xdp_load_bytes(self.xdp, offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
+        (result == 0).then_some(bytes)
     }
 
     /// Overwrites bytes; `None` if the frame ends before.
@@ -194,7 +215,11 @@ impl Frame for Linear {
     fn reaches(&self, len: usize) -> bool {
         // VERIFIER: kernel 6.1 knows no bounds of a number whose bytes were swapped, and refuses to add it to a pointer. No
         // length is above this one.
-        opaque(self.start + (opaque(len) & MAX_LEN)) <= self.end
+        if opaque(self.start + (opaque(len) & MAX_LEN)) <= self.end {
+            return true;
+        }
+        // SAFETY: the kernel's own context.
+        !self.xdp.is_null() && unsafe { bpf_xdp_get_buff_len(self.xdp) } >= len as u64
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ mod checksums;
 mod classifier;
 mod flows;
 mod forwarding;
+mod jumbo;
 mod maps;
 mod oracle;
 mod policies;

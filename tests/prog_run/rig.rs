@@ -340,7 +340,7 @@ route add 172.21.0.0/16 via 10.2.1.20
 route add 10.2.3.0/24 via 172.30.0.9
 ";
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
     assert!(status.success(), "ip {arguments}");
 }

@@ -85,6 +85,10 @@ impl fmt::Display for Release {
 const ENA_LINEAR_MTU: u32 = 3498;
 /// Amazon's driver from this release on uses all queues; others keep half of them for what programs send.
 const ENA_ALL_QUEUES: Release = Release(2, 17);
+/// Amazon's driver from this release on takes frames of several buffers.
+const ENA_FRAGS: Release = Release(2, 14);
+/// The kernel from this release on redirects frames of several buffers.
+const REDIRECTS_FRAGS: Release = Release(6, 3);
 
 /// Decides how the program goes onto the device.
 ///
@@ -111,15 +115,22 @@ pub fn decide(facts: &Facts, wishes: &Wishes) -> Result<Plan, String> {
     }
 }
 
+/// Whether frames of several buffers can come in, and be redirected. Before kernel 6.3 they could not (`__xdp_enqueue` of
+/// kernel/bpf/devmap.c), and drivers did not say what they can.
+fn takes_frags(facts: &Facts) -> bool {
+    facts.kernel >= REDIRECTS_FRAGS && facts.xdp.is_none_or(|xdp| xdp.has(XdpFeatures::RECEIVE_FRAGS))
+}
+
 /// Decides for Amazon's network card.
 fn ena(facts: &Facts, driver: &Driver, wishes: &Wishes, mut plan: Plan) -> Result<Plan, String> {
     // The driver of the kernel's tree has the kernel's release for a version.
     let amazons = Release::parse(&driver.version).filter(|version| *version != facts.kernel);
     let mtu = plan.mtu.unwrap_or(facts.mtu);
-    if mtu > ENA_LINEAR_MTU {
+    let takes_frags = amazons.is_some_and(|version| version >= ENA_FRAGS) && takes_frags(facts);
+    if mtu > ENA_LINEAR_MTU && !takes_frags {
         if let Some(wish) = wishes.mtu {
             return Err(format!(
-                "`mtu = {wish}` does not fit: with the program on it the card takes packets of at most {ENA_LINEAR_MTU} bytes; set `mtu` to that or less"
+                "`mtu = {wish}` does not fit: with the program on it the card takes packets of at most {ENA_LINEAR_MTU} bytes; set `mtu` to that or less, or use Amazon's driver from {ENA_FRAGS} on and a kernel from {REDIRECTS_FRAGS} on"
             ));
         }
         plan.mtu = Some(ENA_LINEAR_MTU);
@@ -182,7 +193,16 @@ mod tests {
         assert!(decide(&ena(mainline, 1500, 1, 1), &own).unwrap_err().contains("single pair"));
         // Large packets: lowered where nobody asked for them, refused where somebody did.
         assert_eq!(numbers(&ena(mainline, 9001, 2, 4), own), (Some(3498), None, 1));
-        assert_eq!(numbers(&ena("2.17.0g", 9001, 4, 4), own), (Some(3498), None, 1));
+        assert_eq!(numbers(&ena("2.13.0g", 9001, 2, 4), own), (Some(3498), None, 1));
+        let able =
+            |version| Facts { xdp: Some(XdpFeatures(ABLE.0 | XdpFeatures::RECEIVE_FRAGS)), ..ena(version, 9001, 2, 4) };
+        assert_eq!(numbers(&able("2.14.0g"), own), (None, None, 0));
+        assert_eq!(numbers(&able("2.14.0g"), mtu(9001)), (None, None, 0));
+        assert_eq!(numbers(&able("2.13.0g"), own), (Some(3498), None, 1));
+        assert_eq!(numbers(&able(mainline), own), (Some(3498), None, 1));
+        assert_eq!(numbers(&ena("2.17.0g", 9001, 4, 4), own), (Some(3498), None, 1), "it says that it cannot");
+        assert_eq!(numbers(&Facts { kernel: Release(6, 2), ..able("2.17.0g") }, own), (Some(3498), None, 1));
+        assert_eq!(numbers(&Facts { xdp: None, ..able("2.17.0g") }, own), (None, None, 0), "it does not say");
         assert_eq!(numbers(&ena(mainline, 9001, 4, 4), own), (Some(3498), Some(2), 2));
         assert_eq!(numbers(&ena(mainline, 9001, 2, 4), mtu(1500)), (Some(1500), None, 0));
         assert!(decide(&ena(mainline, 1500, 2, 4), &mtu(9001)).unwrap_err().contains("`mtu = 9001` does not fit"));

@@ -4,7 +4,6 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_loop;
 use fw_common::wire::checksum;
-use fw_common::wire::parse::Frame as _;
 
 use crate::packet::Linear;
 
@@ -38,11 +37,11 @@ pub(crate) fn sum_of(frame: &Linear, offset: usize, len: usize) -> Option<u64> {
     add(&mut sum, (len % BLOCK / 4) as u32, add_word as *mut c_void)?;
     let mut end = (offset + (len & !3)) & MAX_L4_OFFSET;
     if len & 2 != 0 {
-        sum.sum += u64::from(u16::from_ne_bytes(frame.bytes(end)?));
+        sum.sum += u64::from(u16::from_ne_bytes(frame.bytes_anywhere(end)?));
         end += 2;
     }
     if len & 1 != 0 {
-        let [last] = frame.bytes(end)?;
+        let [last] = frame.bytes_anywhere(end)?;
         sum.sum += u64::from(u16::from_ne_bytes([last, 0]));
     }
     // RFC 1071, section 2: the sum of swapped words is the swapped sum of the words.
@@ -65,7 +64,7 @@ unsafe extern "C" fn add_block(position: u32, sum: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `add` gave it.
     let sum = unsafe { &mut *sum.cast::<Sum>() };
     let offset = (sum.offset + position * BLOCK as u32) as usize & MAX_L4_OFFSET;
-    let Some(block) = sum.frame.bytes::<BLOCK>(offset) else { return 1 };
+    let Some(block) = sum.frame.bytes_anywhere::<BLOCK>(offset) else { return 1 };
     for word in block.as_chunks::<4>().0 {
         sum.sum += u64::from(u32::from_ne_bytes(*word));
     }
@@ -80,7 +79,7 @@ unsafe extern "C" fn add_word(position: u32, sum: *mut c_void) -> i64 {
     // SAFETY: as in `add_block`.
     let sum = unsafe { &mut *sum.cast::<Sum>() };
     let offset = (sum.offset + position * 4) as usize & MAX_L4_OFFSET;
-    let Some(word) = sum.frame.bytes::<4>(offset) else { return 1 };
+    let Some(word) = sum.frame.bytes_anywhere::<4>(offset) else { return 1 };
     sum.sum += u64::from(u32::from_ne_bytes(word));
     0
 }
