@@ -211,6 +211,13 @@ impl Snapshot {
             seen.handed_over,
         );
         counter("flow_events_lost", "Flow-end events lost because the ring buffer was full", seen.events_lost);
+        counter(
+            "denied_unrecorded",
+            "Denied packets in no record of the flow log, because too many flows were denied at once",
+            seen.denied_unrecorded,
+        );
+        counter("observed_lost", "Records for observers that were too many", seen.observed_lost);
+        counter("captured_lost", "Packets not captured because there were too many", seen.captured_lost);
         counter("answers", "ICMP errors and resets sent", seen.answers);
         counter("answers_limited", "ICMP errors and resets held back by the rate limit", seen.answers_limited);
         Ok(())

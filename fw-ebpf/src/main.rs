@@ -18,7 +18,7 @@ mod packet;
 mod pipeline;
 mod stage;
 
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
@@ -39,6 +39,13 @@ fn fw_egress(ctx: TcContext) -> i32 {
 fn fw_sweep(_ctx: XdpContext) -> u32 {
     stage::sweep::sweep_batch();
     XDP_PASS
+}
+
+/// Never attached: the agent runs it on a packet that holds a [`fw_common::abi::event::EndOrder`]. A program is run to its end, so
+/// that no flow stays claimed if the agent is killed meanwhile.
+#[xdp]
+fn fw_end_flow(ctx: XdpContext) -> u32 {
+    if stage::end_flow::end(&ctx) { XDP_PASS } else { XDP_DROP }
 }
 
 /// Never attached: the agent runs it on a packet that holds the word for [`fw_common::abi::config::Config::active`]. A store

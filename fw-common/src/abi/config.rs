@@ -45,6 +45,9 @@ pub struct Config {
 pub mod config_flags {
     /// The checksums of TCP, UDP, ICMP and ICMPv6 are verified in what comes from the wire.
     pub const VERIFY_CHECKSUMS: u32 = 1;
+    /// Somebody observes flows: those that open, end or are denied are told by `OBSERVED`. Far from the bits of settings, which
+    /// an agent sets from its configuration.
+    pub const OBSERVED: u32 = 1 << 31;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.

@@ -1,10 +1,8 @@
-//! The flow tables, the denied flows, and the sweep.
+//! The flow tables, and the sweep.
 
 use std::collections::BTreeMap;
 
 use aya::Pod;
-use aya::maps::MapError;
-use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags};
 use fw_common::abi::policy::MAX_RULES;
 use fw_common::conntrack::{self, IdleBy, SWEEP_BATCH, State, Timeouts};
@@ -63,7 +61,7 @@ fn used_slots(object: &Object, name: &'static str) -> Result<impl Iterator<Item 
 }
 
 /// All values of an array.
-fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
+pub(super) fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
     let data = object.array_data(name)?;
     let info = data.info().map_err(|error| map_error(name, &error))?;
     Mapped::new(data.fd(), info.max_entries() as usize).map_err(|error| map_error(name, &error))
@@ -96,26 +94,6 @@ impl IdleTimeouts {
         };
         self.states.seconds.get(state as usize).copied().unwrap_or_default()
     }
-}
-
-/// Takes the denied flows out. A packet that is counted between the reading and the removal of its entry is counted by
-/// reason and by rule, but in no record.
-pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
-    let mut map = object.hash_mut::<DeniedKey, Denied>("DENIED")?;
-    let keys: Vec<DeniedKey> = map.keys().filter_map(Result::ok).collect();
-    let mut taken = Vec::with_capacity(keys.len());
-    for key in keys {
-        match map.get(&key, 0) {
-            Ok(denied) => taken.push((key, denied)),
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(map_error("DENIED", &error)),
-        }
-        match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(map_error("DENIED", &error)),
-        }
-    }
-    Ok(taken)
 }
 
 /// Batches that are swept before the lock is given free.

@@ -3,7 +3,7 @@
 use fw_common::DropReason;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
-use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
@@ -116,10 +116,18 @@ pub const MAPS: &[MapDescription] = &[
         "rare happenings", CANNOT_FILL),
     map("ANSWER_BUDGET", "percpu_array", (INDEX, size_of::<AnswerBudget>()), Fixed(1),
         "answers sent in this second", "further answers are not sent, and counted in `answers_limited`"),
-    map("DENIED", "lru_hash", (size_of::<DeniedKey>(), size_of::<Denied>()), Fixed(16_384),
-        "denied flows since the last look of the agent", "the least recently seen is evicted; counters by reason and rule stay exact"),
+    map("DENIED", "array", (INDEX, size_of::<DeniedSlot>()), Fixed(DENIED_SLOTS),
+        "denied flows since the last look of the agent", "packets of further flows are in no record, and counted in `denied_unrecorded`; counters by reason and rule stay exact"),
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
+    MapDescription {
+        name: "OBSERVE_BUDGET", kind: "percpu_array", key_size: INDEX, value_size: size_of::<AnswerBudget>(), capacity: Fixed(1), pinned: false,
+        holds: "records made for observers in this second", when_full: "further ones are not made, and counted in `observed_lost`",
+    },
+    MapDescription {
+        name: "OBSERVED", kind: "ringbuf", key_size: 0, value_size: 0, capacity: Fixed(1 << 20), pinned: false,
+        holds: "flows that have opened, ended or been denied, in bytes, while somebody observes", when_full: "further records are lost, and counted in `observed_lost`",
+    },
     MapDescription {
         name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,

@@ -6,6 +6,7 @@
 mod attach;
 mod calls;
 mod counters;
+mod denied;
 mod flows;
 mod handles;
 mod interfaces;
@@ -314,7 +315,7 @@ impl Dataplane for KernelDataplane {
     }
 
     fn take_denied(&self) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
-        flows::take_denied(&mut self.object())
+        denied::take(&self.object())
     }
 
     fn sweep(&self) -> Result<u32, DataplaneError> {
