@@ -10,6 +10,7 @@ extern crate std;
 
 pub mod abi;
 pub mod anomaly;
+pub mod capture;
 pub mod conntrack;
 pub mod denied;
 pub mod drop_reason;

@@ -4,6 +4,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
+use fw_common::abi::capture::CaptureFilter;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
@@ -13,6 +14,7 @@ use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
 use fw_common::abi::tables::{LINE, table};
 
 use crate::job::Job;
+use crate::stage::capture::Scratch;
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
 const BPF_F_INNER_MAP: usize = 1 << 12;
@@ -94,6 +96,12 @@ pub(crate) static EVENTS: RingBuf<[u8; 1], { 1 << 22 }> = RingBuf::new();
 pub(crate) static OBSERVE_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static OBSERVED: RingBuf<[u8; 1], { 1 << 20 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static CAPTURE: Array<CaptureFilter, 1> = Array::new();
+#[btf_map]
+pub(crate) static CAPTURED: RingBuf<[u8; 1], { 1 << 23 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static CAPTURE_SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
 /// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
 #[btf_map]

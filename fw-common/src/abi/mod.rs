@@ -4,6 +4,7 @@
 //! `bool`, `enum` or reference, because the other side may write any bit pattern. Addresses and ports are kept in
 //! network byte order as byte arrays; every other integer is in host byte order.
 
+pub mod capture;
 pub mod config;
 pub mod counters;
 pub mod event;

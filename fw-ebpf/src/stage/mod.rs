@@ -1,6 +1,7 @@
 //! The stages of the pipeline: each reads bytes and maps, asks a pure function of `fw-common`, and writes back.
 
 pub(crate) mod answer;
+pub(crate) mod capture;
 pub(crate) mod checksum;
 pub(crate) mod classify;
 pub(crate) mod count;

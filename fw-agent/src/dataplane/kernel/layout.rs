@@ -1,6 +1,7 @@
 //! What each map holds: the list from which `docs/maps.md` is generated, and which a test compares with the kernel.
 
 use fw_common::DropReason;
+use fw_common::abi::capture::{CaptureFilter, CapturedHead, MAX_SNAPLEN};
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
@@ -127,6 +128,19 @@ pub const MAPS: &[MapDescription] = &[
     MapDescription {
         name: "OBSERVED", kind: "ringbuf", key_size: 0, value_size: 0, capacity: Fixed(1 << 20), pinned: false,
         holds: "flows that have opened, ended or been denied, in bytes, while somebody observes", when_full: "further records are lost, and counted in `observed_lost`",
+    },
+    MapDescription {
+        name: "CAPTURE", kind: "array", key_size: INDEX, value_size: size_of::<CaptureFilter>(), capacity: Fixed(1), pinned: false,
+        holds: "which packets are captured", when_full: CANNOT_FILL,
+    },
+    MapDescription {
+        name: "CAPTURED", kind: "ringbuf", key_size: 0, value_size: 0, capacity: Fixed(1 << 23), pinned: false,
+        holds: "captured packets, in bytes", when_full: "further packets are not captured, and counted in `captured_lost`",
+    },
+    MapDescription {
+        name: "CAPTURE_SCRATCH", kind: "percpu_array", key_size: INDEX,
+        value_size: size_of::<CapturedHead>() + MAX_SNAPLEN as usize, capacity: Fixed(2), pinned: false,
+        holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
     },
     MapDescription {
         name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
