@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
+use crate::live::Live;
 use crate::names::Names;
 use crate::netlink::plan::Unresolved;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub flow_log_file: PathBuf,
     /// When the agent started.
     pub started_at: OffsetDateTime,
+    /// Who observes and captures.
+    pub live: Live,
 }
 
 /// The facts of one moment.

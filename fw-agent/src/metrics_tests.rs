@@ -39,6 +39,7 @@ fn shared() -> Arc<Shared> {
         flow_log: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        live: crate::live::Live::default(),
     })
 }
 

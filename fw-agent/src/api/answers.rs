@@ -174,6 +174,9 @@ pub struct FlowTableStatus {
     pub handed_over: u64,
     /// Flow-end events lost.
     pub events_lost: u64,
+    /// Denied packets in no record of the flow log, because too many flows were denied at once.
+    #[serde(default)]
+    pub denied_unrecorded: u64,
 }
 
 /// The flow log.
@@ -230,6 +233,16 @@ pub struct FlowRow {
     pub timeout_seconds: u32,
     /// The policy that last judged it.
     pub epoch: u32,
+    /// Bytes per second, where flows are ordered by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+}
+
+/// `fwctl.end_flows/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedFlows {
+    /// Number of flows that were ended.
+    pub ended: u64,
 }
 
 /// `fwctl.drops/1`.

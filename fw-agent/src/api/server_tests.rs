@@ -41,6 +41,7 @@ fn fixture() -> Fixture {
         flow_log: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        live: crate::live::Live::default(),
     });
     let (ask, reloads) = mpsc::channel(1);
     tokio::spawn(Server::bind(&socket).unwrap().serve(shared, ask));

@@ -5,9 +5,11 @@ pub mod fake;
 pub mod kernel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
+use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
-use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::event::{Denied, DeniedKey, FirstDenied, FlowEnd};
 use fw_common::abi::flow::{Flow, FlowKey6};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
@@ -85,6 +87,15 @@ pub struct FlowRecord {
     pub flow: Flow,
     /// Its idle time-out in seconds, by its state and its rule.
     pub timeout: u32,
+}
+
+/// What the data plane tells observers.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed {
+    /// A flow has opened or ended.
+    Flow(FlowEnd),
+    /// A flow was denied that had not been before.
+    Denied(FirstDenied),
 }
 
 /// What can go wrong between the agent and the kernel.
@@ -173,6 +184,20 @@ pub trait Dataplane: Send + Sync {
     fn sweep(&self) -> Result<u32, DataplaneError>;
     /// Calls `visit` with each flow that has ended since the last call.
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError>;
+    /// Ends the chosen flows as their operator wishes; how many. The records come by [`Self::poll_ended`].
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError>;
+    /// Whether the data plane tells which flows open, end and are denied.
+    fn set_observed(&self, observed: bool) -> Result<(), DataplaneError>;
+    /// Waits for so long at most until there is something to tell, and calls `visit` with what there is.
+    fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError>;
+    /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that.
+    fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError>;
+    /// Waits for so long at most until packets have been captured, and calls `visit` with each.
+    fn wait_captured(
+        &self,
+        patience: Duration,
+        visit: &mut dyn FnMut(&CapturedHead, &[u8]),
+    ) -> Result<(), DataplaneError>;
     /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.
     fn repair(&self) -> Result<bool, DataplaneError>;
     /// Takes programs off all interfaces and removes every pin.

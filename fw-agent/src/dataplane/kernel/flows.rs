@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::Pod;
+use fw_common::abi::event::EndOrder;
 use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags};
 use fw_common::abi::policy::MAX_RULES;
 use fw_common::conntrack::{self, IdleBy, SWEEP_BATCH, State, Timeouts};
@@ -27,18 +28,39 @@ pub(super) fn default_max_flows() -> u32 {
 
 /// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
+    visit_slots(object, &mut |_, record| visit(record))
+}
+
+/// What ends the chosen flows.
+pub(super) fn orders(
+    object: &Object,
+    choose: &mut dyn FnMut(&FlowRecord) -> bool,
+) -> Result<Vec<EndOrder>, DataplaneError> {
+    let mut orders = Vec::new();
+    visit_slots(object, &mut |slot, record| {
+        if choose(&record) {
+            let FlowRecord { key, family, flow, .. } = record;
+            orders.push(EndOrder { key, slot, opened: flow.opened, family: family.into(), _pad: 0 });
+        }
+        true
+    })?;
+    Ok(orders)
+}
+
+/// Visits every flow, with the number of its slot.
+fn visit_slots(object: &Object, visit: &mut dyn FnMut(u32, FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
     let slots: Mapped<Slot4> = mapped(object, "FLOWS4")?;
-    for Slot4 { key, flow } in used_slots(object, "TAGS4")?.map(|number| slots.get(number)) {
+    for (number, Slot4 { key, flow }) in used_slots(object, "TAGS4")?.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(record) {
+        if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
         }
     }
     let slots: Mapped<Slot6> = mapped(object, "FLOWS6")?;
-    for Slot6 { key, flow } in used_slots(object, "TAGS6")?.map(|number| slots.get(number)) {
+    for (number, Slot6 { key, flow }) in used_slots(object, "TAGS6")?.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(record) {
+        if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
         }
     }
@@ -95,6 +117,9 @@ impl IdleTimeouts {
         self.states.seconds.get(state as usize).copied().unwrap_or_default()
     }
 }
+
+/// Flows that are ended before the lock is given free.
+pub(super) const END_CHUNK: usize = 1_024;
 
 /// Batches that are swept before the lock is given free.
 pub(super) const SWEEP_CHUNK: u32 = 16;

@@ -14,24 +14,30 @@ mod layout;
 mod memory;
 mod object;
 mod policy;
+mod ring;
 mod tables;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fw_common::ABI_VERSION;
+use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::config::{Active, config_flags};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
-use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
+use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, interface_flags, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
+use super::{
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp, Settings,
+};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
+use ring::Ring;
 
 /// How the data plane is opened.
 #[derive(Clone, Debug)]
@@ -48,6 +54,9 @@ pub struct KernelDataplane {
     adopted: Option<Adopted>,
     max_flows: u32,
     object: Mutex<Object>,
+    /// Waited for without the object's lock.
+    observed: Mutex<Ring>,
+    captured: Mutex<Ring>,
 }
 
 impl KernelDataplane {
@@ -71,6 +80,7 @@ impl KernelDataplane {
         object.update_config(|config| {
             config.max_flows = max_flows;
             config.buckets = buckets;
+            config.flags &= !config_flags::OBSERVED;
             config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
             if config.hash_seed == 0 {
                 config.hash_seed = seed;
@@ -89,7 +99,15 @@ impl KernelDataplane {
             }
         };
         forget_other_layouts(&options.pin_dir)?;
-        Ok(Self { pin_dir: options.pin_dir, adopted, max_flows, object: Mutex::new(object) })
+        let (observed, captured) = (object.take_ring("OBSERVED")?, object.take_ring("CAPTURED")?);
+        Ok(Self {
+            pin_dir: options.pin_dir,
+            adopted,
+            max_flows,
+            object: Mutex::new(object),
+            observed: Mutex::new(observed),
+            captured: Mutex::new(captured),
+        })
     }
 
     /// Runs a program on a packet as if it had come in by an interface, for tests: the action and the packet after it.
@@ -334,6 +352,73 @@ impl Dataplane for KernelDataplane {
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {
         self.object().poll_events(visit);
         Ok(())
+    }
+
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError> {
+        let orders = flows::orders(&self.object(), choose)?;
+        let mut ended = 0;
+        for chunk in orders.chunks(flows::END_CHUNK) {
+            let mut object = self.object();
+            for order in chunk {
+                ended += u64::from(object.run_end_flow(order)?);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn set_observed(&self, observed: bool) -> Result<(), DataplaneError> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.object().update_config(|config| {
+            config.flags &= !config_flags::OBSERVED;
+            if observed {
+                config.flags |= config_flags::OBSERVED;
+            }
+        })
+    }
+
+    fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
+        let mut ring = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.wait(patience, &mut |record| {
+            if let Some(observed) = ring::observed(record) {
+                visit(observed);
+            }
+        })
+    }
+
+    fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut object = self.object();
+        let filter = capture.map(|(filter, seconds)| CaptureFilter {
+            // A second more, since the current one is not over.
+            until: monotonic_seconds().saturating_add(seconds).saturating_add(1),
+            ..filter
+        });
+        object
+            .array_mut::<CaptureFilter>("CAPTURE")?
+            .set(0, filter.unwrap_or_default(), 0)
+            .map_err(|error| object::map_error("CAPTURE", &error))?;
+        object.captured = filter.is_some();
+        for (ifindex, mut entry) in interfaces::all(&object)? {
+            entry.flags &= !interface_flags::CAPTURED;
+            if filter.is_some() {
+                entry.flags |= interface_flags::CAPTURED;
+            }
+            interfaces::store(&mut object, ifindex, entry)?;
+        }
+        Ok(())
+    }
+
+    fn wait_captured(
+        &self,
+        patience: Duration,
+        visit: &mut dyn FnMut(&CapturedHead, &[u8]),
+    ) -> Result<(), DataplaneError> {
+        let mut ring = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.wait(patience, &mut |record| {
+            if let Some((head, bytes)) = ring::captured(record) {
+                visit(&head, bytes);
+            }
+        })
     }
 
     fn repair(&self) -> Result<bool, DataplaneError> {
