@@ -160,6 +160,16 @@ impl Snapshot {
             "Bytes at an interface, by what was done with them",
             samples(|counter| counter.bytes),
         );
+        let failed = shared.dataplane.redirect_errors()?;
+        let failed = failed.iter().map(|errors| {
+            let interface = facts.interface_name(errors.slot).into_owned();
+            (vec![("interface", interface), ("error", errors.error_name().into_owned())], errors.packets)
+        });
+        self.counter(
+            "redirect_errors",
+            "Packets that were to be forwarded and that the egress interface did not take",
+            failed.collect(),
+        );
         let attached = facts.interfaces.iter().map(|interface| {
             let ok = interface.device.is_some() && interface.problem.is_none();
             (vec![("interface", interface.key.clone())], u64::from(ok))

@@ -19,8 +19,8 @@ mod pipeline;
 mod stage;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::macros::{classifier, xdp};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
+use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
 
 /// Every frame that arrives on an interface of the firewall.
 #[xdp]
@@ -32,6 +32,20 @@ fn fw_ingress(ctx: XdpContext) -> u32 {
 #[classifier]
 fn fw_egress(ctx: TcContext) -> i32 {
     pipeline::egress(&ctx)
+}
+
+/// A redirect has failed after `fw_ingress` had asked for it.
+#[raw_tracepoint(tracepoint = "xdp_redirect_err")]
+fn fw_redirect_err(ctx: RawTracePointContext) -> i32 {
+    stage::redirect::enqueueing_failed(&ctx);
+    0
+}
+
+/// Redirected packets have been given to a device.
+#[raw_tracepoint(tracepoint = "xdp_devmap_xmit")]
+fn fw_devmap_xmit(ctx: RawTracePointContext) -> i32 {
+    stage::redirect::transmitted(&ctx);
+    0
 }
 
 /// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.

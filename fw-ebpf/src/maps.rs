@@ -11,6 +11,7 @@ use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
+use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
 
 use crate::job::Job;
@@ -96,6 +97,10 @@ pub(crate) static EVENTS: RingBuf<[u8; 1], { 1 << 22 }> = RingBuf::new();
 pub(crate) static OBSERVE_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static OBSERVED: RingBuf<[u8; 1], { 1 << 20 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static REDIRECT_WATCH: Array<RedirectWatch, 1> = Array::new();
+#[btf_map]
+pub(crate) static REDIRECT_ERRORS: HashMap<u32, u64, MAX_REDIRECT_ERRORS> = HashMap::new();
 #[btf_map]
 pub(crate) static CAPTURE: Array<CaptureFilter, 1> = Array::new();
 #[btf_map]

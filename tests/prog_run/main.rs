@@ -5,11 +5,15 @@
 
 mod anomalies;
 mod answers;
+mod capture;
 mod checksums;
 mod classifier;
+mod denied;
+mod end_flow;
 mod flows;
 mod forwarding;
 mod maps;
+mod observe;
 mod oracle;
 mod policies;
 mod reasons;

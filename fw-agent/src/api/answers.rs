@@ -116,6 +116,9 @@ pub struct InterfaceStatus {
     pub dropped: Count,
     /// Packets received here that it gave to the host.
     pub passed: Count,
+    /// Packets that were to leave here, and that the device did not take.
+    #[serde(default)]
+    pub redirect_errors: u64,
 }
 
 /// Packets and bytes.
@@ -250,6 +253,20 @@ pub struct EndedFlows {
 pub struct Drops {
     /// Every reason, in the order of its number.
     pub drops: Vec<DropRow>,
+    /// Packets that were to be forwarded, and that the egress interface did not take.
+    #[serde(default)]
+    pub redirect_errors: Vec<RedirectErrorRow>,
+}
+
+/// Packets that an egress interface did not take, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedirectErrorRow {
+    /// The interface as `agent.toml` names it, or "handover".
+    pub interface: String,
+    /// The kernel's error.
+    pub error: String,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// Packets dropped for one reason.

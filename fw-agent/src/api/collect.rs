@@ -7,11 +7,12 @@ use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
 use fw_common::abi::policy::zone;
 
 use super::answers::{
-    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RouteStatus, RuleRow, Rules, Status,
+    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus, RuleRow,
+    Rules, Status,
     UnresolvedRoute, ZoneRow, Zones,
 };
 use crate::clock::{Clock, rfc3339};
-use crate::dataplane::DataplaneError;
+use crate::dataplane::{DataplaneError, RedirectErrors};
 use crate::facts::{Facts, InterfaceFacts, Shared};
 use crate::flow_census::Census;
 use crate::metrics::hex;
@@ -20,6 +21,7 @@ use crate::metrics::hex;
 pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
     let facts = shared.facts.load();
     let counters = shared.dataplane.interfaces()?;
+    let redirect_errors = shared.dataplane.redirect_errors()?;
     let census = Census::take(shared.dataplane.as_ref())?;
     let seen = shared.dataplane.happenings()?;
     let checks = facts.checks();
@@ -30,7 +32,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
         ready: checks.iter().all(|check| check.ok),
         checks,
         policy: policy(&facts),
-        interfaces: facts.interfaces.iter().map(|interface| interface_status(interface, &counters)).collect(),
+        interfaces: interfaces(&facts, &counters, &redirect_errors),
         routes: routes(&facts),
         flows: FlowTableStatus {
             ipv4: census.ipv4,
@@ -69,6 +71,21 @@ fn policy(facts: &Facts) -> PolicyStatus {
     }
 }
 
+fn interfaces(
+    facts: &Facts,
+    counters: &[InterfaceCounter],
+    redirect_errors: &[RedirectErrors],
+) -> Vec<InterfaceStatus> {
+    let status = facts.interfaces.iter().map(|interface| {
+        let errors = redirect_errors.iter().filter(|errors| errors.slot == interface.slot);
+        InterfaceStatus {
+            redirect_errors: errors.map(|errors| errors.packets).sum(),
+            ..interface_status(interface, counters)
+        }
+    });
+    status.collect()
+}
+
 fn interface_status(facts: &InterfaceFacts, counters: &[InterfaceCounter]) -> InterfaceStatus {
     let counter = counters.get(facts.slot as usize).copied().unwrap_or_default();
     let device = facts.device.as_ref();
@@ -88,6 +105,7 @@ fn interface_status(facts: &InterfaceFacts, counters: &[InterfaceCounter]) -> In
         forwarded: counter.forwarded.into(),
         dropped: counter.dropped.into(),
         passed: counter.passed.into(),
+        redirect_errors: 0,
     }
 }
 
@@ -114,7 +132,19 @@ pub(super) fn drops(shared: &Shared) -> Result<Drops, DataplaneError> {
         bytes: counter.bytes,
         explanation: reason.explanation().to_owned(),
     });
-    Ok(Drops { drops: rows.collect() })
+    Ok(Drops { drops: rows.collect(), redirect_errors: redirect_errors(shared)? })
+}
+
+/// Packets that egress interfaces did not take.
+fn redirect_errors(shared: &Shared) -> Result<Vec<RedirectErrorRow>, DataplaneError> {
+    let facts = shared.facts.load();
+    let counted = shared.dataplane.redirect_errors()?;
+    let rows = counted.iter().map(|errors| RedirectErrorRow {
+        interface: facts.interface_name(errors.slot).into_owned(),
+        error: errors.error_name().into_owned(),
+        packets: errors.packets,
+    });
+    Ok(rows.collect())
 }
 
 /// The rules and what they did.

@@ -13,7 +13,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, Settings};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, RedirectErrors, Settings};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -42,6 +42,8 @@ pub struct FakeState {
     pub drops: BTreeMap<u8, Counter>,
     /// Counters of rules by handle.
     pub rules: BTreeMap<u32, RuleCounter>,
+    /// Packets whose redirect failed.
+    pub redirect_errors: Vec<RedirectErrors>,
     /// Rare happenings.
     pub happenings: Happenings,
     /// The flow table.
@@ -160,6 +162,10 @@ impl Dataplane for FakeDataplane {
 
     fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError> {
         Ok(vec![InterfaceCounter::default(); MAX_INTERFACES])
+    }
+
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError> {
+        Ok(self.state().redirect_errors.clone())
     }
 
     fn happenings(&self) -> Result<Happenings, DataplaneError> {

@@ -4,6 +4,7 @@
 pub mod fake;
 pub mod kernel;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -89,6 +90,39 @@ pub struct FlowRecord {
     pub timeout: u32,
 }
 
+/// Packets whose redirect failed after the program had asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectErrors {
+    /// Slot of the egress interface; [`fw_common::abi::interface::HANDOVER_SLOT`] for the hand-over pair.
+    pub slot: u32,
+    /// The `errno`; 0 if the device has not said why.
+    pub error: u32,
+    /// How many.
+    pub packets: u64,
+}
+
+impl RedirectErrors {
+    /// The name of the error.
+    #[must_use]
+    pub fn error_name(&self) -> Cow<'static, str> {
+        // Numbers of include/uapi/asm-generic/errno.h, those that redirects return.
+        match self.error {
+            0 => "not_taken".into(),
+            6 => "enxio".into(),
+            12 => "enomem".into(),
+            16 => "ebusy".into(),
+            22 => "einval".into(),
+            28 => "enospc".into(),
+            75 => "eoverflow".into(),
+            90 => "emsgsize".into(),
+            95 => "eopnotsupp".into(),
+            100 => "enetdown".into(),
+            105 => "enobufs".into(),
+            other => format!("errno_{other}").into(),
+        }
+    }
+}
+
 /// What the data plane tells observers.
 #[derive(Clone, Copy, Debug)]
 pub enum Observed {
@@ -172,6 +206,8 @@ pub trait Dataplane: Send + Sync {
     fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError>;
     /// What crossed the interfaces, indexed by slot.
     fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError>;
+    /// Packets whose redirect failed, by egress interface and error.
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError>;
     /// Rare happenings.
     fn happenings(&self) -> Result<Happenings, DataplaneError>;
     /// Calls `visit` with each live flow, until it returns false.

@@ -11,6 +11,7 @@ pub mod event;
 pub mod flow;
 pub mod interface;
 pub mod policy;
+pub mod redirect;
 pub mod tables;
 
 /// Version of every layout in this module.

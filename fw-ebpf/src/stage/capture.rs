@@ -26,6 +26,12 @@ pub(crate) fn is_wanted(job: &Job) -> bool {
     job.interface.flags & interface_flags::CAPTURED != 0
 }
 
+/// The flags of an interface that is none of the firewall's, so that its packets can be captured as well.
+#[inline(always)]
+pub(crate) fn flags_of_a_stranger() -> u32 {
+    if filter().is_some() { interface_flags::CAPTURED } else { 0 }
+}
+
 /// Copies the frame as it came in.
 #[inline(always)]
 pub(crate) fn keep_incoming(ctx: &XdpContext, job: &Job) {
@@ -54,7 +60,8 @@ pub(crate) fn outgoing(ctx: &XdpContext, job: &Job, action: u32) {
 /// Sends a frame of the host.
 #[inline(never)]
 pub(crate) fn from_host(ctx: &TcContext, job: &Job, action: i32) -> u32 {
-    keep_of_host(ctx, job.egress.ifindex);
+    // SAFETY: the kernel's own context.
+    keep_of_host(ctx, unsafe { (*ctx.skb.skb).ifindex });
     submit(job, Program::Egress as u32, outcome_of(job.verdict), action as u32);
     0
 }

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::XdpContext;
 use fw_common::abi::event::{EndOrder, EndReason};
 use fw_common::abi::flow::FlowKey6;
+use fw_common::conntrack::State;
 use fw_common::wire::parse::Frame as _;
 
 use crate::packet::Linear;
@@ -42,7 +43,8 @@ fn end_in<F: Family>(order: &Linear) -> Option<()> {
         return None;
     }
     // SAFETY: as above.
-    if unsafe { (&raw const (*flow.as_ptr()).opened).read_volatile() } != opened || !table::claim(flow, judged) {
+    let (opened_at, state) = unsafe { ((&raw const (*flow.as_ptr()).opened).read_volatile(), (*flow.as_ptr()).state) };
+    if opened_at != opened || state == State::Ended as u8 || !table::claim(flow, judged) {
         return None;
     }
     let record =

@@ -13,6 +13,7 @@ pub(crate) mod interface;
 pub(crate) mod next_hop;
 pub(crate) mod observe;
 pub(crate) mod receive;
+pub(crate) mod redirect;
 pub(crate) mod related;
 pub(crate) mod route;
 pub(crate) mod sum;

@@ -8,6 +8,7 @@ use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
+use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
 
 /// How many elements a map has room for.
@@ -119,8 +120,14 @@ pub const MAPS: &[MapDescription] = &[
         "answers sent in this second", "further answers are not sent, and counted in `answers_limited`"),
     map("DENIED", "array", (INDEX, size_of::<DeniedSlot>()), Fixed(DENIED_SLOTS),
         "denied flows since the last look of the agent", "packets of further flows are in no record, and counted in `denied_unrecorded`; counters by reason and rule stay exact"),
+    map("REDIRECT_ERRORS", "hash", (INDEX, size_of::<u64>()), Fixed(MAX_REDIRECT_ERRORS as u32),
+        "packets whose redirect failed, by egress interface and error", "further combinations are not counted"),
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
+    MapDescription {
+        name: "REDIRECT_WATCH", kind: "array", key_size: INDEX, value_size: size_of::<RedirectWatch>(), capacity: Fixed(1), pinned: false,
+        holds: "what tells this firewall's failed redirects from others", when_full: CANNOT_FILL,
+    },
     MapDescription {
         name: "OBSERVE_BUDGET", kind: "percpu_array", key_size: INDEX, value_size: size_of::<AnswerBudget>(), capacity: Fixed(1), pinned: false,
         holds: "records made for observers in this second", when_full: "further ones are not made, and counted in `observed_lost`",

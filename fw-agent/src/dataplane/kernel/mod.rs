@@ -4,6 +4,7 @@
 //! the interfaces. Both outlive the agent, and the next one takes them over.
 
 mod attach;
+mod btf;
 mod calls;
 mod counters;
 mod denied;
@@ -14,6 +15,7 @@ mod layout;
 mod memory;
 mod object;
 mod policy;
+mod redirects;
 mod ring;
 mod tables;
 
@@ -32,7 +34,7 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
 use super::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp, Settings,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp, RedirectErrors, Settings,
 };
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
@@ -99,6 +101,9 @@ impl KernelDataplane {
             }
         };
         forget_other_layouts(&options.pin_dir)?;
+        if let Err(error) = redirects::watch(&mut object) {
+            tracing::warn!(%error, "failed redirects are not counted");
+        }
         let (observed, captured) = (object.take_ring("OBSERVED")?, object.take_ring("CAPTURED")?);
         Ok(Self {
             pin_dir: options.pin_dir,
@@ -318,6 +323,10 @@ impl Dataplane for KernelDataplane {
 
     fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError> {
         counters::interfaces(&self.object())
+    }
+
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError> {
+        redirects::counted(&self.object())
     }
 
     fn happenings(&self) -> Result<Happenings, DataplaneError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{RawTracePoint, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_common::abi::config::{Active, Config};
 use fw_common::abi::event::{EndOrder, FlowEnd};
@@ -123,6 +123,12 @@ impl Object {
     /// The program for frames of the host.
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
         let program = self.ebpf.program_mut("fw_egress").ok_or_else(|| missing("fw_egress"))?;
+        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
+    /// A program for a tracepoint.
+    pub(super) fn raw_tracepoint(&mut self, name: &'static str) -> Result<&mut RawTracePoint, DataplaneError> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
     }
 
