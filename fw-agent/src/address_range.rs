@@ -54,7 +54,11 @@ impl From<AddressRange> for String {
 
 impl fmt::Display for AddressRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(formatter) } else { self.0.fmt(formatter) }
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(formatter)
+        } else {
+            self.0.fmt(formatter)
+        }
     }
 }
 

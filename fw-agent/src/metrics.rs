@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
 use crate::flow_census::Census;
@@ -188,6 +189,12 @@ impl Snapshot {
         self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
         self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
         self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
+        let clock = Clock::read();
+        let last_hits = counters.iter().filter(|(_, counter)| counter.last_hit != 0).filter_map(|(handle, counter)| {
+            let at = clock.wall(counter.last_hit.checked_mul(1_000_000_000)?).unix_timestamp();
+            Some((vec![("rule", facts.names.rule(*handle)?.into_owned())], u64::try_from(at).ok()?))
+        });
+        self.gauge("rule_last_hit_timestamp_seconds", "When a rule last decided a packet", last_hits.collect());
         Ok(())
     }
 

@@ -96,7 +96,8 @@ mod tests {
             conditions: capture_conditions::PROTOCOL,
             ..CaptureFilter::default()
         };
-        for (filter, wanted) in [(with(502, 6), true), (with(4000, 6), true), (with(503, 6), false), (with(502, 17), false)]
+        for (filter, wanted) in
+            [(with(502, 6), true), (with(4000, 6), true), (with(503, 6), false), (with(502, 17), false)]
         {
             assert_eq!(wants_packet(&filter, Some(&packet())), wanted, "{filter:?}");
         }

@@ -22,8 +22,11 @@ fn a_segment_of_a_connection_that_was_ended_is_judged_as_a_new_packet() {
         let segment = |from_ot: bool, flags, sequence, acknowledgement| {
             let ((src_addr, src_port), (dst_addr, dst_port)) =
                 if from_ot { ((ot, 4000), (it, 80)) } else { ((it, 80), (ot, 4000)) };
-            let packet =
-                Packet::new(src_addr, dst_addr, Transport::Tcp { src_port, dst_port, flags, sequence, acknowledgement });
+            let packet = Packet::new(
+                src_addr,
+                dst_addr,
+                Transport::Tcp { src_port, dst_port, flags, sequence, acknowledgement },
+            );
             rig.send(if from_ot { OT } else { IT }, packet).reason()
         };
         assert_eq!(segment(true, SYN, 100, 0), None);

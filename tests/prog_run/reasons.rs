@@ -210,9 +210,9 @@ fn each_reason_is_produced_by_a_packet() {
             continue;
         }
         let captured = captured(&rig);
-        let with_reason = captured.iter().filter(|(head, _)| {
-            head.outcome == captured_outcome::DROPPED && head.reason == *reason as u8
-        });
+        let with_reason = captured
+            .iter()
+            .filter(|(head, _)| head.outcome == captured_outcome::DROPPED && head.reason == *reason as u8);
         assert!(with_reason.count() >= 1, "{} is not in the capture: {captured:?}", reason.name());
     }
     // Those have a test of their own below, or in `flows.rs`.

@@ -7,9 +7,8 @@ use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
 use fw_common::abi::policy::zone;
 
 use super::answers::{
-    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus, RuleRow,
-    Rules, Status,
-    UnresolvedRoute, ZoneRow, Zones,
+    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus,
+    RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
 };
 use crate::clock::{Clock, rfc3339};
 use crate::dataplane::{DataplaneError, RedirectErrors};

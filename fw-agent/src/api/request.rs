@@ -111,11 +111,15 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_are_written() {
         let filter = FlowFilter { limit: Some(5), addr: Some("10.1.1.20".parse().unwrap()), ..FlowFilter::default() };
-        for request in
-            [Request::Status {}, Request::Flows(filter.clone()), Request::Flows(FlowFilter::default()), Request::Reload {},
-             Request::EndFlows(EndFlows { flows: filter, all: false }), Request::Observe(ObserveFilter::default()),
-             Request::Capture(CaptureRequest { count: Some(3), ..CaptureRequest::default() })]
-        {
+        for request in [
+            Request::Status {},
+            Request::Flows(filter.clone()),
+            Request::Flows(FlowFilter::default()),
+            Request::Reload {},
+            Request::EndFlows(EndFlows { flows: filter, all: false }),
+            Request::Observe(ObserveFilter::default()),
+            Request::Capture(CaptureRequest { count: Some(3), ..CaptureRequest::default() }),
+        ] {
             let line = serde_json::to_vec(&request).unwrap();
             assert_eq!(parse(&line), Ok(request));
         }

@@ -117,8 +117,18 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
 }
 
 fn show(flows: &Flows) -> std::io::Result<()> {
-    let mut headings =
-        vec!["PROTOCOL", "SOURCE", "DESTINATION", "ZONES", "STATE", "RULE", "OUT BYTES#", "BACK BYTES#", "AGE#", "IDLE#"];
+    let mut headings = vec![
+        "PROTOCOL",
+        "SOURCE",
+        "DESTINATION",
+        "ZONES",
+        "STATE",
+        "RULE",
+        "OUT BYTES#",
+        "BACK BYTES#",
+        "AGE#",
+        "IDLE#",
+    ];
     let with_rate = flows.flows.iter().any(|flow| flow.bytes_per_second.is_some());
     if with_rate {
         headings.push("BYTES/S#");

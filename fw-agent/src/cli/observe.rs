@@ -69,7 +69,19 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
     let mut events = client::stream(socket, &request)?;
     let end = (!arguments.follow).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
     if output == Format::Table {
-        print(&line(["TIME", "EVENT", "VERDICT", "PROTO", "SOURCE", "DESTINATION", "ZONES", "RULE", "REASON", "OUT", "BACK"]))?;
+        print(&line([
+            "TIME",
+            "EVENT",
+            "VERDICT",
+            "PROTO",
+            "SOURCE",
+            "DESTINATION",
+            "ZONES",
+            "RULE",
+            "REASON",
+            "OUT",
+            "BACK",
+        ]))?;
     }
     let (mut shown, mut text) = (0, String::new());
     while arguments.count.is_none_or(|count| shown < count) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fw_common::abi::capture::{
     CaptureFilter, CapturedHead, MAX_SNAPLEN, capture_conditions, captured_direction, captured_outcome,
 };
-use fw_common::wire::parse::{self, Extent, Packet as Parsed};
 use fw_common::wire::Address;
+use fw_common::wire::parse::{self, Extent, Packet as Parsed};
 use fw_common::{DropReason, capture};
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,8 @@ impl CaptureRequest {
             filter.conditions |= capture_conditions::REASON;
         }
         if let Some(name) = &self.interface {
-            let interfaces = facts.interfaces.iter().filter_map(|interface| Some((interface, interface.device.as_ref()?)));
+            let interfaces =
+                facts.interfaces.iter().filter_map(|interface| Some((interface, interface.device.as_ref()?)));
             let mut found = interfaces.filter(|(interface, device)| interface.key == *name || device.name == *name);
             let (_, device) = found.next().ok_or_else(|| format!("there is no interface {name:?}"))?;
             filter.ifindex = device.ifindex;
@@ -102,9 +103,10 @@ impl CaptureRequest {
 
 /// The number of a protocol, by its name or number.
 fn number_of(protocol: &str) -> Option<u8> {
-    protocol.parse().ok().or_else(|| {
-        (0..=u8::MAX).find(|number| crate::names::protocol(*number).eq_ignore_ascii_case(protocol))
-    })
+    protocol
+        .parse()
+        .ok()
+        .or_else(|| (0..=u8::MAX).find(|number| crate::names::protocol(*number).eq_ignore_ascii_case(protocol)))
 }
 
 /// The blocks of a capture: what is written before a packet, and the packet.
@@ -162,7 +164,10 @@ impl Recording {
     pub fn end(&self, lost: u64, clock: &Clock) -> Vec<u8> {
         let at = u64::try_from(clock.now().unix_timestamp_nanos()).unwrap_or(0);
         // The loss is that of the one buffer that all interfaces share; it stands at the first.
-        self.written.values().flat_map(|number| pcapng::statistics(*number, at, if *number == 0 { lost } else { 0 })).collect()
+        self.written
+            .values()
+            .flat_map(|number| pcapng::statistics(*number, at, if *number == 0 { lost } else { 0 }))
+            .collect()
     }
 
     /// The data plane knows nothing of what leaves by the kernel's own path, so that the conditions are applied here.
@@ -170,9 +175,8 @@ impl Recording {
         let denied_only = capture_conditions::DENIED | capture_conditions::REASON;
         let mut parsed = Parsed::EMPTY;
         let link = parse::link(&bytes);
-        let known = link.and_then(|link| {
-            parse::network(&bytes, link.ethertype, link.l3_offset, Extent::Headers, &mut parsed)
-        });
+        let known =
+            link.and_then(|link| parse::network(&bytes, link.ethertype, link.l3_offset, Extent::Headers, &mut parsed));
         self.filter.conditions & denied_only == 0
             && capture::wants_packet(&self.filter, known.is_ok().then_some(&parsed))
     }

@@ -49,7 +49,9 @@ impl ObserveFilter {
             && self.reason.as_ref().is_none_or(|reason| event.reason.as_ref() == Some(reason))
             && self.rule.as_ref().is_none_or(|rule| event.rule.as_ref() == Some(rule))
             && self.zone.as_ref().is_none_or(in_zone)
-            && self.addr.is_none_or(|range| range.contains(event.parties.src_addr) || range.contains(event.parties.dst_addr))
+            && self
+                .addr
+                .is_none_or(|range| range.contains(event.parties.src_addr) || range.contains(event.parties.dst_addr))
             && self.port.is_none_or(|port| event.parties.involves_port(port))
             && self.protocol.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&event.protocol))
     }

@@ -171,5 +171,12 @@ pub struct EndOrder {
     pub _pad: u32,
 }
 
-assert_size!(FlowEnd = 112 + 40 + 8 + 8, DeniedKey = 48, Denied = 32, DeniedSlot = 128, FirstDenied = 64, EndOrder = 56);
+assert_size!(
+    FlowEnd = 112 + 40 + 8 + 8,
+    DeniedKey = 48,
+    Denied = 32,
+    DeniedSlot = 128,
+    FirstDenied = 64,
+    EndOrder = 56
+);
 plain_bytes!(FlowEnd, DeniedKey, Denied, DeniedSlot, FirstDenied, EndOrder);

@@ -141,14 +141,8 @@ fn begin(place: u32, direction: u8, ifindex: u32, len: u32) -> Option<*mut Scrat
     let captured = if len < filter.snaplen { len } else { filter.snaplen };
     // SAFETY: as above.
     unsafe {
-        (*scratch).head = CapturedHead {
-            at: bpf_ktime_get_ns(),
-            ifindex,
-            len,
-            captured,
-            direction,
-            ..CapturedHead::default()
-        };
+        (*scratch).head =
+            CapturedHead { at: bpf_ktime_get_ns(), ifindex, len, captured, direction, ..CapturedHead::default() };
     }
     Some(scratch)
 }

@@ -133,9 +133,11 @@ mod tests {
     /// `struct outer { struct { int a; int b; }; struct inner i; }; struct inner { int c; int d; };`
     fn sample() -> Vec<u8> {
         let strings = b"\0int\0outer\0a\0b\0i\0inner\0c\0d\0";
-        let at = |name: &str| strings.windows(name.len() + 2).position(|window| {
-            window[0] == 0 && window[1..=name.len()] == *name.as_bytes() && window[name.len() + 1] == 0
-        });
+        let at = |name: &str| {
+            strings.windows(name.len() + 2).position(|window| {
+                window[0] == 0 && window[1..=name.len()] == *name.as_bytes() && window[name.len() + 1] == 0
+            })
+        };
         let at = |name: &str| u32::try_from(at(name).unwrap() + 1).unwrap();
         let structure = |members: u32| kind::STRUCT << 24 | members;
         let types: Vec<u32> = [

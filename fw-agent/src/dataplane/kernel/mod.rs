@@ -34,7 +34,8 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
 use super::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp, RedirectErrors, Settings,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp,
+    RedirectErrors, Settings,
 };
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;

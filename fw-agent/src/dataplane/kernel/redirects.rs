@@ -14,8 +14,7 @@ use super::object::{Object, chain, map_error};
 use crate::dataplane::{DataplaneError, RedirectErrors};
 
 /// Programs, and the tracepoints that they are for.
-const PROGRAMS: [(&str, &str); 2] =
-    [("fw_redirect_err", "xdp_redirect_err"), ("fw_devmap_xmit", "xdp_devmap_xmit")];
+const PROGRAMS: [(&str, &str); 2] = [("fw_redirect_err", "xdp_redirect_err"), ("fw_devmap_xmit", "xdp_devmap_xmit")];
 
 /// Begins to count. A kernel that does not allow it is no reason not to forward: the error is for the log.
 pub(super) fn watch(object: &mut Object) -> Result<(), DataplaneError> {
@@ -26,7 +25,10 @@ pub(super) fn watch(object: &mut Object) -> Result<(), DataplaneError> {
         .map_err(|error| map_error("REDIRECT_WATCH", &error))?;
     for (name, tracepoint) in PROGRAMS {
         let program: &mut RawTracePoint = object.raw_tracepoint(name)?;
-        program.load().and_then(|()| program.attach(tracepoint)).map_err(|error| DataplaneError::Load(chain(&error)))?;
+        program
+            .load()
+            .and_then(|()| program.attach(tracepoint))
+            .map_err(|error| DataplaneError::Load(chain(&error)))?;
     }
     Ok(())
 }
@@ -39,11 +41,8 @@ fn layout(object: &Object) -> Result<RedirectWatch, DataplaneError> {
     };
     let egress_map = map.info().map_err(|error| map_error("EGRESS", &error))?.id();
     let name_space = std::fs::metadata("/proc/thread-self/ns/net").map_err(|error| unknown(&error))?.ino();
-    let mut watch = RedirectWatch {
-        egress_map,
-        name_space: u32::try_from(name_space).unwrap_or(0),
-        ..RedirectWatch::default()
-    };
+    let mut watch =
+        RedirectWatch { egress_map, name_space: u32::try_from(name_space).unwrap_or(0), ..RedirectWatch::default() };
     let bytes = std::fs::read(KERNEL).map_err(|error| unknown(&error))?;
     let types = Types::read(&bytes);
     let offset = |structure, path: &[&str]| types.as_ref().and_then(|types| types.offset(structure, path));
