@@ -59,9 +59,16 @@ fn read(file: &Path) -> (Vec<Packet>, usize) {
             Block::InterfaceDescription(block) => {
                 interfaces.push(String::from_utf8(option(&block.options, IF_NAME).to_vec()).unwrap());
             }
-            Block::EnhancedPacket(block) => packets.push(packet(&block, &interfaces)),
+            Block::EnhancedPacket(block) => packets.push(packet(block, &interfaces)),
             Block::InterfaceStatistics(_) => statistics += 1,
-            _ => {}
+            Block::SectionHeader(_)
+            | Block::SimplePacket(_)
+            | Block::NameResolution(_)
+            | Block::SystemdJournalExport(_)
+            | Block::DecryptionSecrets(_)
+            | Block::ProcessInformation(_)
+            | Block::Custom(_)
+            | Block::Unknown(_) => {}
         }
     }
     (packets, statistics)

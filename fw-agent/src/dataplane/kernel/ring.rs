@@ -62,11 +62,14 @@ pub(super) fn observed(record: &[u8]) -> Option<Observed> {
     const _: () = assert!(size_of::<FlowEnd>() != size_of::<FirstDenied>());
     let from = record.as_ptr();
     if record.len() == size_of::<FlowEnd>() {
-        // SAFETY: as long as that, and every bit pattern is a value; the record need not be aligned. The same below.
+        // SAFETY: as long as that, and every bit pattern is a value; the record need not be aligned.
         return Some(Observed::Flow(unsafe { from.cast::<FlowEnd>().read_unaligned() }));
     }
-    (record.len() == size_of::<FirstDenied>())
-        .then(|| Observed::Denied(unsafe { from.cast::<FirstDenied>().read_unaligned() }))
+    if record.len() == size_of::<FirstDenied>() {
+        // SAFETY: as above.
+        return Some(Observed::Denied(unsafe { from.cast::<FirstDenied>().read_unaligned() }));
+    }
+    None
 }
 
 /// Reads a record of `CAPTURED`: what is known of a packet, and its bytes.
