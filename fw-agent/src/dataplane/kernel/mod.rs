@@ -6,6 +6,7 @@
 mod attach;
 mod btf;
 mod calls;
+mod capture;
 mod counters;
 mod denied;
 mod flows;
@@ -14,22 +15,22 @@ mod interfaces;
 mod layout;
 mod memory;
 mod object;
+mod pins;
 mod policy;
 mod redirects;
 mod ring;
 mod tables;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fw_common::ABI_VERSION;
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::config::{Active, config_flags};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
-use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, interface_flags, local_kind};
+use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
@@ -40,6 +41,8 @@ use super::{
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
+pub use pins::detach_all;
+use pins::{forget_other_layouts, make_dir, maps_dir};
 use ring::Ring;
 
 /// How the data plane is opened.
@@ -174,63 +177,6 @@ fn monotonic_seconds() -> u32 {
 
 /// ICMP errors and resets that each processor may send per second, unless configured.
 pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
-
-/// Takes the programs off all interfaces and removes every pin below `pin_dir`. Missing ones are no error.
-///
-/// # Errors
-/// If a pin cannot be removed.
-pub fn detach_all(pin_dir: &Path) -> Result<(), DataplaneError> {
-    attach::remove_links(pin_dir)?;
-    let error =
-        |error: std::io::Error| DataplaneError::Pin { path: pin_dir.display().to_string(), reason: error.to_string() };
-    // Only what is ours: the directory may be one that others use, too.
-    for dir in own_dirs(pin_dir).map_err(error)? {
-        std::fs::remove_dir_all(&dir).map_err(error)?;
-    }
-    // Not if there is something else in it.
-    let _ = std::fs::remove_dir(pin_dir);
-    Ok(())
-}
-
-/// Where the maps of this layout version are pinned.
-fn maps_dir(pin_dir: &Path) -> PathBuf {
-    pin_dir.join(format!("abi-{ABI_VERSION}"))
-}
-
-/// The directories below the pin directory that are ours, whatever their layout version; none if there is no pin directory.
-fn own_dirs(pin_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(pin_dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name == "links" || name.strip_prefix("abi-").is_some_and(|number| number.parse::<u32>().is_ok())
-    };
-    Ok(paths.into_iter().filter(is_ours).collect())
-}
-
-/// Unpins the maps of other layout versions. Programs that are still attached keep theirs until they are replaced.
-fn forget_other_layouts(pin_dir: &Path) -> Result<(), DataplaneError> {
-    let error = |error: std::io::Error| DataplaneError::Pin {
-        path: pin_dir.display().to_string(),
-        reason: format!("{error}; the maps of another version could not be removed"),
-    };
-    let (ours, links) = (maps_dir(pin_dir), attach::links_dir(pin_dir));
-    for dir in own_dirs(pin_dir).map_err(error)?.into_iter().filter(|dir| *dir != ours && *dir != links) {
-        std::fs::remove_dir_all(&dir).map_err(error)?;
-    }
-    Ok(())
-}
-
-fn make_dir(dir: &Path) -> Result<(), DataplaneError> {
-    std::fs::create_dir_all(dir).map_err(|error| DataplaneError::Pin {
-        path: dir.display().to_string(),
-        reason: format!("{error}; is a BPF file system mounted there (mount -t bpf bpf /sys/fs/bpf)?"),
-    })
-}
 
 impl Dataplane for KernelDataplane {
     fn adopted(&self) -> Option<Adopted> {
@@ -397,25 +343,7 @@ impl Dataplane for KernelDataplane {
 
     fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError> {
         self.captured.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut object = self.object();
-        let filter = capture.map(|(filter, seconds)| CaptureFilter {
-            // A second more, since the current one is not over.
-            until: monotonic_seconds().saturating_add(seconds).saturating_add(1),
-            ..filter
-        });
-        object
-            .array_mut::<CaptureFilter>("CAPTURE")?
-            .set(0, filter.unwrap_or_default(), 0)
-            .map_err(|error| object::map_error("CAPTURE", &error))?;
-        object.captured = filter.is_some();
-        for (ifindex, mut entry) in interfaces::all(&object)? {
-            entry.flags &= !interface_flags::CAPTURED;
-            if filter.is_some() {
-                entry.flags |= interface_flags::CAPTURED;
-            }
-            interfaces::store(&mut object, ifindex, entry)?;
-        }
-        Ok(())
+        capture::set(&mut self.object(), capture)
     }
 
     fn wait_captured(

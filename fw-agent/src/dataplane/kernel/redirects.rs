@@ -4,6 +4,7 @@
 //! is pinned.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::OnceLock;
 
 use aya::maps::Map;
 use aya::programs::RawTracePoint;
@@ -43,17 +44,24 @@ fn layout(object: &Object) -> Result<RedirectWatch, DataplaneError> {
     let name_space = std::fs::metadata("/proc/thread-self/ns/net").map_err(|error| unknown(&error))?.ino();
     let mut watch =
         RedirectWatch { egress_map, name_space: u32::try_from(name_space).unwrap_or(0), ..RedirectWatch::default() };
-    let bytes = std::fs::read(KERNEL).map_err(|error| unknown(&error))?;
-    let types = Types::read(&bytes);
-    let offset = |structure, path: &[&str]| types.as_ref().and_then(|types| types.offset(structure, path));
-    let offsets =
-        (offset("net_device", &["ifindex"]), offset("net_device", &["nd_net"]), offset("net", &["ns", "inum"]));
-    if let (Some(ifindex), Some(name_space), Some(number)) = offsets {
-        (watch.ifindex_offset, watch.name_space_offset, watch.number_offset) = (ifindex, name_space, number);
-    } else {
-        tracing::warn!(?offsets, "the kernel's devices are not understood: failed transmissions are not counted");
+    match offsets() {
+        Some([ifindex, name_space, number]) => {
+            (watch.ifindex_offset, watch.name_space_offset, watch.number_offset) = (ifindex, name_space, number);
+        }
+        None => tracing::warn!("{KERNEL} is not understood: failed transmissions are not counted"),
     }
     Ok(watch)
+}
+
+/// Offsets of a device's index, of its name space, and of a name space's number. Read once: the kernel stays the same.
+fn offsets() -> Option<[u32; 3]> {
+    static OFFSETS: OnceLock<Option<[u32; 3]>> = OnceLock::new();
+    *OFFSETS.get_or_init(|| {
+        let bytes = std::fs::read(KERNEL).ok()?;
+        let types = Types::read(&bytes)?;
+        let of_device = |field| types.offset("net_device", &[field]);
+        Some([of_device("ifindex")?, of_device("nd_net")?, types.offset("net", &["ns", "inum"])?])
+    })
 }
 
 /// What has been counted.
