@@ -27,6 +27,12 @@ impl Clock {
         Self { wall, monotonic }
     }
 
+    /// The time of day of that moment.
+    #[must_use]
+    pub const fn now(&self) -> OffsetDateTime {
+        self.wall
+    }
+
     /// The time of day at which `CLOCK_MONOTONIC` showed this many nanoseconds.
     #[must_use]
     pub fn wall(&self, monotonic_ns: u64) -> OffsetDateTime {

@@ -2,16 +2,19 @@
 //!
 //! The supervisor alone changes the [`Facts`] and publishes each change whole; readers take the latest.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use fw_common::abi::interface::HANDOVER_SLOT;
 use fw_policy::Compiled;
 use time::OffsetDateTime;
 
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
+use crate::live::Live;
 use crate::names::Names;
 use crate::netlink::plan::Unresolved;
 
@@ -27,6 +30,8 @@ pub struct Shared {
     pub flow_log_file: PathBuf,
     /// When the agent started.
     pub started_at: OffsetDateTime,
+    /// Who observes and captures.
+    pub live: Live,
 }
 
 /// The facts of one moment.
@@ -183,6 +188,16 @@ impl Facts {
         let open =
             self.forward_chain_problem.as_ref().map(|problem| format!("the forward chain does not stand: {problem}"));
         off.into_iter().chain(open)
+    }
+
+    /// The name of the interface in a slot; the hand-over pair has one, too.
+    #[must_use]
+    pub fn interface_name(&self, slot: u32) -> Cow<'_, str> {
+        if slot == HANDOVER_SLOT {
+            return Cow::Borrowed("handover");
+        }
+        let named = self.interfaces.iter().find(|interface| interface.slot == slot);
+        named.map_or_else(|| Cow::Owned(format!("#{slot}")), |interface| Cow::Borrowed(interface.key.as_str()))
     }
 
     /// All conditions hold.

@@ -3,6 +3,7 @@
 //! `fw-agent` keeps the data plane and the kernel as `agent.toml` and the policy say ([`agent`]); `fwctl` shows what
 //! it does and checks policies offline ([`cli`]).
 
+pub mod address_range;
 pub mod agent;
 pub mod api;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod flow_census;
 pub mod flow_log;
 pub mod host;
 pub mod http;
+pub mod live;
 pub mod metrics;
 pub mod names;
 pub mod netlink;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
 use crate::flow_census::Census;
@@ -160,6 +161,16 @@ impl Snapshot {
             "Bytes at an interface, by what was done with them",
             samples(|counter| counter.bytes),
         );
+        let failed = shared.dataplane.redirect_errors()?;
+        let failed = failed.iter().map(|errors| {
+            let interface = facts.interface_name(errors.slot).into_owned();
+            (vec![("interface", interface), ("error", errors.error_name().into_owned())], errors.packets)
+        });
+        self.counter(
+            "redirect_errors",
+            "Packets that were to be forwarded and that the egress interface did not take",
+            failed.collect(),
+        );
         let attached = facts.interfaces.iter().map(|interface| {
             let ok = interface.device.is_some() && interface.problem.is_none();
             (vec![("interface", interface.key.clone())], u64::from(ok))
@@ -178,6 +189,12 @@ impl Snapshot {
         self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
         self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
         self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
+        let clock = Clock::read();
+        let last_hits = counters.iter().filter(|(_, counter)| counter.last_hit != 0).filter_map(|(handle, counter)| {
+            let at = clock.wall(counter.last_hit.checked_mul(1_000_000_000)?).unix_timestamp();
+            Some((vec![("rule", facts.names.rule(*handle)?.into_owned())], u64::try_from(at).ok()?))
+        });
+        self.gauge("rule_last_hit_timestamp_seconds", "When a rule last decided a packet", last_hits.collect());
         Ok(())
     }
 
@@ -211,6 +228,13 @@ impl Snapshot {
             seen.handed_over,
         );
         counter("flow_events_lost", "Flow-end events lost because the ring buffer was full", seen.events_lost);
+        counter(
+            "denied_unrecorded",
+            "Denied packets in no record of the flow log, because too many flows were denied at once",
+            seen.denied_unrecorded,
+        );
+        counter("observed_lost", "Records for observers that were too many", seen.observed_lost);
+        counter("captured_lost", "Packets not captured because there were too many", seen.captured_lost);
         counter("answers", "ICMP errors and resets sent", seen.answers);
         counter("answers_limited", "ICMP errors and resets held back by the rate limit", seen.answers_limited);
         Ok(())

@@ -6,8 +6,8 @@ use fw_common::abi::flow::{Flow, FlowKey6};
 use time::OffsetDateTime;
 
 use super::*;
-use crate::dataplane::FlowRecord;
 use crate::dataplane::fake::FakeDataplane;
+use crate::dataplane::{FlowRecord, RedirectErrors};
 use crate::facts::{DeviceFacts, Facts, InterfaceFacts};
 use crate::names::Names;
 
@@ -25,6 +25,7 @@ fn shared() -> Arc<Shared> {
             flow,
             timeout: 60,
         });
+        state.redirect_errors.push(RedirectErrors { slot: 0, error: 6, packets: 4 });
         state.happenings.opened = 9;
     }
     let names = Names::new(vec![(1, "ot-001 \"quoted\"".to_owned())], None);
@@ -39,6 +40,7 @@ fn shared() -> Arc<Shared> {
         flow_log: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        live: crate::live::Live::default(),
     })
 }
 
@@ -52,6 +54,7 @@ fn what_is_counted_is_in_the_metrics() {
         "outpost_fw_flows{state=\"established\"} 1",
         "outpost_fw_protocol_flows{protocol=\"tcp\"} 1",
         "outpost_fw_flows_opened_total 9",
+        "outpost_fw_redirect_errors_total{interface=\"ens6\",error=\"enxio\"} 4",
         "outpost_fw_interface_attached{interface=\"ens6\"} 1",
         "outpost_fw_policy_last_apply{result=\"applied\"} 1",
         "outpost_fw_policy_last_apply{result=\"refused\"} 0",

@@ -97,7 +97,7 @@ pub const fn place<const N: usize>(words: &[u64; N], seed: u64, buckets: u32) ->
 
 /// Two words of four bytes as one of eight, as they lie in memory.
 #[inline(always)]
-const fn join(first: u32, second: u32) -> u64 {
+pub(crate) const fn join(first: u32, second: u32) -> u64 {
     if cfg!(target_endian = "little") {
         first as u64 | (second as u64) << 32
     } else {
@@ -119,7 +119,7 @@ const fn ports(low: [u8; 2], high: [u8; 2], protocol: u8) -> u64 {
 
 /// Takes a word into the hash: a multiplication spreads it upwards, the shift brings the upper half down again.
 #[inline(always)]
-const fn mix(hash: u64, word: u64) -> u64 {
+pub(crate) const fn mix(hash: u64, word: u64) -> u64 {
     // The golden ratio, as Knuth advises (The Art of Computer Programming, volume 3, section 6.4).
     let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ product >> 32

@@ -10,7 +10,9 @@ extern crate std;
 
 pub mod abi;
 pub mod anomaly;
+pub mod capture;
 pub mod conntrack;
+pub mod denied;
 pub mod drop_reason;
 pub mod flow_index;
 pub mod icmp_error;

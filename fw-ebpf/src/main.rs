@@ -19,9 +19,9 @@ mod pipeline;
 mod stage;
 mod verified_once;
 
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
-use aya_ebpf::macros::{classifier, xdp};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
+use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
 
 /// Every frame that arrives on an interface of the firewall.
 #[xdp(frags)]
@@ -35,11 +35,32 @@ fn fw_egress(ctx: TcContext) -> i32 {
     pipeline::egress(&ctx)
 }
 
+/// A redirect has failed after `fw_ingress` had asked for it.
+#[raw_tracepoint(tracepoint = "xdp_redirect_err")]
+fn fw_redirect_err(ctx: RawTracePointContext) -> i32 {
+    stage::redirect::enqueueing_failed(&ctx);
+    0
+}
+
+/// Redirected packets have been given to a device.
+#[raw_tracepoint(tracepoint = "xdp_devmap_xmit")]
+fn fw_devmap_xmit(ctx: RawTracePointContext) -> i32 {
+    stage::redirect::transmitted(&ctx);
+    0
+}
+
 /// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.
 #[xdp]
 fn fw_sweep(_ctx: XdpContext) -> u32 {
     stage::sweep::sweep_batch();
     XDP_PASS
+}
+
+/// Never attached: the agent runs it on a packet that holds a [`fw_common::abi::event::EndOrder`]. A program is run to its end, so
+/// that no flow stays claimed if the agent is killed meanwhile.
+#[xdp]
+fn fw_end_flow(ctx: XdpContext) -> u32 {
+    if stage::end_flow::end(&ctx) { XDP_PASS } else { XDP_DROP }
 }
 
 /// Never attached: the agent runs it on a packet that holds the word for [`fw_common::abi::config::Config::active`]. A store

@@ -1,18 +1,21 @@
 //! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
+use fw_common::abi::capture::CaptureFilter;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
-use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
+use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
 
 use crate::job::Job;
+use crate::stage::capture::Scratch;
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
 const BPF_F_INNER_MAP: usize = 1 << 12;
@@ -91,9 +94,23 @@ pub(crate) static HAPPENINGS: PerCpuArray<Happenings, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static ANSWER_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static DENIED: LruHashMap<DeniedKey, Denied, 16_384> = LruHashMap::new();
+pub(crate) static DENIED: Array<DeniedSlot, { DENIED_SLOTS as usize }, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<[u8; 1], { 1 << 22 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static OBSERVE_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static OBSERVED: RingBuf<[u8; 1], { 1 << 20 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static REDIRECT_WATCH: Array<RedirectWatch, 1> = Array::new();
+#[btf_map]
+pub(crate) static REDIRECT_ERRORS: HashMap<u32, u64, MAX_REDIRECT_ERRORS> = HashMap::new();
+#[btf_map]
+pub(crate) static CAPTURE: Array<CaptureFilter, 1> = Array::new();
+#[btf_map]
+pub(crate) static CAPTURED: RingBuf<[u8; 1], { 1 << 23 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static CAPTURE_SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
 /// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
 #[btf_map]

@@ -11,7 +11,7 @@ use crate::job::{Job, Program};
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::receive::Received;
-use crate::stage::{answer, count, flow, forward, receive, related};
+use crate::stage::{answer, capture, count, flow, forward, receive, related};
 
 /// A frame from the wire.
 #[inline(always)]
@@ -23,6 +23,12 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
         Received::Drop(reason) => Verdict::Drop(reason),
     };
     let verdict = job.forget(verdict);
+    if capture::is_wanted(job) { finish_captured(ctx, job) } else { finish(ctx, job, verdict) }
+}
+
+/// Carries out what was decided, and leaves in `job.verdict` what has come of it.
+#[inline(always)]
+fn finish(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> u32 {
     let verdict = forward::rewrite(ctx, job, verdict);
     let verdict = job.forget(verdict);
     count::received(ctx, job, verdict);
@@ -31,6 +37,19 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
         Verdict::Forward | Verdict::HandOver => xdp_action::XDP_REDIRECT,
         Verdict::Drop(reason) => answer::answer(ctx, job, reason),
     }
+}
+
+/// The same of a frame that a capture may want.
+#[inline(never)]
+fn finish_captured(ctx: &XdpContext, job: &mut Job) -> u32 {
+    capture::keep_incoming(ctx, job);
+    let verdict = job.forget(job.verdict);
+    let action = finish(ctx, job, verdict);
+    capture::submit_incoming(job, action);
+    if action == xdp_action::XDP_REDIRECT {
+        capture::outgoing(ctx, job, action);
+    }
+    action
 }
 
 /// Decides about a packet from the wire that has been parsed.
@@ -45,6 +64,7 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
     // A packet that the kernel forwards has an ingress interface, and the forward chain let only those through that
     // `ingress` has judged and handed over.
     if receive::was_forwarded(ctx) {
+        capture::forwarded_by_kernel(ctx);
         return TC_ACT_OK;
     }
     let Some(job) = Job::begin(Program::Egress) else { return TC_ACT_SHOT };
@@ -54,7 +74,7 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
         Received::Host => Verdict::Pass,
         Received::Drop(reason) => Verdict::Drop(reason),
     };
-    match job.forget(verdict) {
+    let action = match job.forget(verdict) {
         Verdict::Pass | Verdict::Forward => {
             count::passed_from_host(job);
             TC_ACT_OK
@@ -64,7 +84,11 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
             count::dropped_from_host(job, reason);
             TC_ACT_SHOT
         }
+    };
+    if capture::is_wanted(job) {
+        capture::from_host(ctx, job, action);
     }
+    action
 }
 
 /// Switches to the policy named by the first eight bytes of the packet.

@@ -4,6 +4,8 @@
 
 mod answers;
 mod attachment;
+mod capture;
+mod end_flows;
 mod firewall;
 mod flow_log;
 mod forwarding;
@@ -11,7 +13,9 @@ mod garbage;
 mod host_services;
 mod instruments;
 mod neighbours;
+mod observe;
 mod policy_change;
+mod redirects;
 mod repair;
 mod restart;
 mod spoofing;

@@ -80,6 +80,30 @@ fn flows_are_kept_over_a_restart() {
 }
 
 #[test]
+fn what_rules_have_done_is_kept_over_a_restart() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let done = |agent: &Agent| {
+        let rules = agent.fwctl_json(&["rules"]).unwrap();
+        let rules = rules["rules"].as_array().unwrap().clone();
+        rules.into_iter().find(|rule| rule["id"] == "lab-ot").unwrap()
+    };
+    assert!(done(&firewall.agent)["last_hit_at"].is_null());
+    client::udp_exchange(firewall.lab.ns(Node::It), both(OT, 5000)[0], SOON).unwrap().unwrap();
+    let before = done(&firewall.agent);
+    assert_eq!((&before["packets"], &before["flows"]), (&2.into(), &1.into()), "{before}");
+    assert!(before["last_hit_at"].is_string(), "{before}");
+    firewall.agent.kill().unwrap();
+    client::udp_exchange(firewall.lab.ns(Node::It), both(OT, 5000)[1], SOON).unwrap().unwrap();
+    firewall.agent.start().unwrap();
+    let after = done(&firewall.agent);
+    assert_eq!((&after["packets"], &after["flows"]), (&4.into(), &2.into()), "{after}");
+    assert!(after["bytes"].as_u64() > before["bytes"].as_u64());
+    // RFC 3339 in UTC sorts as time does; a timestamp is rounded to the program's second, and the clocks drift by less than that.
+    let second = |rule: &serde_json::Value| rule["last_hit_at"].as_str().unwrap()[..19].to_owned();
+    assert!(second(&after) >= second(&before), "{before} and {after}");
+}
+
+#[test]
 fn a_second_agent_is_refused_and_the_first_goes_on() {
     let Some(mut firewall) = Firewall::up() else { return };
     let second = firewall.agent.run_second().unwrap();

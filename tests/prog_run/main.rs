@@ -5,12 +5,16 @@
 
 mod anomalies;
 mod answers;
+mod capture;
 mod checksums;
 mod classifier;
+mod denied;
+mod end_flow;
 mod flows;
 mod forwarding;
 mod jumbo;
 mod maps;
+mod observe;
 mod oracle;
 mod policies;
 mod reasons;

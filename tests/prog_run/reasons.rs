@@ -3,10 +3,12 @@
 use aya::maps::{Array, Map, MapData};
 use fw_agent::dataplane::{Dataplane as _, Settings};
 use fw_common::DropReason;
+use fw_common::abi::capture::captured_outcome;
 use fw_testkit::packet::tcp_flags::{self, ACK, FIN, PSH, RST, SYN, URG};
 use fw_testkit::packet::{Packet, Transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::capture::{captured, everything};
 use crate::rig::{IT, MACS, MANAGEMENT, NEIGHBOUR, OT, POLICY, Rig, Setup, settings};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
@@ -200,7 +202,19 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
 #[test]
 fn each_reason_is_produced_by_a_packet() {
     let Some(rig) = Rig::new() else { return };
-    let elsewhere: Vec<&DropReason> = DropReason::ALL.iter().filter(|reason| !produce(&rig, **reason)).collect();
+    rig.dataplane.set_capture(Some((everything(), 3_600))).unwrap();
+    let mut elsewhere: Vec<&DropReason> = Vec::new();
+    for reason in DropReason::ALL {
+        if !produce(&rig, *reason) {
+            elsewhere.push(reason);
+            continue;
+        }
+        let captured = captured(&rig);
+        let with_reason = captured
+            .iter()
+            .filter(|(head, _)| head.outcome == captured_outcome::DROPPED && head.reason == *reason as u8);
+        assert!(with_reason.count() >= 1, "{} is not in the capture: {captured:?}", reason.name());
+    }
     // Those have a test of their own below, or in `flows.rs`.
     assert_eq!(
         elsewhere,

@@ -132,6 +132,7 @@ mod tests {
             flow_log: writer.counts(),
             flow_log_file: path.clone(),
             started_at: time::OffsetDateTime::UNIX_EPOCH,
+            live: crate::live::Live::default(),
         });
         drop(Housekeeper::start(shared, writer).unwrap());
         let text = std::fs::read_to_string(path).unwrap();

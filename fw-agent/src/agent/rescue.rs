@@ -66,6 +66,7 @@ async fn keep_going(
         flow_log: log.counts(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
+        live: crate::live::Live::default(),
     });
     let _housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
     let path = options.runtime_dir.join(api::SOCKET);

@@ -137,6 +137,7 @@ fn assemble(
         flow_log: log.counts(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
+        live: crate::live::Live::default(),
     });
     let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
     let (servers, reloads) = serve(&options, &config, &shared)?;

@@ -116,6 +116,9 @@ pub struct InterfaceStatus {
     pub dropped: Count,
     /// Packets received here that it gave to the host.
     pub passed: Count,
+    /// Packets that were to leave here, and that the device did not take.
+    #[serde(default)]
+    pub redirect_errors: u64,
 }
 
 /// Packets and bytes.
@@ -174,6 +177,9 @@ pub struct FlowTableStatus {
     pub handed_over: u64,
     /// Flow-end events lost.
     pub events_lost: u64,
+    /// Denied packets in no record of the flow log, because too many flows were denied at once.
+    #[serde(default)]
+    pub denied_unrecorded: u64,
 }
 
 /// The flow log.
@@ -230,6 +236,16 @@ pub struct FlowRow {
     pub timeout_seconds: u32,
     /// The policy that last judged it.
     pub epoch: u32,
+    /// Bytes per second, where flows are ordered by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+}
+
+/// `fwctl.end_flows/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedFlows {
+    /// Number of flows that were ended.
+    pub ended: u64,
 }
 
 /// `fwctl.drops/1`.
@@ -237,6 +253,20 @@ pub struct FlowRow {
 pub struct Drops {
     /// Every reason, in the order of its number.
     pub drops: Vec<DropRow>,
+    /// Packets that were to be forwarded, and that the egress interface did not take.
+    #[serde(default)]
+    pub redirect_errors: Vec<RedirectErrorRow>,
+}
+
+/// Packets that an egress interface did not take, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedirectErrorRow {
+    /// The interface as `agent.toml` names it, or "handover".
+    pub interface: String,
+    /// The kernel's error.
+    pub error: String,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// Packets dropped for one reason.

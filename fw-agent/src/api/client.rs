@@ -61,6 +61,28 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ClientError> {
     Ok(answer)
 }
 
+/// Asks for an answer that lasts: it is read from the returned stream once its first line has said that it begins. Dropping the stream ends it.
+pub fn stream(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
+    let connect = |reason| ClientError::Connect { path: socket.to_owned(), reason };
+    let mut stream = UnixStream::connect(socket).map_err(connect)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request).map_err(|error| ClientError::Answer(error.to_string()))?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = BufReader::new(stream);
+    let mut first = String::new();
+    answer.read_line(&mut first)?;
+    let first: Value = serde_json::from_str(&first).map_err(|error| ClientError::Answer(error.to_string()))?;
+    if first.get("schema").and_then(Value::as_str) == Some("fwctl.error/1") {
+        let refusal: Answer<ErrorAnswer> = typed(first)?;
+        return Err(ClientError::Refused(refusal.body.error));
+    }
+    // Nothing may happen for as long as it likes.
+    answer.get_ref().set_read_timeout(None)?;
+    Ok(answer)
+}
+
 /// Reads an answer as the type that belongs to its schema.
 pub fn typed<T: DeserializeOwned>(answer: Value) -> Result<Answer<T>, ClientError> {
     serde_json::from_value(answer).map_err(|error| ClientError::Answer(error.to_string()))

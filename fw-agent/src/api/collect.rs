@@ -1,31 +1,26 @@
 //! Collects answers from the data plane's counters and the agent's facts.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use fw_common::DropReason;
 use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
-use fw_common::abi::flow::FlowKey6;
 use fw_common::abi::policy::zone;
-use fw_common::conntrack::State;
 
 use super::answers::{
-    Count, DropRow, Drops, FlowLogStatus, FlowRow, FlowTableStatus, Flows, InterfaceStatus, PolicyStatus, RouteStatus,
+    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus,
     RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
 };
-use super::request::FlowFilter;
 use crate::clock::{Clock, rfc3339};
-use crate::dataplane::{DataplaneError, FlowRecord};
+use crate::dataplane::{DataplaneError, RedirectErrors};
 use crate::facts::{Facts, InterfaceFacts, Shared};
 use crate::flow_census::Census;
 use crate::metrics::hex;
-use crate::names::{Names, protocol};
-use crate::parties::Parties;
 
 /// How the firewall is.
 pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
     let facts = shared.facts.load();
     let counters = shared.dataplane.interfaces()?;
+    let redirect_errors = shared.dataplane.redirect_errors()?;
     let census = Census::take(shared.dataplane.as_ref())?;
     let seen = shared.dataplane.happenings()?;
     let checks = facts.checks();
@@ -36,7 +31,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
         ready: checks.iter().all(|check| check.ok),
         checks,
         policy: policy(&facts),
-        interfaces: facts.interfaces.iter().map(|interface| interface_status(interface, &counters)).collect(),
+        interfaces: interfaces(&facts, &counters, &redirect_errors),
         routes: routes(&facts),
         flows: FlowTableStatus {
             ipv4: census.ipv4,
@@ -46,6 +41,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
             table_full: seen.table_full,
             handed_over: seen.handed_over,
             events_lost: seen.events_lost,
+            denied_unrecorded: seen.denied_unrecorded,
         },
         flow_log: FlowLogStatus {
             file: shared.flow_log_file.display().to_string(),
@@ -74,6 +70,21 @@ fn policy(facts: &Facts) -> PolicyStatus {
     }
 }
 
+fn interfaces(
+    facts: &Facts,
+    counters: &[InterfaceCounter],
+    redirect_errors: &[RedirectErrors],
+) -> Vec<InterfaceStatus> {
+    let status = facts.interfaces.iter().map(|interface| {
+        let errors = redirect_errors.iter().filter(|errors| errors.slot == interface.slot);
+        InterfaceStatus {
+            redirect_errors: errors.map(|errors| errors.packets).sum(),
+            ..interface_status(interface, counters)
+        }
+    });
+    status.collect()
+}
+
 fn interface_status(facts: &InterfaceFacts, counters: &[InterfaceCounter]) -> InterfaceStatus {
     let counter = counters.get(facts.slot as usize).copied().unwrap_or_default();
     let device = facts.device.as_ref();
@@ -93,6 +104,7 @@ fn interface_status(facts: &InterfaceFacts, counters: &[InterfaceCounter]) -> In
         forwarded: counter.forwarded.into(),
         dropped: counter.dropped.into(),
         passed: counter.passed.into(),
+        redirect_errors: 0,
     }
 }
 
@@ -119,7 +131,19 @@ pub(super) fn drops(shared: &Shared) -> Result<Drops, DataplaneError> {
         bytes: counter.bytes,
         explanation: reason.explanation().to_owned(),
     });
-    Ok(Drops { drops: rows.collect() })
+    Ok(Drops { drops: rows.collect(), redirect_errors: redirect_errors(shared)? })
+}
+
+/// Packets that egress interfaces did not take.
+fn redirect_errors(shared: &Shared) -> Result<Vec<RedirectErrorRow>, DataplaneError> {
+    let facts = shared.facts.load();
+    let counted = shared.dataplane.redirect_errors()?;
+    let rows = counted.iter().map(|errors| RedirectErrorRow {
+        interface: facts.interface_name(errors.slot).into_owned(),
+        error: errors.error_name().into_owned(),
+        packets: errors.packets,
+    });
+    Ok(rows.collect())
 }
 
 /// The rules and what they did.
@@ -206,74 +230,4 @@ pub(super) fn zones(shared: &Shared) -> Result<Zones, DataplaneError> {
 fn interfaces_at(slots: &[u32], interfaces: &[InterfaceFacts]) -> Vec<String> {
     let there = interfaces.iter().filter(|interface| slots.contains(&interface.slot));
     there.map(|interface| interface.key.clone()).collect()
-}
-
-/// The live flows that match, the largest first.
-pub(super) fn flows(filter: &FlowFilter, shared: &Shared) -> Result<Flows, DataplaneError> {
-    let facts = shared.facts.load();
-    let clock = Clock::read();
-    let limit = filter.effective_limit();
-    let (mut total, mut matching) = (0, 0);
-    let mut largest: Vec<FlowRecord> = Vec::new();
-    shared.dataplane.visit_flows(&mut |record| {
-        total += 1;
-        if matches(filter, &record, &facts.names) {
-            matching += 1;
-            largest.push(record);
-        }
-        // Kept short by turns, so that a full table needs no memory to speak of.
-        if largest.len() >= 2 * limit + 1_024 {
-            keep_largest(&mut largest, limit);
-        }
-        true
-    })?;
-    keep_largest(&mut largest, limit);
-    Ok(Flows { matching, total, flows: largest.iter().map(|record| flow_row(record, &facts.names, &clock)).collect() })
-}
-
-fn keep_largest(flows: &mut Vec<FlowRecord>, limit: usize) {
-    let bytes = |record: &FlowRecord| record.flow.directions.iter().map(|direction| direction.bytes).sum::<u64>();
-    flows.sort_by_cached_key(|record| {
-        let FlowKey6 { low_addr, high_addr, low_port, high_port, protocol, .. } = record.key;
-        (Reverse(bytes(record)), record.flow.opened, low_addr, high_addr, low_port, high_port, protocol)
-    });
-    flows.truncate(limit);
-}
-
-fn matches(filter: &FlowFilter, record: &FlowRecord, names: &Names) -> bool {
-    let flow = &record.flow;
-    let parties = Parties::of_flow(&record.key, record.family, flow);
-    let in_zone =
-        |zone: &String| [flow.from_zone, flow.to_zone].iter().any(|id| names.zone(*id).as_deref() == Some(zone));
-    let of_protocol = |wanted: &String| {
-        wanted.eq_ignore_ascii_case(&protocol(record.key.protocol)) || *wanted == record.key.protocol.to_string()
-    };
-    filter.zone.as_ref().is_none_or(in_zone)
-        && filter.addr.is_none_or(|addr| parties.involves_address(addr))
-        && filter.port.is_none_or(|port| parties.involves_port(port))
-        && filter.protocol.as_ref().is_none_or(of_protocol)
-        && filter.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(State::from_number(flow.state).name()))
-}
-
-fn flow_row(record: &FlowRecord, names: &Names, clock: &Clock) -> FlowRow {
-    let flow = &record.flow;
-    let count = |direction: usize| Count {
-        packets: flow.directions[direction].packets,
-        bytes: flow.directions[direction].bytes,
-    };
-    FlowRow {
-        family: if record.family == 6 { "ipv6" } else { "ipv4" }.to_owned(),
-        protocol: protocol(record.key.protocol).into_owned(),
-        parties: Parties::of_flow(&record.key, record.family, flow),
-        from_zone: names.zone(flow.from_zone).map(Into::into),
-        to_zone: names.zone(flow.to_zone).map(Into::into),
-        state: State::from_number(flow.state).name().to_owned(),
-        rule: names.rule(flow.rule).map(Into::into),
-        out: count(0),
-        back: count(1),
-        age_seconds: clock.seconds_since(flow.opened_at() / 1_000_000_000),
-        idle_seconds: clock.seconds_since(u64::from(flow.last_seen)),
-        timeout_seconds: record.timeout,
-        epoch: flow.epoch,
-    }
 }

@@ -3,8 +3,10 @@
 pub mod answers;
 pub mod client;
 pub mod collect;
+pub mod flows;
 pub mod request;
 pub mod server;
+mod stream;
 
 /// The socket's name in the runtime directory.
 pub const SOCKET: &str = "agent.sock";

@@ -1,8 +1,10 @@
 //! What can be asked.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
+
+use crate::address_range::AddressRange;
+use crate::live::capture::CaptureRequest;
+use crate::live::filter::ObserveFilter;
 
 /// A request: one JSON object on one line.
 ///
@@ -22,33 +24,74 @@ pub enum Request {
     Zones {},
     /// Take over changed files.
     Reload {},
+    /// End flows.
+    EndFlows(EndFlows),
+    /// Events as they happen, until the client closes.
+    Observe(ObserveFilter),
+    /// Packets as they pass: a line that says that it begins, and a pcapng file.
+    Capture(CaptureRequest),
+}
+
+/// Which flows are to end. Without any condition all of them have to be meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndFlows {
+    /// The conditions; `limit` and `by` have no meaning here.
+    pub flows: FlowFilter,
+    /// All flows are meant.
+    pub all: bool,
+}
+
+/// By what flows are ordered: the largest come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowOrder {
+    /// Bytes, both directions together.
+    #[default]
+    Bytes,
+    /// Packets, both directions together.
+    Packets,
+    /// Bytes per second, measured over a second.
+    Rate,
 }
 
 /// Which flows are asked for; all conditions that are given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowFilter {
-    /// The most flows to return, those with the most bytes first; 100 without, 10,000 at most.
+    /// The most flows to return, the largest first; 100 without, 10,000 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// By what they are ordered; bytes without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<FlowOrder>,
     /// A zone at either end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// An address at either end.
+    /// An address or prefix at either end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub addr: Option<IpAddr>,
+    pub addr: Option<AddressRange>,
     /// A port at either end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// A protocol's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The id of the rule that allows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// A state's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 }
 
 impl FlowFilter {
+    /// There is no condition.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self { limit: self.limit, by: self.by, ..Self::default() }
+    }
+
     /// The most flows to return.
     #[must_use]
     pub fn effective_limit(&self) -> usize {
@@ -68,9 +111,15 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_are_written() {
         let filter = FlowFilter { limit: Some(5), addr: Some("10.1.1.20".parse().unwrap()), ..FlowFilter::default() };
-        for request in
-            [Request::Status {}, Request::Flows(filter), Request::Flows(FlowFilter::default()), Request::Reload {}]
-        {
+        for request in [
+            Request::Status {},
+            Request::Flows(filter.clone()),
+            Request::Flows(FlowFilter::default()),
+            Request::Reload {},
+            Request::EndFlows(EndFlows { flows: filter, all: false }),
+            Request::Observe(ObserveFilter::default()),
+            Request::Capture(CaptureRequest { count: Some(3), ..CaptureRequest::default() }),
+        ] {
             let line = serde_json::to_vec(&request).unwrap();
             assert_eq!(parse(&line), Ok(request));
         }
@@ -87,6 +136,8 @@ mod tests {
             r#"{"command":"explode"}"#,
             r#"{"command":"flows","limt":3}"#,
             r#"{"command":"flows","port":70000}"#,
+            r#"{"command":"flows","addr":"10.1"}"#,
+            r#"{"command":"end_flows","flows":{"prot":"tcp"}}"#,
         ] {
             let reason = parse(wrong.as_bytes()).unwrap_err();
             assert!(reason.starts_with("this is not a request: "), "{wrong}: {reason}");

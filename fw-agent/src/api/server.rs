@@ -8,21 +8,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
-use super::collect;
-use super::request::{Request, parse};
+use super::request::{EndFlows, Request, parse};
+use super::{collect, flows, stream as lasting};
 use crate::dataplane::DataplaneError;
 use crate::facts::Shared;
 
 /// How long a client may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to read its answer.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How many clients are served at once; the others wait.
 const MAX_CLIENTS: usize = 32;
 
@@ -80,30 +81,60 @@ impl Drop for Server {
 
 /// One request, one answer.
 async fn converse(mut stream: UnixStream, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) -> io::Result<()> {
-    let client = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
+    let client = peer.uid();
     let may_change = client == 0 || client == rustix::process::geteuid().as_raw();
-    let (read, mut write) = stream.split();
+    let (read, _write) = stream.split();
     let line = match timeout(REQUEST_TIME, read_line(read)).await {
         Ok(line) => line?,
         Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
     };
-    let answer = match line.and_then(|line| parse(&line)) {
-        Ok(request) if changes(&request) && !may_change => refusal("only root may change the firewall"),
-        Ok(request) => answer(request, shared, reloads).await,
-        Err(reason) => refusal(reason),
-    };
-    timeout(ANSWER_TIME, write.write_all(&answer))
-        .await
-        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    write.shutdown().await
+    match line.and_then(|line| parse(&line)) {
+        Ok(request) if is_for_root(&request) && !may_change => {
+            send(stream, &refusal("only root may change the firewall or see packets")).await
+        }
+        Ok(request) => respond(request, stream, shared, reloads, &peer).await,
+        Err(reason) => send(stream, &refusal(reason)).await,
+    }
 }
 
-/// The group of the socket may look; a change is for root, or for whom the agent runs as.
-const fn changes(request: &Request) -> bool {
+/// Sends the answer, and closes.
+async fn send(mut stream: UnixStream, answer: &[u8]) -> io::Result<()> {
+    timeout(ANSWER_TIME, stream.write_all(answer))
+        .await
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.shutdown().await
+}
+
+/// The group of the socket may look; a change, or a look at what packets carry, is for root or for whom the agent runs as.
+const fn is_for_root(request: &Request) -> bool {
     match request {
-        Request::Reload {} => true,
-        Request::Status {} | Request::Flows(_) | Request::Drops {} | Request::Rules {} | Request::Zones {} => false,
+        Request::Reload {} | Request::EndFlows(_) | Request::Capture(_) => true,
+        Request::Status {}
+        | Request::Flows(_)
+        | Request::Drops {}
+        | Request::Rules {}
+        | Request::Zones {}
+        | Request::Observe(_) => false,
     }
+}
+
+/// Ends flows, and says in the log who has asked for it.
+async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<u8> {
+    if request.flows.is_empty() && !request.all {
+        return refusal("no condition is given, and not all flows are said to be meant");
+    }
+    let (uid, pid) = (peer.uid(), peer.pid());
+    let conditions = serde_json::to_string(&request.flows).unwrap_or_default();
+    read("end_flows", shared, move |shared| {
+        let outcome = flows::end(&request, shared);
+        match &outcome {
+            Ok(ended) => tracing::warn!(uid, pid, conditions, ended = ended.ended, "flows were ended by an operator"),
+            Err(error) => tracing::error!(uid, pid, conditions, %error, "flows could not be ended for an operator"),
+        }
+        outcome
+    })
+    .await
 }
 
 /// Reads up to the newline; `Err` inside is a refusal for the client.
@@ -116,15 +147,29 @@ async fn read_line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<Result
     Ok(Ok(line))
 }
 
-async fn answer(request: Request, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) -> Vec<u8> {
-    match request {
+/// Does what is asked for, by a client who may.
+async fn respond(
+    request: Request,
+    stream: UnixStream,
+    shared: Arc<Shared>,
+    reloads: mpsc::Sender<ReloadRequest>,
+    peer: &UCred,
+) -> io::Result<()> {
+    let answer = match request {
         Request::Status {} => read("status", shared, collect::status).await,
-        Request::Flows(filter) => read("flows", shared, move |shared| collect::flows(&filter, shared)).await,
+        Request::Flows(filter) => read("flows", shared, move |shared| flows::list(&filter, shared)).await,
         Request::Drops {} => read("drops", shared, collect::drops).await,
         Request::Rules {} => read("rules", shared, collect::rules).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,
         Request::Reload {} => reload(&reloads).await,
-    }
+        Request::EndFlows(request) => end_flows(request, shared, peer).await,
+        Request::Observe(filter) => return lasting::observe(stream, shared, filter).await,
+        Request::Capture(request) => {
+            tracing::info!(uid = peer.uid(), pid = peer.pid(), "a client of the socket asks for packets");
+            return lasting::capture(stream, shared, request).await;
+        }
+    };
+    send(stream, &answer).await
 }
 
 /// Walking a large flow table takes a while, so that it is done aside.
@@ -152,13 +197,13 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Vec<u8> {
 }
 
 /// An answer as a line.
-fn encode<T: Serialize>(thing: &str, body: T) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(thing: &str, body: T) -> Vec<u8> {
     let mut line = serde_json::to_vec(&Answer::new(thing, body)).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-fn refusal(reason: impl Into<String>) -> Vec<u8> {
+pub(super) fn refusal(reason: impl Into<String>) -> Vec<u8> {
     encode("error", ErrorAnswer { error: reason.into() })
 }
 

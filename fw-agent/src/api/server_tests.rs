@@ -1,6 +1,9 @@
 use std::path::PathBuf;
 
 use arc_swap::ArcSwap;
+use fw_common::DropReason;
+use fw_common::abi::capture::CapturedHead;
+use fw_common::abi::event::{DeniedKey, FirstDenied};
 use fw_common::abi::flow::{Direction, Flow, FlowKey6};
 use fw_common::conntrack::State;
 use serde_json::Value;
@@ -10,13 +13,17 @@ use super::*;
 use crate::api::answers::{Drops, Flows, Status};
 use crate::api::client::{self, ClientError};
 use crate::api::request::FlowFilter;
-use crate::dataplane::FlowRecord;
 use crate::dataplane::fake::FakeDataplane;
+use crate::dataplane::{FlowRecord, Observed};
 use crate::facts::Facts;
+use crate::live::capture::CaptureRequest;
+use crate::live::filter::ObserveFilter;
+use crate::live::pcapng::Tally;
 
 struct Fixture {
     socket: PathBuf,
     _dir: tempfile::TempDir,
+    dataplane: Arc<FakeDataplane>,
     reloads: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -32,19 +39,20 @@ fn flow(host: u8, bytes: u64, state: State) -> FlowRecord {
 fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("agent.sock");
-    let dataplane = FakeDataplane::default();
+    let dataplane = Arc::new(FakeDataplane::default());
     dataplane.state().flows =
         vec![flow(1, 100, State::Established), flow(2, 300, State::SynSent), flow(3, 200, State::Established)];
     let shared = Arc::new(Shared {
-        dataplane: Arc::new(dataplane),
+        dataplane: Arc::clone(&dataplane) as Arc<dyn crate::dataplane::Dataplane>,
         facts: ArcSwap::from_pointee(Facts::default()),
         flow_log: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        live: crate::live::Live::default(),
     });
     let (ask, reloads) = mpsc::channel(1);
     tokio::spawn(Server::bind(&socket).unwrap().serve(shared, ask));
-    Fixture { socket, _dir: dir, reloads }
+    Fixture { socket, _dir: dir, dataplane, reloads }
 }
 
 async fn ask(socket: &Path, request: Request) -> Result<Value, ClientError> {
@@ -95,6 +103,93 @@ async fn flows_are_filtered_and_the_largest_come_first() {
     assert_eq!(one.flows[0].out.bytes, 200);
     let none = get(FlowFilter { protocol: Some("udp".to_owned()), ..FlowFilter::default() }).await;
     assert_eq!(none.matching, 0);
+}
+
+/// Asks for an answer that lasts, and reads its first line.
+async fn begin(socket: &Path, request: Request) -> BufReader<UnixStream> {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let mut line = serde_json::to_vec(&request).unwrap();
+    line.push(b'\n');
+    stream.write_all(&line).await.unwrap();
+    let mut answer = BufReader::new(stream);
+    assert_eq!(next(&mut answer).await["event"], "begin");
+    answer
+}
+
+async fn next(answer: &mut BufReader<UnixStream>) -> Value {
+    let mut line = String::new();
+    timeout(ANSWER_TIME, answer.read_line(&mut line)).await.unwrap().unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_is_told_what_it_wants_until_it_closes() {
+    let fixture = fixture();
+    let filter = ObserveFilter { reason: Some("policy".to_owned()), ..ObserveFilter::default() };
+    let mut observer = begin(&fixture.socket, Request::Observe(filter)).await;
+    assert!(fixture.dataplane.state().is_observed);
+    for reason in [DropReason::NoRoute, DropReason::Policy] {
+        let key = DeniedKey { family: 4, reason: reason as u8, ..DeniedKey::default() };
+        fixture.dataplane.state().observed.push(Observed::Denied(FirstDenied { key, bytes: 60, at: 1 }));
+    }
+    let event = next(&mut observer).await;
+    assert_eq!((&event["schema"], &event["reason"]), (&Value::from("fwctl.observe/1"), &Value::from("policy")));
+    fixture.dataplane.state().happenings.observed_lost = 12;
+    let lost = next(&mut observer).await;
+    assert_eq!((&lost["event"], &lost["lost"]), (&Value::from("lost"), &Value::from(12)));
+    drop(observer);
+    let ended = async {
+        while fixture.dataplane.state().is_observed {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(ANSWER_TIME, ended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_one_capture_and_it_ends_with_its_client() {
+    let fixture = fixture();
+    let request = || Request::Capture(CaptureRequest::default());
+    let capture = begin(&fixture.socket, request()).await;
+    assert!(fixture.dataplane.state().capture.is_some());
+    let refused = ask(&fixture.socket, request()).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(why) if why.contains("another capture")), "{refused}");
+    drop(capture);
+    let ended = async {
+        while fixture.dataplane.state().capture.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(ANSWER_TIME, ended).await.unwrap();
+    let wrong = CaptureRequest { reason: Some("bad_luck".to_owned()), ..CaptureRequest::default() };
+    let refused = ask(&fixture.socket, Request::Capture(wrong)).await;
+    assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_ends_when_it_has_enough_and_says_so() {
+    let fixture = fixture();
+    let request = CaptureRequest { count: Some(2), ..CaptureRequest::default() };
+    let mut capture = begin(&fixture.socket, Request::Capture(request)).await;
+    let head = CapturedHead { ifindex: 3, captured: 60, len: 90, direction: 1, ..CapturedHead::default() };
+    fixture.dataplane.state().captured = vec![(head, vec![1; 60]); 3];
+    let mut file = Vec::new();
+    timeout(ANSWER_TIME, capture.read_to_end(&mut file)).await.unwrap().unwrap();
+    let mut tally = Tally::default();
+    tally.take(&file);
+    assert_eq!((tally.packets, tally.lost), (2, 0));
+    assert!(fixture.dataplane.state().capture.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_are_ended_only_with_a_condition() {
+    let fixture = fixture();
+    let everything = Request::EndFlows(EndFlows::default());
+    assert!(matches!(ask(&fixture.socket, everything).await, Err(ClientError::Refused(_))));
+    let flows = FlowFilter { addr: Some("10.1.1.2/31".parse().unwrap()), ..FlowFilter::default() };
+    let ended = ask(&fixture.socket, Request::EndFlows(EndFlows { flows, all: false })).await.unwrap();
+    assert_eq!((&ended["schema"], &ended["ended"]), (&Value::from("fwctl.end_flows/1"), &Value::from(2)));
+    assert_eq!(fixture.dataplane.state().flows.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

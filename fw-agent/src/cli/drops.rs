@@ -25,6 +25,9 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
 
 fn show(mut drops: Drops, all: bool) -> std::io::Result<()> {
     drops.drops.retain(|row| all || row.packets > 0);
+    for row in &drops.redirect_errors {
+        print(&format!("{}: {} packets to forward were not taken ({})", row.interface, row.packets, row.error))?;
+    }
     if drops.drops.is_empty() {
         return print("nothing was dropped");
     }

@@ -1,7 +1,9 @@
 //! `fwctl`: one file a command. What is asked for goes to standard output, what went wrong to standard error.
 
+mod capture;
 mod drops;
 mod flows;
+mod observe;
 mod output;
 mod policy;
 mod reload;
@@ -52,8 +54,12 @@ struct Common {
 enum Command {
     /// How the firewall is.
     Status,
-    /// Live flows, those with the most bytes first.
+    /// Live flows: list them (also without a command), show the largest, or end some.
     Flows(flows::Arguments),
+    /// What happens to flows, as it happens: opened, ended, denied.
+    Observe(observe::Arguments),
+    /// Packets with what was decided about them, as a pcapng file.
+    Capture(capture::Arguments),
     /// Dropped packets by reason.
     Drops(drops::Arguments),
     /// The rules and what they did.
@@ -85,6 +91,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Status => status::run(socket, *output),
         Command::Flows(arguments) => flows::run(arguments, socket, *output),
+        Command::Observe(arguments) => observe::run(arguments, socket, *output),
+        Command::Capture(arguments) => capture::run(arguments, socket),
         Command::Drops(arguments) => drops::run(arguments, socket, *output),
         Command::Rules => rules::run(socket, *output),
         Command::Zones => zones::run(socket, *output),

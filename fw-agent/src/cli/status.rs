@@ -74,6 +74,7 @@ fn interfaces(interfaces: &[InterfaceStatus]) -> Grid {
         "FORWARDED#",
         "DROPPED#",
         "PASSED#",
+        "NOT TAKEN#",
         "ADDRESSES",
     ]);
     for interface in interfaces {
@@ -88,6 +89,7 @@ fn interfaces(interfaces: &[InterfaceStatus]) -> Grid {
             or_dash(interface.mtu),
         ];
         row.extend(numbers.map(|count| count.packets.to_string()));
+        row.push(interface.redirect_errors.to_string());
         row.push(interface.addresses.join(" "));
         grid.row(row);
     }

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fw_common::DropReason;
+use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Settings};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, RedirectErrors, Settings};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub struct FakeState {
     pub drops: BTreeMap<u8, Counter>,
     /// Counters of rules by handle.
     pub rules: BTreeMap<u32, RuleCounter>,
+    /// Packets whose redirect failed.
+    pub redirect_errors: Vec<RedirectErrors>,
     /// Rare happenings.
     pub happenings: Happenings,
     /// The flow table.
@@ -51,6 +55,14 @@ pub struct FakeState {
     pub denied: Vec<(DeniedKey, Denied)>,
     /// Ended flows that wait to be taken.
     pub ended: Vec<FlowEnd>,
+    /// What observers will be told.
+    pub observed: Vec<Observed>,
+    /// Somebody observes.
+    pub is_observed: bool,
+    /// The capture that runs, and for how many seconds.
+    pub capture: Option<(CaptureFilter, u32)>,
+    /// Packets that wait for the capture.
+    pub captured: Vec<(CapturedHead, Vec<u8>)>,
     /// Every call that changes something fails while this is set.
     pub failing: bool,
 }
@@ -74,6 +86,11 @@ impl FakeDataplane {
         }
         Ok(state)
     }
+}
+
+/// Nothing happens here by itself, but whoever waits must not spin.
+fn wait(patience: Duration) {
+    std::thread::sleep(patience.min(Duration::from_millis(5)));
 }
 
 impl Dataplane for FakeDataplane {
@@ -155,6 +172,10 @@ impl Dataplane for FakeDataplane {
         Ok(vec![InterfaceCounter::default(); MAX_INTERFACES])
     }
 
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError> {
+        Ok(self.state().redirect_errors.clone())
+    }
+
     fn happenings(&self) -> Result<Happenings, DataplaneError> {
         Ok(self.state().happenings)
     }
@@ -180,6 +201,45 @@ impl Dataplane for FakeDataplane {
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {
         let ended = std::mem::take(&mut self.change()?.ended);
         ended.iter().for_each(visit);
+        Ok(())
+    }
+
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError> {
+        let mut state = self.change()?;
+        let before = state.flows.len();
+        state.flows.retain(|flow| !choose(flow));
+        Ok((before - state.flows.len()) as u64)
+    }
+
+    fn set_observed(&self, observed: bool) -> Result<(), DataplaneError> {
+        self.change()?.is_observed = observed;
+        Ok(())
+    }
+
+    fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
+        let observed = std::mem::take(&mut self.change()?.observed);
+        if observed.is_empty() {
+            wait(patience);
+        }
+        observed.into_iter().for_each(visit);
+        Ok(())
+    }
+
+    fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError> {
+        self.change()?.capture = capture;
+        Ok(())
+    }
+
+    fn wait_captured(
+        &self,
+        patience: Duration,
+        visit: &mut dyn FnMut(&CapturedHead, &[u8]),
+    ) -> Result<(), DataplaneError> {
+        let captured = std::mem::take(&mut self.change()?.captured);
+        if captured.is_empty() {
+            wait(patience);
+        }
+        captured.iter().for_each(|(head, bytes)| visit(head, bytes));
         Ok(())
     }
 

@@ -4,11 +4,14 @@
 pub mod fake;
 pub mod kernel;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
+use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
-use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::event::{Denied, DeniedKey, FirstDenied, FlowEnd};
 use fw_common::abi::flow::{Flow, FlowKey6};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
@@ -93,6 +96,48 @@ pub struct FlowRecord {
     pub timeout: u32,
 }
 
+/// Packets whose redirect failed after the program had asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectErrors {
+    /// Slot of the egress interface; [`fw_common::abi::interface::HANDOVER_SLOT`] for the hand-over pair.
+    pub slot: u32,
+    /// The `errno`; 0 if the device has not said why.
+    pub error: u32,
+    /// How many.
+    pub packets: u64,
+}
+
+impl RedirectErrors {
+    /// The name of the error.
+    #[must_use]
+    pub fn error_name(&self) -> Cow<'static, str> {
+        // Numbers of include/uapi/asm-generic/errno.h, those that redirects return.
+        match self.error {
+            0 => "not_taken".into(),
+            6 => "enxio".into(),
+            12 => "enomem".into(),
+            16 => "ebusy".into(),
+            22 => "einval".into(),
+            28 => "enospc".into(),
+            75 => "eoverflow".into(),
+            90 => "emsgsize".into(),
+            95 => "eopnotsupp".into(),
+            100 => "enetdown".into(),
+            105 => "enobufs".into(),
+            other => format!("errno_{other}").into(),
+        }
+    }
+}
+
+/// What the data plane tells observers.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed {
+    /// A flow has opened or ended.
+    Flow(FlowEnd),
+    /// A flow was denied that had not been before.
+    Denied(FirstDenied),
+}
+
 /// What can go wrong between the agent and the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
@@ -169,6 +214,8 @@ pub trait Dataplane: Send + Sync {
     fn rules(&self) -> Result<Vec<(u32, RuleCounter)>, DataplaneError>;
     /// What crossed the interfaces, indexed by slot.
     fn interfaces(&self) -> Result<Vec<InterfaceCounter>, DataplaneError>;
+    /// Packets whose redirect failed, by egress interface and error.
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError>;
     /// Rare happenings.
     fn happenings(&self) -> Result<Happenings, DataplaneError>;
     /// Calls `visit` with each live flow, until it returns false.
@@ -181,6 +228,20 @@ pub trait Dataplane: Send + Sync {
     fn sweep(&self) -> Result<u32, DataplaneError>;
     /// Calls `visit` with each flow that has ended since the last call.
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError>;
+    /// Ends the chosen flows as their operator wishes; how many. The records come by [`Self::poll_ended`].
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError>;
+    /// Whether the data plane tells which flows open, end and are denied.
+    fn set_observed(&self, observed: bool) -> Result<(), DataplaneError>;
+    /// Waits for so long at most until there is something to tell, and calls `visit` with what there is.
+    fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError>;
+    /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that.
+    fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError>;
+    /// Waits for so long at most until packets have been captured, and calls `visit` with each.
+    fn wait_captured(
+        &self,
+        patience: Duration,
+        visit: &mut dyn FnMut(&CapturedHead, &[u8]),
+    ) -> Result<(), DataplaneError>;
     /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.
     fn repair(&self) -> Result<bool, DataplaneError>;
     /// Takes programs off all interfaces and removes every pin.

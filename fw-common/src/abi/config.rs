@@ -47,6 +47,9 @@ pub mod config_flags {
     pub const VERIFY_CHECKSUMS: u32 = 1;
     /// `SEGMENT_LIMITS` has entries.
     pub const LIMIT_SEGMENTS: u32 = 2;
+    /// Somebody observes flows: those that open, end or are denied are told by `OBSERVED`. Far from the bits of settings, which
+    /// an agent sets from its configuration.
+    pub const OBSERVED: u32 = 1 << 31;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.

@@ -62,17 +62,24 @@ pub struct Happenings {
     pub opened: u64,
     /// Flows judged again because the policy had changed.
     pub rejudged: u64,
+    /// Denied packets that are counted by reason and rule but are in no record, because `DENIED` had no place for their flow.
+    pub denied_unrecorded: u64,
+    /// Records for observers not made, because there were too many.
+    pub observed_lost: u64,
+    /// Packets not captured, because there were too many.
+    pub captured_lost: u64,
 }
 
-/// How many answers this processor has sent in the current second. One entry, in `ANSWER_BUDGET`.
+/// How much this processor has done of something in the current second: answers in `ANSWER_BUDGET`, records for observers in
+/// `OBSERVE_BUDGET`. One entry each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnswerBudget {
     /// The second, since boot.
     pub second: u32,
-    /// Answers sent in it.
+    /// Answers sent, or records made, in it.
     pub sent: u32,
 }
 
-assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 64);
+assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 88);
 plain_bytes!(AnswerBudget, Counter, RuleCounter, InterfaceCounter, Happenings);

@@ -1,4 +1,4 @@
-//! Maps `EVENTS` and `DENIED`: what the program tells the agent.
+//! Maps `EVENTS`, `DENIED` and `OBSERVED`: what the program tells the agent; and the order by which the agent ends a flow.
 
 use super::flow::{Flow, FlowKey6};
 use super::{assert_size, plain_bytes};
@@ -33,11 +33,13 @@ pub enum EndReason {
     Reset = 3,
     /// A new policy forbids it.
     PolicyChange = 4,
+    /// An operator has ended it.
+    Killed = 5,
 }
 
 impl EndReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange];
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Killed];
 
     /// The name in flow logs.
     #[must_use]
@@ -47,6 +49,7 @@ impl EndReason {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::PolicyChange => "policy-change",
+            Self::Killed => "killed",
         }
     }
 
@@ -57,8 +60,8 @@ impl EndReason {
     }
 }
 
-/// Key of `DENIED` (a hash that evicts the least recently used): one denied flow and why.
-#[repr(C)]
+/// One denied flow and why: what the packets that are counted together in a [`DeniedSlot`] have in common.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DeniedKey {
     /// Source address; IPv4 in the first four bytes, the rest zero.
@@ -90,7 +93,7 @@ pub struct DeniedKey {
 /// [`DeniedKey::ingress_slot`] of traffic that the host itself sends.
 pub const NO_SLOT: u16 = u16::MAX;
 
-/// Value of `DENIED`.
+/// What came of a denied flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Denied {
@@ -104,5 +107,76 @@ pub struct Denied {
     pub last_at: u64,
 }
 
-assert_size!(FlowEnd = 112 + 40 + 8 + 8, DeniedKey = 48, Denied = 32);
-plain_bytes!(FlowEnd, DeniedKey, Denied);
+/// Value of `DENIED`: a slot, found by [`crate::denied::place`]. What a packet needs to know of it is in its first cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeniedSlot {
+    /// [`DENIED_FREE`], [`DENIED_FILLING`], or the mark of the flow that is counted here, which is written after the rest.
+    pub mark: u64,
+    /// Packets dropped.
+    pub packets: u64,
+    /// The flow.
+    pub key: DeniedKey,
+    /// Bytes of the packets.
+    pub bytes: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC` of the first packet.
+    pub first_at: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC` of the last packet.
+    pub last_at: u64,
+    /// Explicit padding: two whole cache lines.
+    pub _pad: [u64; 5],
+}
+
+/// Entries of `DENIED`: the most denied flows that one look of the agent finds, and so the most lines of the flow log.
+pub const DENIED_SLOTS: u32 = 16_384;
+
+/// [`DeniedSlot::mark`] of a slot that is free.
+pub const DENIED_FREE: u64 = 0;
+
+/// [`DeniedSlot::mark`] of a slot that a processor is filling.
+pub const DENIED_FILLING: u64 = 1;
+
+/// A record of `OBSERVED`: the first packet of a flow was denied since the agent has last looked at `DENIED`. A record of the
+/// same map that is as long as a [`FlowEnd`] is one: of a flow that has opened if its reason is [`OPENED`], else of one that has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstDenied {
+    /// The flow.
+    pub key: DeniedKey,
+    /// Bytes of the packet.
+    pub bytes: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub at: u64,
+}
+
+/// In place of a [`FlowEnd::reason`]: the flow has opened.
+pub const OPENED: u8 = 0;
+
+/// The most records of `OBSERVED` that each processor makes in a second.
+pub const OBSERVED_PER_SECOND: u32 = 10_000;
+
+/// What the agent gives `fw_end_flow` as a packet: which flow to end, and where it was seen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndOrder {
+    /// Its key; an IPv4 key is widened by [`FlowKey6::from`].
+    pub key: FlowKey6,
+    /// Its slot.
+    pub slot: u32,
+    /// [`Flow::opened`], which tells it from a later flow of the same key.
+    pub opened: u32,
+    /// 4 or 6.
+    pub family: u32,
+    /// Explicit padding.
+    pub _pad: u32,
+}
+
+assert_size!(
+    FlowEnd = 112 + 40 + 8 + 8,
+    DeniedKey = 48,
+    Denied = 32,
+    DeniedSlot = 128,
+    FirstDenied = 64,
+    EndOrder = 56
+);
+plain_bytes!(FlowEnd, DeniedKey, Denied, DeniedSlot, FirstDenied, EndOrder);

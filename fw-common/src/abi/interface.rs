@@ -40,6 +40,8 @@ pub mod interface_flags {
     pub const MANAGEMENT: u32 = 2;
     /// The entry of the array is in use.
     pub const PRESENT: u32 = 4;
+    /// A capture wants to see its packets. Set by a capture, apart from what the configuration says.
+    pub const CAPTURED: u32 = 1 << 31;
 }
 
 /// Value of `LOCAL4` (keyed by `[u8; 4]`) and `LOCAL6` (keyed by `[u8; 16]`).

@@ -4,12 +4,14 @@
 //! `bool`, `enum` or reference, because the other side may write any bit pattern. Addresses and ports are kept in
 //! network byte order as byte arrays; every other integer is in host byte order.
 
+pub mod capture;
 pub mod config;
 pub mod counters;
 pub mod event;
 pub mod flow;
 pub mod interface;
 pub mod policy;
+pub mod redirect;
 pub mod tables;
 
 /// Version of every layout in this module.

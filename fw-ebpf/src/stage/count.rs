@@ -2,13 +2,13 @@
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::abi::counters::{Counter, Happenings};
-use fw_common::abi::event::{Denied, DeniedKey, NO_SLOT};
+use fw_common::abi::event::NO_SLOT;
 use fw_common::{DropReason, Verdict};
 
-use crate::atomic;
 use crate::job::Job;
-use crate::maps::{DENIED, DROPS, HAPPENINGS, INTERFACE_COUNTERS, RULE_COUNTERS};
+use crate::maps::{DROPS, HAPPENINGS, INTERFACE_COUNTERS, RULE_COUNTERS};
 use crate::packet::frame_len;
+use crate::stage::denied;
 
 /// Counts a packet from the wire.
 #[inline(always)]
@@ -64,43 +64,9 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     if let DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged = reason {
         ruled(job, bytes);
     }
-    if job.parsed && job.decision.log {
-        denied(job, reason, bytes, ingress_slot);
+    if job.parsed {
+        denied::note(job, reason, bytes, ingress_slot);
     }
-}
-
-/// Notes a denied flow: one entry for all packets of a tuple, so that a flood cannot drown the log.
-#[inline(always)]
-fn denied(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
-    let packet = &job.packet;
-    let (src_port, dst_port) = packet.policy_ports();
-    let by_rule = matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged);
-    let key = DeniedKey {
-        src_addr: packet.src_addr.octets(),
-        dst_addr: packet.dst_addr.octets(),
-        src_port: src_port.to_be_bytes(),
-        dst_port: dst_port.to_be_bytes(),
-        ingress_slot,
-        family: packet.src_addr.family,
-        protocol: packet.protocol,
-        reason: reason as u8,
-        from_zone: job.query.from_zone,
-        to_zone: job.query.to_zone,
-        _pad: 0,
-        rule: if by_rule { job.decision.rule } else { 0 },
-    };
-    if let Some(entry) = DENIED.get_ptr_mut(&key) {
-        // SAFETY: aligned words of a live map value. If the entry is evicted meanwhile, a stranger's count is one too high.
-        unsafe {
-            atomic::add(&raw mut (*entry).packets, 1);
-            atomic::add(&raw mut (*entry).bytes, bytes);
-            (*entry).last_at = job.now_ns;
-        }
-        return;
-    }
-    let entry = Denied { packets: 1, bytes, first_at: job.now_ns, last_at: job.now_ns };
-    // A full table evicts its oldest entry; that a concurrent insert of the same tuple wins loses one count.
-    let _ = DENIED.insert(&key, &entry, 0);
 }
 
 /// Counts a packet for the rule that decided it.

@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{checksum, interface, route};
+use crate::stage::{capture, checksum, interface, route};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,10 @@ fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
         job.now_ns = unsafe { bpf_ktime_get_coarse_ns() };
         job.now = (job.now_ns / 1_000_000_000) as u32;
     }
-    let interface = interface::find(ifindex).ok_or(DropReason::UnknownInterface)?;
+    let Some(interface) = interface::find(ifindex) else {
+        job.interface.flags = capture::flags_of_a_stranger();
+        return Err(DropReason::UnknownInterface);
+    };
     copy(interface, &mut job.interface);
     CONFIG.get(0).ok_or(DropReason::NoPolicy)
 }

@@ -254,6 +254,13 @@ impl Agent {
         process::run(command.arg("--socket").arg(self.socket()).args(arguments))
     }
 
+    /// Runs `fwctl capture`, beside the test.
+    pub fn capture_in_background(&self, arguments: &[&str]) -> Result<Running, LabError> {
+        let mut command = self.namespace.command(&self.programs.fwctl)?;
+        command.arg("--socket").arg(self.socket()).args(["capture", "-w", "-"]).args(arguments);
+        Running::start(&mut command, self.directory.join("capture.log"))
+    }
+
     /// Runs `fwctl … -o json` and reads what it prints.
     pub fn fwctl_json(&self, arguments: &[&str]) -> Result<serde_json::Value, LabError> {
         let printed = self.fwctl(&[arguments, &["-o", "json"]].concat())?.success()?;

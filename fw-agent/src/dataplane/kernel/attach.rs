@@ -79,7 +79,8 @@ fn write_interface(object: &mut Object, interface: &AttachedInterface) -> Result
         slot: interface.slot,
         flags: interface_flags::PRESENT
             | flag(interface.hairpin, interface_flags::HAIRPIN)
-            | flag(interface.management, interface_flags::MANAGEMENT),
+            | flag(interface.management, interface_flags::MANAGEMENT)
+            | flag(object.captured, interface_flags::CAPTURED),
         mac: interface.mac,
         mtu: interface.mtu,
         ipv4: interface.ipv4.map(|addr| addr.octets()).unwrap_or_default(),

@@ -50,6 +50,9 @@ impl Summed for Happenings {
         self.answers_limited += other.answers_limited;
         self.opened += other.opened;
         self.rejudged += other.rejudged;
+        self.denied_unrecorded += other.denied_unrecorded;
+        self.observed_lost += other.observed_lost;
+        self.captured_lost += other.captured_lost;
     }
 }
 

@@ -1,10 +1,9 @@
-//! The flow tables, the denied flows, and the sweep.
+//! The flow tables, and the sweep.
 
 use std::collections::BTreeMap;
 
 use aya::Pod;
-use aya::maps::MapError;
-use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::event::EndOrder;
 use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags};
 use fw_common::abi::policy::MAX_RULES;
 use fw_common::conntrack::{self, IdleBy, SWEEP_BATCH, State, Timeouts};
@@ -29,18 +28,39 @@ pub(super) fn default_max_flows() -> u32 {
 
 /// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
+    visit_slots(object, &mut |_, record| visit(record))
+}
+
+/// What ends the chosen flows.
+pub(super) fn orders(
+    object: &Object,
+    choose: &mut dyn FnMut(&FlowRecord) -> bool,
+) -> Result<Vec<EndOrder>, DataplaneError> {
+    let mut orders = Vec::new();
+    visit_slots(object, &mut |slot, record| {
+        if choose(&record) {
+            let FlowRecord { key, family, flow, .. } = record;
+            orders.push(EndOrder { key, slot, opened: flow.opened, family: family.into(), _pad: 0 });
+        }
+        true
+    })?;
+    Ok(orders)
+}
+
+/// Visits every flow, with the number of its slot.
+fn visit_slots(object: &Object, visit: &mut dyn FnMut(u32, FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
     let slots: Mapped<Slot4> = mapped(object, "FLOWS4")?;
-    for Slot4 { key, flow } in used_slots(object, "TAGS4")?.map(|number| slots.get(number)) {
+    for (number, Slot4 { key, flow }) in used_slots(object, "TAGS4")?.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(record) {
+        if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
         }
     }
     let slots: Mapped<Slot6> = mapped(object, "FLOWS6")?;
-    for Slot6 { key, flow } in used_slots(object, "TAGS6")?.map(|number| slots.get(number)) {
+    for (number, Slot6 { key, flow }) in used_slots(object, "TAGS6")?.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(record) {
+        if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
         }
     }
@@ -63,7 +83,7 @@ fn used_slots(object: &Object, name: &'static str) -> Result<impl Iterator<Item 
 }
 
 /// All values of an array.
-fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
+pub(super) fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
     let data = object.array_data(name)?;
     let info = data.info().map_err(|error| map_error(name, &error))?;
     Mapped::new(data.fd(), info.max_entries() as usize).map_err(|error| map_error(name, &error))
@@ -98,25 +118,8 @@ impl IdleTimeouts {
     }
 }
 
-/// Takes the denied flows out. A packet that is counted between the reading and the removal of its entry is counted by
-/// reason and by rule, but in no record.
-pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
-    let mut map = object.hash_mut::<DeniedKey, Denied>("DENIED")?;
-    let keys: Vec<DeniedKey> = map.keys().filter_map(Result::ok).collect();
-    let mut taken = Vec::with_capacity(keys.len());
-    for key in keys {
-        match map.get(&key, 0) {
-            Ok(denied) => taken.push((key, denied)),
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(map_error("DENIED", &error)),
-        }
-        match map.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(map_error("DENIED", &error)),
-        }
-    }
-    Ok(taken)
-}
+/// Flows that are ended before the lock is given free.
+pub(super) const END_CHUNK: usize = 1_024;
 
 /// Batches that are swept before the lock is given free.
 pub(super) const SWEEP_CHUNK: u32 = 16;

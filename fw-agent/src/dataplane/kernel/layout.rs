@@ -1,14 +1,16 @@
 //! What each map holds: the list from which `docs/maps.md` is generated, and which a test compares with the kernel.
 
 use fw_common::DropReason;
+use fw_common::abi::capture::{CaptureFilter, CapturedHead, MAX_SNAPLEN};
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
-use fw_common::abi::event::{Denied, DeniedKey};
+use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{
     HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES,
 };
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
+use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
 
 /// How many elements a map has room for.
@@ -120,10 +122,37 @@ pub const MAPS: &[MapDescription] = &[
         "rare happenings", CANNOT_FILL),
     map("ANSWER_BUDGET", "percpu_array", (INDEX, size_of::<AnswerBudget>()), Fixed(1),
         "answers sent in this second", "further answers are not sent, and counted in `answers_limited`"),
-    map("DENIED", "lru_hash", (size_of::<DeniedKey>(), size_of::<Denied>()), Fixed(16_384),
-        "denied flows since the last look of the agent", "the least recently seen is evicted; counters by reason and rule stay exact"),
+    map("DENIED", "array", (INDEX, size_of::<DeniedSlot>()), Fixed(DENIED_SLOTS),
+        "denied flows since the last look of the agent", "packets of further flows are in no record, and counted in `denied_unrecorded`; counters by reason and rule stay exact"),
+    map("REDIRECT_ERRORS", "hash", (INDEX, size_of::<u64>()), Fixed(MAX_REDIRECT_ERRORS as u32),
+        "packets whose redirect failed, by egress interface and error", "further combinations are not counted"),
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
+    MapDescription {
+        name: "REDIRECT_WATCH", kind: "array", key_size: INDEX, value_size: size_of::<RedirectWatch>(), capacity: Fixed(1), pinned: false,
+        holds: "what tells this firewall's failed redirects from others", when_full: CANNOT_FILL,
+    },
+    MapDescription {
+        name: "OBSERVE_BUDGET", kind: "percpu_array", key_size: INDEX, value_size: size_of::<AnswerBudget>(), capacity: Fixed(1), pinned: false,
+        holds: "records made for observers in this second", when_full: "further ones are not made, and counted in `observed_lost`",
+    },
+    MapDescription {
+        name: "OBSERVED", kind: "ringbuf", key_size: 0, value_size: 0, capacity: Fixed(1 << 20), pinned: false,
+        holds: "flows that have opened, ended or been denied, in bytes, while somebody observes", when_full: "further records are lost, and counted in `observed_lost`",
+    },
+    MapDescription {
+        name: "CAPTURE", kind: "array", key_size: INDEX, value_size: size_of::<CaptureFilter>(), capacity: Fixed(1), pinned: false,
+        holds: "which packets are captured", when_full: CANNOT_FILL,
+    },
+    MapDescription {
+        name: "CAPTURED", kind: "ringbuf", key_size: 0, value_size: 0, capacity: Fixed(1 << 23), pinned: false,
+        holds: "captured packets, in bytes", when_full: "further packets are not captured, and counted in `captured_lost`",
+    },
+    MapDescription {
+        name: "CAPTURE_SCRATCH", kind: "percpu_array", key_size: INDEX,
+        value_size: size_of::<CapturedHead>() + MAX_SNAPLEN as usize, capacity: Fixed(2), pinned: false,
+        holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
+    },
     MapDescription {
         name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,

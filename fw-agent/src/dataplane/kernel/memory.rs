@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
 
@@ -32,6 +33,11 @@ impl<V: Pod> Mapped<V> {
         Ok(Self { start, len })
     }
 
+    /// How many values there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// Reads a value.
     pub(super) fn get(&self, index: usize) -> V {
         assert!(index < self.len);
@@ -44,6 +50,15 @@ impl<V: Pod> Mapped<V> {
         assert!(index < self.len);
         // SAFETY: as in `get`.
         unsafe { self.start.add(index).write_volatile(value) }
+    }
+
+    /// Replaces the word at the start of a value if it is `old`; whether it did.
+    pub(super) fn replace_word(&self, index: usize, old: u64, new: u64) -> bool {
+        const { assert!(align_of::<V>() >= align_of::<u64>()) };
+        assert!(index < self.len);
+        // SAFETY: within the mapping, and aligned as the value is; others access it atomically, too.
+        let word = unsafe { AtomicU64::from_ptr(self.start.add(index).cast().as_ptr()) };
+        word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Writes the first values.

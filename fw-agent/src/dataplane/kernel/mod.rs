@@ -4,24 +4,31 @@
 //! the interfaces. Both outlive the agent, and the next one takes them over.
 
 mod attach;
+mod btf;
 mod calls;
+mod capture;
 mod counters;
+mod denied;
 mod flows;
 mod handles;
 mod interfaces;
 mod layout;
 mod memory;
 mod object;
+mod pins;
 mod policy;
+mod redirects;
+mod ring;
 mod segment_limits;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use fw_common::ABI_VERSION;
+use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::config::{Active, config_flags};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
@@ -30,10 +37,16 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
+use super::{
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp,
+    RedirectErrors, Settings,
+};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
+pub use pins::detach_all;
+use pins::{forget_other_layouts, make_dir, maps_dir};
+use ring::Ring;
 
 /// How the data plane is opened.
 #[derive(Clone, Debug)]
@@ -50,6 +63,9 @@ pub struct KernelDataplane {
     adopted: Option<Adopted>,
     max_flows: u32,
     object: Mutex<Object>,
+    /// Waited for without the object's lock.
+    observed: Mutex<Ring>,
+    captured: Mutex<Ring>,
 }
 
 impl KernelDataplane {
@@ -73,6 +89,7 @@ impl KernelDataplane {
         object.update_config(|config| {
             config.max_flows = max_flows;
             config.buckets = buckets;
+            config.flags &= !config_flags::OBSERVED;
             config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
             if config.hash_seed == 0 {
                 config.hash_seed = seed;
@@ -91,7 +108,18 @@ impl KernelDataplane {
             }
         };
         forget_other_layouts(&options.pin_dir)?;
-        Ok(Self { pin_dir: options.pin_dir, adopted, max_flows, object: Mutex::new(object) })
+        if let Err(error) = redirects::watch(&mut object) {
+            tracing::warn!(%error, "failed redirects are not counted");
+        }
+        let (observed, captured) = (object.take_ring("OBSERVED")?, object.take_ring("CAPTURED")?);
+        Ok(Self {
+            pin_dir: options.pin_dir,
+            adopted,
+            max_flows,
+            object: Mutex::new(object),
+            observed: Mutex::new(observed),
+            captured: Mutex::new(captured),
+        })
     }
 
     /// Runs a program on a packet as if it had come in by an interface, for tests: the action and the packet after it.
@@ -152,63 +180,6 @@ fn monotonic_seconds() -> u32 {
 
 /// ICMP errors and resets that each processor may send per second, unless configured.
 pub const DEFAULT_ANSWERS_PER_SECOND: u32 = 1000;
-
-/// Takes the programs off all interfaces and removes every pin below `pin_dir`. Missing ones are no error.
-///
-/// # Errors
-/// If a pin cannot be removed.
-pub fn detach_all(pin_dir: &Path) -> Result<(), DataplaneError> {
-    attach::remove_links(pin_dir)?;
-    let error =
-        |error: std::io::Error| DataplaneError::Pin { path: pin_dir.display().to_string(), reason: error.to_string() };
-    // Only what is ours: the directory may be one that others use, too.
-    for dir in own_dirs(pin_dir).map_err(error)? {
-        std::fs::remove_dir_all(&dir).map_err(error)?;
-    }
-    // Not if there is something else in it.
-    let _ = std::fs::remove_dir(pin_dir);
-    Ok(())
-}
-
-/// Where the maps of this layout version are pinned.
-fn maps_dir(pin_dir: &Path) -> PathBuf {
-    pin_dir.join(format!("abi-{ABI_VERSION}"))
-}
-
-/// The directories below the pin directory that are ours, whatever their layout version; none if there is no pin directory.
-fn own_dirs(pin_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(pin_dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name == "links" || name.strip_prefix("abi-").is_some_and(|number| number.parse::<u32>().is_ok())
-    };
-    Ok(paths.into_iter().filter(is_ours).collect())
-}
-
-/// Unpins the maps of other layout versions. Programs that are still attached keep theirs until they are replaced.
-fn forget_other_layouts(pin_dir: &Path) -> Result<(), DataplaneError> {
-    let error = |error: std::io::Error| DataplaneError::Pin {
-        path: pin_dir.display().to_string(),
-        reason: format!("{error}; the maps of another version could not be removed"),
-    };
-    let (ours, links) = (maps_dir(pin_dir), attach::links_dir(pin_dir));
-    for dir in own_dirs(pin_dir).map_err(error)?.into_iter().filter(|dir| *dir != ours && *dir != links) {
-        std::fs::remove_dir_all(&dir).map_err(error)?;
-    }
-    Ok(())
-}
-
-fn make_dir(dir: &Path) -> Result<(), DataplaneError> {
-    std::fs::create_dir_all(dir).map_err(|error| DataplaneError::Pin {
-        path: dir.display().to_string(),
-        reason: format!("{error}; is a BPF file system mounted there (mount -t bpf bpf /sys/fs/bpf)?"),
-    })
-}
 
 impl Dataplane for KernelDataplane {
     fn adopted(&self) -> Option<Adopted> {
@@ -315,6 +286,10 @@ impl Dataplane for KernelDataplane {
         counters::interfaces(&self.object())
     }
 
+    fn redirect_errors(&self) -> Result<Vec<RedirectErrors>, DataplaneError> {
+        redirects::counted(&self.object())
+    }
+
     fn happenings(&self) -> Result<Happenings, DataplaneError> {
         counters::happenings(&self.object())
     }
@@ -328,7 +303,7 @@ impl Dataplane for KernelDataplane {
     }
 
     fn take_denied(&self) -> Result<Vec<(DeniedKey, Denied)>, DataplaneError> {
-        flows::take_denied(&mut self.object())
+        denied::take(&self.object())
     }
 
     fn sweep(&self) -> Result<u32, DataplaneError> {
@@ -347,6 +322,55 @@ impl Dataplane for KernelDataplane {
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError> {
         self.object().poll_events(visit);
         Ok(())
+    }
+
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError> {
+        let orders = flows::orders(&self.object(), choose)?;
+        let mut ended = 0;
+        for chunk in orders.chunks(flows::END_CHUNK) {
+            let mut object = self.object();
+            for order in chunk {
+                ended += u64::from(object.run_end_flow(order)?);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn set_observed(&self, observed: bool) -> Result<(), DataplaneError> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.object().update_config(|config| {
+            config.flags &= !config_flags::OBSERVED;
+            if observed {
+                config.flags |= config_flags::OBSERVED;
+            }
+        })
+    }
+
+    fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
+        let mut ring = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.wait(patience, &mut |record| {
+            if let Some(observed) = ring::observed(record) {
+                visit(observed);
+            }
+        })
+    }
+
+    fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        capture::set(&mut self.object(), capture)
+    }
+
+    fn wait_captured(
+        &self,
+        patience: Duration,
+        visit: &mut dyn FnMut(&CapturedHead, &[u8]),
+    ) -> Result<(), DataplaneError> {
+        let mut ring = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.wait(patience, &mut |record| {
+            if let Some((head, bytes)) = ring::captured(record) {
+                visit(&head, bytes);
+            }
+        })
     }
 
     fn repair(&self) -> Result<bool, DataplaneError> {

@@ -4,15 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{RawTracePoint, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_common::abi::config::{Active, Config};
-use fw_common::abi::event::FlowEnd;
+use fw_common::abi::event::{EndOrder, FlowEnd};
 use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
 
 use super::layout::MAPS;
 use super::policy::Zones;
+use super::ring::Ring;
 use crate::dataplane::DataplaneError;
 
 /// The object that the build embeds.
@@ -45,6 +46,8 @@ pub(super) struct Object {
     events: RingBuf<MapData>,
     /// The same map once more: the ring buffer gives its own away.
     events_map: MapData,
+    /// Packets are captured, so that interfaces say so.
+    pub(super) captured: bool,
     /// The zones in each slot, as far as this agent has put them there.
     zones: [Option<Zones>; 2],
 }
@@ -77,7 +80,21 @@ impl Object {
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events, events_map, zones: [None, None] })
+        Ok(Self { ebpf, events, events_map, captured: false, zones: [None, None] })
+    }
+
+    /// A ring buffer that is not pinned, which can be had once.
+    pub(super) fn take_ring(&mut self, name: &'static str) -> Result<Ring, DataplaneError> {
+        let map = self.ebpf.take_map(name).ok_or_else(|| missing_map(name))?;
+        RingBuf::try_from(map).map(|ring| Ring::new(name, ring)).map_err(|error| map_error(name, &error))
+    }
+
+    /// Ends a flow; whether it was there.
+    pub(super) fn run_end_flow(&mut self, order: &EndOrder) -> Result<bool, DataplaneError> {
+        let mut packet = [0u8; size_of::<EndOrder>()];
+        // SAFETY: an order has no padding of the compiler's, and the packet has its size.
+        unsafe { packet.as_mut_ptr().cast::<EndOrder>().write_unaligned(*order) };
+        Ok(self.run("fw_end_flow", &packet, None, 1)?.action == XDP_PASS)
     }
 
     /// Whether a pinned map is not pinned any more.
@@ -106,6 +123,12 @@ impl Object {
     /// The program for frames of the host.
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
         let program = self.ebpf.program_mut("fw_egress").ok_or_else(|| missing("fw_egress"))?;
+        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
+    /// A program for a tracepoint.
+    pub(super) fn raw_tracepoint(&mut self, name: &'static str) -> Result<&mut RawTracePoint, DataplaneError> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
     }
 

@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, next_hop, route, table};
+use crate::stage::{count, next_hop, observe, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -127,6 +127,7 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
         },
     }
     count::opened(job);
+    observe::opened(job);
     Ok(())
 }
 

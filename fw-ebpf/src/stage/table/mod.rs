@@ -17,7 +17,7 @@ use fw_common::wire::Packet;
 
 use self::family::copy_key;
 pub(crate) use self::family::{Family, Ipv4, Ipv6};
-pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of};
+pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of, write_flow_record};
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
@@ -262,12 +262,18 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
         return;
     }
     report_end_of(job, flow, judged, reason);
+    close(flow, job.now);
+}
+
+/// Lets a flow be over whose end was reported, and which this processor has claimed. The sweep will remove it.
+#[inline(always)]
+pub(crate) fn close(flow: NonNull<Flow>, now: u32) {
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
         (*pointer).flags &= !flow_flags::LOG;
         (*pointer).state = State::Ended as u8;
-        (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
+        (&raw mut (*pointer).last_seen).write_volatile(now.saturating_sub(1));
     }
 }
 

@@ -9,7 +9,7 @@ use fw_common::conntrack::State;
 
 use crate::job::Job;
 use crate::maps::EVENTS;
-use crate::stage::count;
+use crate::stage::{count, observe};
 
 /// Reports the end of the packet's flow, which this processor has claimed.
 #[inline(always)]
@@ -24,36 +24,59 @@ pub(crate) fn report_end_of(job: &Job, flow: NonNull<Flow>, last_seen: u32, reas
     }
 }
 
-/// A record of the end of a flow, to be submitted or discarded; `None` if its rule asks for none, or if there is no room.
+/// Reports the end of a flow to observers; and, for the flow log, a record that is to be submitted or discarded: `None` if its rule asks
+/// for none, or if there is no room.
 #[inline(always)]
 pub(crate) fn record_end(
     flow: NonNull<Flow>,
     last_seen: u32,
     reason: EndReason,
     (family, now_ns): (u8, u64),
-    write_key: impl FnOnce(&mut FlowKey6),
+    write_key: impl Fn(&mut FlowKey6),
 ) -> Option<RingBufEntry<FlowEnd>> {
     // SAFETY: a live map value.
-    if unsafe { (*flow.as_ptr()).flags } & flow_flags::LOG == 0 {
+    let (state, flags) = unsafe { ((*flow.as_ptr()).state, (*flow.as_ptr()).flags) };
+    // Of a flow that was ended, the end has been reported when it was.
+    if state != State::Ended as u8 {
+        observe::ended(flow, last_seen, reason, (family, now_ns), &write_key);
+    }
+    if flags & flow_flags::LOG == 0 {
         return None;
     }
     let Some(mut record) = EVENTS.reserve_untyped::<FlowEnd>(0) else {
         count::happening(|happenings| happenings.events_lost += 1);
         return None;
     };
-    let end = record.as_mut_ptr();
-    // SAFETY: the record is ours until it is submitted, and every field of it is written. The flow is a live map value; a
-    // concurrent update of a counter may be missed, never torn, as every counter is one word.
+    // SAFETY: the record is ours until it is submitted, and the flow is a live map value.
     unsafe {
-        copy_flow(flow.as_ptr(), &raw mut (*end).flow);
-        (&raw mut (*end).flow.last_seen).write(last_seen);
-        write_key(&mut (*end).key);
-        (&raw mut (*end).family).write(family);
-        (&raw mut (*end).reason).write(reason as u8);
-        (&raw mut (*end)._pad).write([0; 6]);
-        (&raw mut (*end).ended_at).write(now_ns);
+        write_flow_record(record.as_mut_ptr(), flow.as_ptr(), (reason as u8, last_seen, now_ns), family, write_key);
     }
     Some(record)
+}
+
+/// Writes every field of a record. A concurrent update of a counter of the flow may be missed, never torn, as every counter is
+/// one word.
+///
+/// # Safety
+/// Both are valid, and nobody else has the record.
+#[inline(always)]
+pub(crate) unsafe fn write_flow_record(
+    record: *mut FlowEnd,
+    flow: *const Flow,
+    (reason, last_seen, at_ns): (u8, u32, u64),
+    family: u8,
+    write_key: impl FnOnce(&mut FlowKey6),
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        copy_flow(flow, &raw mut (*record).flow);
+        (&raw mut (*record).flow.last_seen).write(last_seen);
+        write_key(&mut (*record).key);
+        (&raw mut (*record).family).write(family);
+        (&raw mut (*record).reason).write(reason);
+        (&raw mut (*record)._pad).write([0; 6]);
+        (&raw mut (*record).ended_at).write(at_ns);
+    }
 }
 
 /// Copies a flow word by word: volatile, since the source may be changing, and without a detour over the small stack. The

@@ -1,0 +1,161 @@
+//! Answers that last: events as they happen, packets as they pass. They end when the client closes its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::{interval, timeout};
+
+use super::server::{ANSWER_TIME, encode, refusal};
+use crate::clock::Clock;
+use crate::dataplane::DataplaneError;
+use crate::facts::Shared;
+use crate::live::capture::{CaptureRequest, Recording};
+use crate::live::filter::ObserveFilter;
+use crate::live::pcapng;
+
+/// The first line of an answer that lasts, and the line that tells of events that this client has missed.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Notice {
+    /// From here on, everything is told.
+    Begin,
+    /// So many events were lost, because the client does not keep up, or because they were more than the data plane tells.
+    Lost { lost: u64 },
+}
+
+/// How often an observer is told how many events it has missed.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a recording waits for packets before it looks whether somebody still wants them.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Blocks that wait for the client; further packets wait in the data plane's buffer.
+const WAITING: usize = 256;
+
+/// Tells events until the client closes.
+pub(super) async fn observe(mut stream: UnixStream, shared: Arc<Shared>, filter: ObserveFilter) -> io::Result<()> {
+    let observation = tokio::task::spawn_blocking(move || Arc::clone(&shared.live.hub).observe(&shared, filter)).await;
+    let mut observation = match observation {
+        Ok(Ok(observation)) => observation,
+        Ok(Err(error)) => return write(&mut stream, &refusal(error.to_string())).await,
+        Err(error) => return write(&mut stream, &refusal(error.to_string())).await,
+    };
+    let (mut read, mut to_client) = stream.split();
+    write(&mut to_client, &encode("observe", Notice::Begin)).await?;
+    let mut looks = interval(LOOK);
+    loop {
+        tokio::select! {
+            event = observation.next() => match event {
+                Some(event) => write(&mut to_client, &encode("observe", &*event)).await?,
+                None => return Ok(()),
+            },
+            _ = looks.tick() => {
+                let lost = observation.take_lost();
+                if lost > 0 {
+                    write(&mut to_client, &encode("observe", Notice::Lost { lost })).await?;
+                }
+            }
+            () = closed(&mut read) => return Ok(()),
+        }
+    }
+}
+
+/// Sends packets until the client closes, or one of the request's limits is reached.
+pub(super) async fn capture(mut stream: UnixStream, shared: Arc<Shared>, request: CaptureRequest) -> io::Result<()> {
+    let Ok(place) = Arc::clone(&shared.live.capture).try_lock_owned() else {
+        return write(&mut stream, &refusal("another capture is running")).await;
+    };
+    let (blocks, mut waiting) = channel(WAITING);
+    let recording = tokio::task::spawn_blocking(move || {
+        let recorded = record(&shared, &request, &blocks);
+        drop(place);
+        recorded
+    });
+    let (mut read, mut to_client) = stream.split();
+    loop {
+        tokio::select! {
+            block = waiting.recv() => match block {
+                Some(block) => write(&mut to_client, &block).await?,
+                None => break,
+            },
+            () = closed(&mut read) => break,
+        }
+    }
+    drop(waiting);
+    if let Ok(Err(refused)) = recording.await {
+        write(&mut to_client, &refusal(refused)).await?;
+    }
+    to_client.shutdown().await
+}
+
+/// Records packets; the error is for the client, and comes before anything else.
+fn record(shared: &Shared, request: &CaptureRequest, blocks: &Sender<Vec<u8>>) -> Result<(), String> {
+    let facts = shared.facts.load();
+    let filter = request.filter(&facts)?;
+    let seconds = u32::try_from(request.duration().as_secs()).unwrap_or(u32::MAX);
+    let lost_before = lost(shared).map_err(|error| error.to_string())?;
+    shared.dataplane.set_capture(Some((filter, seconds))).map_err(|error| error.to_string())?;
+    tracing::info!(?request, "capturing packets");
+    let mut recording = Recording::new(filter, &facts);
+    let mut begin = encode("capture", Notice::Begin);
+    begin.extend(pcapng::section());
+    // If the client is gone, the next look at it says so.
+    let _gone = blocks.blocking_send(begin);
+    let recorded = take_packets(shared, request, &mut recording, blocks);
+    let ended = shared.dataplane.set_capture(None);
+    let lost = lost(shared).map_or(0, |lost| lost.saturating_sub(lost_before));
+    let _gone = blocks.blocking_send(recording.end(lost, &Clock::read()));
+    match recorded.and_then(|packets| ended.map(|()| packets)) {
+        Ok(packets) => tracing::info!(packets, lost, "captured packets"),
+        Err(error) => tracing::error!(%error, "the capture broke off"),
+    }
+    Ok(())
+}
+
+/// Hands packets on; how many.
+fn take_packets(
+    shared: &Shared,
+    request: &CaptureRequest,
+    recording: &mut Recording,
+    blocks: &Sender<Vec<u8>>,
+) -> Result<u64, DataplaneError> {
+    let end = Instant::now() + request.duration();
+    let limit = request.count.unwrap_or(u64::MAX);
+    let mut packets = 0;
+    while packets < limit && !blocks.is_closed() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let (facts, clock) = (shared.facts.load(), Clock::read());
+        shared.dataplane.wait_captured(PATIENCE.min(left), &mut |head, bytes| {
+            if packets < limit
+                && let Some(packet) = recording.blocks(head, bytes, &facts.names, &clock)
+            {
+                packets += 1;
+                let _gone = blocks.blocking_send(packet);
+            }
+        })?;
+    }
+    Ok(packets)
+}
+
+fn lost(shared: &Shared) -> Result<u64, DataplaneError> {
+    shared.dataplane.happenings().map(|seen| seen.captured_lost)
+}
+
+/// Waits until the client has closed its end; what it says until then does not matter.
+async fn closed(read: &mut (impl AsyncRead + Unpin)) {
+    let mut ignored = [0; 256];
+    while read.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    match timeout(ANSWER_TIME, stream.write_all(bytes)).await {
+        Ok(written) => written,
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

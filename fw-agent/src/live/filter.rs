@@ -1,0 +1,112 @@
+//! Which events an observer wants.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Event, Happening};
+use crate::address_range::AddressRange;
+
+/// Conditions, all of which must hold; those that are not given hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObserveFilter {
+    /// "allow", "drop", "reject"; or "deny" for both of the latter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// What happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Happening>,
+    /// Why a flow ended or was denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// A zone at either end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// An address or prefix at either end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<AddressRange>,
+    /// A port at either end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// A protocol's name or number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+}
+
+impl ObserveFilter {
+    /// Whether the event is wanted.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
+        let of_verdict = |wanted: &String| match wanted.as_str() {
+            "deny" => event.verdict != "allow",
+            wanted => event.verdict == wanted,
+        };
+        let in_zone = |zone: &String| event.from_zone.as_ref() == Some(zone) || event.to_zone.as_ref() == Some(zone);
+        self.verdict.as_ref().is_none_or(of_verdict)
+            && self.event.is_none_or(|wanted| event.event == wanted)
+            && self.reason.as_ref().is_none_or(|reason| event.reason.as_ref() == Some(reason))
+            && self.rule.as_ref().is_none_or(|rule| event.rule.as_ref() == Some(rule))
+            && self.zone.as_ref().is_none_or(in_zone)
+            && self
+                .addr
+                .is_none_or(|range| range.contains(event.parties.src_addr) || range.contains(event.parties.dst_addr))
+            && self.port.is_none_or(|port| event.parties.involves_port(port))
+            && self.protocol.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&event.protocol))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::names::Names;
+    use fw_common::DropReason;
+    use fw_common::abi::event::{DeniedKey, FirstDenied};
+    use time::Duration;
+    use time::macros::datetime;
+
+    fn denied() -> Event {
+        let mut key = DeniedKey {
+            family: 4,
+            protocol: 6,
+            reason: DropReason::Rejected as u8,
+            rule: 7,
+            dst_port: 502u16.to_be_bytes(),
+            to_zone: fw_common::abi::policy::zone::LOCAL,
+            ..DeniedKey::default()
+        };
+        key.src_addr[..4].copy_from_slice(&[10, 1, 1, 20]);
+        let names = Names::new(vec![(7, "ot-001".to_owned())], None);
+        let clock = Clock::at(datetime!(2026-12-01 12:00:00 UTC), Duration::seconds(1_000));
+        Event::of_denied(&FirstDenied { key, bytes: 60, at: 1_000_000_000_000 }, &names, &clock)
+    }
+
+    #[test]
+    fn each_condition_can_hold_and_fail() {
+        let filter = |change: fn(&mut ObserveFilter)| {
+            let mut filter = ObserveFilter::default();
+            change(&mut filter);
+            filter.wants(&denied())
+        };
+        assert!(filter(|_| {}));
+        assert!(filter(|filter| filter.verdict = Some("deny".to_owned())));
+        assert!(filter(|filter| filter.verdict = Some("reject".to_owned())));
+        assert!(!filter(|filter| filter.verdict = Some("allow".to_owned())));
+        assert!(filter(|filter| filter.event = Some(Happening::Denied)));
+        assert!(!filter(|filter| filter.event = Some(Happening::Opened)));
+        assert!(filter(|filter| filter.reason = Some("rejected".to_owned())));
+        assert!(!filter(|filter| filter.reason = Some("policy".to_owned())));
+        assert!(filter(|filter| filter.rule = Some("ot-001".to_owned())));
+        assert!(!filter(|filter| filter.rule = Some("ot-002".to_owned())));
+        assert!(filter(|filter| filter.zone = Some("local".to_owned())));
+        assert!(!filter(|filter| filter.zone = Some("ot".to_owned())));
+        assert!(filter(|filter| filter.addr = "10.1.0.0/16".parse().ok()));
+        assert!(!filter(|filter| filter.addr = "10.2.0.0/16".parse().ok()));
+        assert!(filter(|filter| filter.port = Some(502)));
+        assert!(!filter(|filter| filter.port = Some(503)));
+        assert!(filter(|filter| filter.protocol = Some("TCP".to_owned())));
+        assert!(!filter(|filter| filter.protocol = Some("udp".to_owned())));
+    }
+}

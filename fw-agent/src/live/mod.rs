@@ -1,0 +1,19 @@
+//! What the running data plane is asked to tell as it happens: [`hub`] hands [`event`]s to observers, [`capture`] packets to whoever
+//! captures, as [`pcapng`].
+
+pub mod capture;
+pub mod event;
+pub mod filter;
+pub mod hub;
+pub mod pcapng;
+
+use std::sync::Arc;
+
+/// What the readers of live events and packets share.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// The observers.
+    pub hub: Arc<hub::Hub>,
+    /// The capture that runs: there is one at most.
+    pub capture: Arc<tokio::sync::Mutex<()>>,
+}
