@@ -60,6 +60,10 @@ pub(crate) struct Job {
     pub place: Place,
     /// [`Flow::last_seen`] of the flow that was found, as it was when it was judged alive or over.
     pub judged: u32,
+    /// The slot of the flow that was found or stored.
+    pub slot: u32,
+    /// The place that a half-open flow takes in the ring, counted from 1.
+    pub half_open: u32,
     /// A flow that is being made.
     pub flow: Flow,
     /// Who sent the packet, once its flow is found.

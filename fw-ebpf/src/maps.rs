@@ -51,6 +51,9 @@ pub(crate) static TAGS4: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 pub(crate) static TAGS6: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static FLOW_TABLES: Array<Table, 2> = Array::new();
+/// Each an [`fw_common::half_open::Entry`]: first the ring of IPv4, then that of IPv6.
+#[btf_map]
+pub(crate) static HALF_OPEN: Array<u64, FLOWS> = Array::new();
 #[btf_map]
 pub(crate) static LOCKS: Array<u32, { LOCK_COUNT as usize }> = Array::new();
 #[btf_map]

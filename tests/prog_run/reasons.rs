@@ -189,7 +189,7 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::TtlZero => rig.send(OT, dns(IT_HOST).ttl(0)),
         DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
         DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
-        DropReason::TableFull | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {
+        DropReason::TableFull | DropReason::HalfOpenLimit | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {
             return false;
         }
     };
@@ -204,7 +204,13 @@ fn each_reason_is_produced_by_a_packet() {
     // Those have a test of their own below, or in `flows.rs`.
     assert_eq!(
         elsewhere,
-        [&DropReason::TableFull, &DropReason::FlowRace, &DropReason::NoPolicy, &DropReason::NotHandedOver]
+        [
+            &DropReason::TableFull,
+            &DropReason::FlowRace,
+            &DropReason::NoPolicy,
+            &DropReason::NotHandedOver,
+            &DropReason::HalfOpenLimit
+        ]
     );
 }
 

@@ -28,6 +28,10 @@ impl AgentConfig {
             waiting.push("conntrack.max_flows".to_owned());
             merged.conntrack.max_flows = self.conntrack.max_flows;
         }
+        if self.conntrack.max_half_open != new.conntrack.max_half_open {
+            waiting.push("conntrack.max_half_open".to_owned());
+            merged.conntrack.max_half_open = self.conntrack.max_half_open;
+        }
         if self.metrics != new.metrics {
             waiting.push("metrics".to_owned());
         }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub pick_up: PickUp,
     /// Transport checksums of packets from the wire are verified.
     pub verify_checksums: bool,
+    /// At the limit of half-open flows a new one is turned away, instead of the oldest.
+    pub refuse_half_open: bool,
 }
 
 /// When TCP segments from the middle of a connection may open a flow, if the policy allows the connection from either end.

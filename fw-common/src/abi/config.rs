@@ -39,12 +39,22 @@ pub struct Config {
     pub reserved_flows: u32,
     /// Makes the hash of a key one that senders cannot foresee. Set when the tables are made, and never changed.
     pub hash_seed: u64,
+    /// Places of each family's ring of half-open flows.
+    pub half_open_ring: u32,
+    /// How many places ahead of its hand half-open flows are ended.
+    pub half_open_ahead: u32,
+    /// The most half-open flows of each family.
+    pub half_open_limit: u32,
+    /// Explicit padding.
+    pub _pad2: u32,
 }
 
 /// Bits of [`Config::flags`].
 pub mod config_flags {
     /// The checksums of TCP, UDP, ICMP and ICMPv6 are verified in what comes from the wire.
     pub const VERIFY_CHECKSUMS: u32 = 1;
+    /// At the limit of half-open flows a new one is turned away, instead of the oldest.
+    pub const REFUSE_HALF_OPEN: u32 = 2;
 }
 
 /// The policy that judges a packet: an epoch, and the slot that holds its tables.
@@ -74,5 +84,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 112);
+assert_size!(Config = 128);
 plain_bytes!(Config);

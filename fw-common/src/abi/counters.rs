@@ -62,6 +62,8 @@ pub struct Happenings {
     pub opened: u64,
     /// Flows judged again because the policy had changed.
     pub rejudged: u64,
+    /// Half-open flows that were ended to make room for others.
+    pub evicted: u64,
 }
 
 /// How many answers this processor has sent in the current second. One entry, in `ANSWER_BUDGET`.
@@ -74,5 +76,5 @@ pub struct AnswerBudget {
     pub sent: u32,
 }
 
-assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 64);
+assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 72);
 plain_bytes!(AnswerBudget, Counter, RuleCounter, InterfaceCounter, Happenings);

@@ -33,11 +33,13 @@ pub enum EndReason {
     Reset = 3,
     /// A new policy forbids it.
     PolicyChange = 4,
+    /// Half-open, and it gave way to another.
+    Evicted = 5,
 }
 
 impl EndReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange];
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Evicted];
 
     /// The name in flow logs.
     #[must_use]
@@ -47,6 +49,7 @@ impl EndReason {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::PolicyChange => "policy-change",
+            Self::Evicted => "evicted",
         }
     }
 

@@ -144,8 +144,11 @@ pub struct Flow {
     pub max_window: [u16; 2],
     /// When the flow was opened: nanoseconds of `CLOCK_MONOTONIC`, shifted right by [`OPENED_SHIFT`].
     pub opened: u32,
+    /// While the flow is half-open: its place in the ring `HALF_OPEN`, counted from 1, perhaps with
+    /// [`crate::half_open::RETIRED`]; else 0.
+    pub half_open: u32,
     /// Explicit padding.
-    pub _pad: [u32; 3],
+    pub _pad: [u32; 2],
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
 }
@@ -243,8 +246,12 @@ pub struct Table {
     pub hand: u64,
     /// Flows in the table.
     pub used: u64,
+    /// Next place of the ring of half-open flows (modulo their number).
+    pub half_open_hand: u64,
+    /// Half-open flows in the table.
+    pub half_open: u64,
     /// Explicit padding: a cache line of its own.
-    pub _pad: [u64; 6],
+    pub _pad: [u64; 4],
 }
 
 /// Entries of `LOCKS`: an opening flow holds the one of its key for as long as it takes to put it into the table.

@@ -14,7 +14,7 @@ use fw_common::flow_index::Place;
 use crate::atomic;
 use crate::maps::CONFIG;
 use crate::stage::table::{Family, Ipv4, Ipv6};
-use crate::stage::{count, table};
+use crate::stage::{count, half_open, table};
 
 /// What the steps of a walk need.
 struct Walk {
@@ -134,6 +134,7 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     {
         record.submit(0);
     }
+    half_open::forget(F::table(), flow);
     table::remove::<F>(number);
     count::happening(|happenings| happenings.swept += 1);
     Some(())

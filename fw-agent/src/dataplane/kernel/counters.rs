@@ -50,6 +50,7 @@ impl Summed for Happenings {
         self.answers_limited += other.answers_limited;
         self.opened += other.opened;
         self.rejudged += other.rejudged;
+        self.evicted += other.evicted;
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Capacity {
     Slots,
     /// One for sixteen slots.
     Buckets,
+    /// Two rings of half-open flows: five quarters of `[conntrack] max_half_open` each.
+    HalfOpen,
     /// Two slots, each with so many maps made for its policy.
     PerPolicy(u32),
 }
@@ -63,7 +65,7 @@ const CANNOT_FILL: &str = "cannot: every index exists";
 const MADE_TO_SIZE: &str =
     "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
 
-use Capacity::{Buckets, Fixed, PerPolicy, Slots};
+use Capacity::{Buckets, Fixed, HalfOpen, PerPolicy, Slots};
 
 /// Every map of the object, in the order of the packet's way.
 #[rustfmt::skip]
@@ -90,6 +92,8 @@ pub const MAPS: &[MapDescription] = &[
         "a byte for each slot of FLOWS6", "as TAGS4"),
     map("FLOW_TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
         "how full each table is, and where its sweep stands", CANNOT_FILL),
+    map("HALF_OPEN", "array", (INDEX, size_of::<u64>()), HalfOpen,
+        "which slots hold half-open flows, in the order in which they opened", "the oldest half-open flow gives way, or, as a setting, the new one is dropped with reason `half_open_limit`"),
     map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),
         "which keys are being put into a table", CANNOT_FILL),
     map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),

@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, next_hop, route, table};
+use crate::stage::{count, half_open, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -115,6 +115,9 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
         Action::Drop => return Err(DropReason::Policy),
         Action::Reject => return Err(DropReason::Rejected),
     }
+    if !half_open::admit(job) {
+        return Err(DropReason::HalfOpenLimit);
+    }
     make(job, icmp);
     match stale {
         Some(flow) => reuse(job, flow)?,
@@ -126,6 +129,7 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
             Stored::Locked => return Err(DropReason::FlowRace),
         },
     }
+    half_open::enlist(job);
     count::opened(job);
     Ok(())
 }
@@ -173,7 +177,8 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         // Picked up in the middle: the other end's numbers, and both scales, are unknown.
         flow.flags |= flow_flags::LIBERAL;
     }
-    flow._pad = [0; 3];
+    flow.half_open = job.half_open;
+    flow._pad = [0; 2];
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let from_host = job.ingress_ifindex == 0;
     let sender = Direction {
@@ -213,6 +218,7 @@ fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
         table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
+        half_open::forget(table::table_of(job), flow);
         table::copy_flow(&raw const job.flow, pointer);
     }
     Ok(())

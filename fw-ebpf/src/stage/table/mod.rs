@@ -9,7 +9,7 @@ mod record;
 use core::ptr::NonNull;
 
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{DYING, Flow, LOCKS, flow_flags};
+use fw_common::abi::flow::{DYING, Flow, LOCKS, Table, flow_flags};
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::{self, IdleBy, State};
 use fw_common::flow_index::Place;
@@ -21,7 +21,7 @@ pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of};
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
-use crate::stage::{count, sweep};
+use crate::stage::{count, half_open, sweep};
 
 /// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
 /// dead flows is full.
@@ -90,6 +90,7 @@ fn search<F: Family>(job: &mut Job) -> u32 {
     let mut last_seen = 0;
     let number = index::find::<F>(F::key(job), &place, &mut last_seen);
     job.judged = last_seen;
+    job.slot = number;
     number
 }
 
@@ -150,8 +151,11 @@ pub(crate) fn insert(job: &mut Job) -> Stored {
         // The dead are elsewhere: look further before a new flow is turned away.
         sweep::advance(ipv4, job.now, STEPS_WHEN_FULL);
         if !has_room(job) {
-            count::happening(|happenings| happenings.table_full += 1);
-            return Stored::Full;
+            half_open::give_way(job);
+            if !has_room(job) {
+                count::happening(|happenings| happenings.table_full += 1);
+                return Stored::Full;
+            }
         }
     }
     let mut stored = if ipv4 { store4(job) } else { store6(job) };
@@ -171,12 +175,16 @@ pub(crate) fn insert(job: &mut Job) -> Stored {
 fn has_room(job: &Job) -> bool {
     let Some(config) = CONFIG.get(0) else { return false };
     // The host must be reachable when everything else has filled the table.
-    let of_host = job.query.from_zone == zone::LOCAL || job.query.to_zone == zone::LOCAL;
-    let keep = if of_host { 0 } else { config.reserved_flows };
-    let table = if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() };
-    let Some(table) = table else { return false };
+    let keep = if is_of_host(job) { 0 } else { config.reserved_flows };
+    let Some(table) = table_of(job) else { return false };
     // SAFETY: an aligned word of a live map value. Processors that look at once go a few flows beyond the limit.
     unsafe { (&raw const (*table).used).read_volatile() + u64::from(keep) < u64::from(config.max_flows) }
+}
+
+/// Whether the packet's flow begins or ends at the host.
+#[inline(always)]
+pub(crate) fn is_of_host(job: &Job) -> bool {
+    job.query.from_zone == zone::LOCAL || job.query.to_zone == zone::LOCAL
 }
 
 /// Puts an IPv4 flow into a slot.
@@ -210,6 +218,7 @@ fn fill<F: Family>(job: &mut Job) -> Stored {
         return Stored::Full;
     }
     let Some(slot) = F::slot(number) else { return Stored::Full };
+    job.slot = number;
     let flow = F::flow(slot).as_ptr();
     // SAFETY: the slot is this processor's. Who finds its tag passes over it until the last word is written; who has found its
     // last flow has seen that it is over, and cannot claim it afterwards.
@@ -258,6 +267,7 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
         return;
     }
     report_end_of(job, flow, judged, reason);
+    half_open::forget(table_of(job), flow);
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
@@ -265,6 +275,12 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
         (*pointer).state = State::Ended as u8;
         (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
     }
+}
+
+/// The table that the packet's flow is in.
+#[inline(always)]
+pub(crate) fn table_of(job: &Job) -> Option<*mut Table> {
+    if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() }
 }
 
 /// Whether a slot holds a flow.

@@ -1,0 +1,267 @@
+//! Half-open flows: each has a place in the ring `HALF_OPEN`, and the oldest gives way ([`fw_common::half_open`]).
+//!
+//! Drops, by way of `flow`: `half_open_limit`.
+//!
+//! Who takes [`Flow::half_open`] from its place to 0, or marks it, by compare-and-swap, takes the flow out of the count: the packet
+//! that confirms it, the hand that ends it, or whoever removes it. An entry of the ring is a hint: the flow's own word decides.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use aya_ebpf::helpers::bpf_loop;
+use fw_common::abi::config::config_flags;
+use fw_common::abi::event::EndReason;
+use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
+use fw_common::conntrack::State;
+use fw_common::half_open::{Entry, RETIRED, is_confirmed};
+
+use crate::atomic;
+use crate::job::Job;
+use crate::maps::{CONFIG, HALF_OPEN};
+use crate::stage::table::{self, Family, Ipv4, Ipv6};
+use crate::stage::{count, sweep};
+
+/// Places that are looked at when the table is full, for each flow that finds no room.
+const PLACES_WHEN_FULL: u32 = 8;
+/// Slots that are looked at when there are too many half-open flows, for each that is turned away.
+const STEPS_AT_LIMIT: u32 = 64;
+
+/// Moves the hand, so that there is a place for the packet's flow, and notes it in the job; false if there is none.
+#[inline(never)]
+pub(crate) fn admit(job: &mut Job) -> bool {
+    if is_refused(job) {
+        // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
+        sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
+        if is_refused(job) {
+            return false;
+        }
+    }
+    turn(job);
+    job.half_open != 0
+}
+
+/// Whether a setting turns the packet's flow away. The host must be reachable whatever else opens: its flows never are.
+#[inline(always)]
+fn is_refused(job: &Job) -> bool {
+    let Some(config) = CONFIG.get(0) else { return true };
+    if config.flags & config_flags::REFUSE_HALF_OPEN == 0 || table::is_of_host(job) {
+        return false;
+    }
+    let Some(table) = table::table_of(job) else { return true };
+    // SAFETY: an aligned word of a live map value.
+    unsafe { (&raw const (*table).half_open).read_volatile() >= u64::from(config.half_open_limit) }
+}
+
+/// Ends half-open flows for the sake of a table that is full.
+#[inline(always)]
+pub(crate) fn give_way(job: &mut Job) {
+    let mut lent = core::ptr::from_mut(job);
+    // SAFETY: the job outlives the call, and `give_way_once` takes it back as what it is.
+    unsafe { bpf_loop(PLACES_WHEN_FULL, give_way_once as *mut c_void, (&raw mut lent).cast(), 0) };
+}
+
+/// # Safety
+/// Called by `bpf_loop` alone, with the pointer to the pointer that `give_way` lends it.
+unsafe extern "C" fn give_way_once(_step: u32, lent: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` hands over what `give_way` gave it.
+    let job = unsafe { &mut **lent.cast::<*mut Job>() };
+    let own = job.half_open;
+    turn(job);
+    job.half_open = own;
+    0
+}
+
+/// Moves the hand by one place: ends the flow that stands ahead of it, gives the slot of the one under it free, and notes
+/// the place in the job, counted from 1; 0 if a flow that was ended too short a time ago has it.
+#[inline(always)]
+fn turn(job: &mut Job) {
+    if job.packet.is_ipv4() {
+        turn4(job);
+    } else {
+        turn6(job);
+    }
+}
+
+#[inline(never)]
+fn turn4(job: &mut Job) -> u32 {
+    turn_in::<Ipv4>(job)
+}
+
+/// As [`turn4`].
+#[inline(never)]
+fn turn6(job: &mut Job) -> u32 {
+    turn_in::<Ipv6>(job)
+}
+
+#[inline(always)]
+fn turn_in<F: Family>(job: &mut Job) -> u32 {
+    job.half_open = 0;
+    let (Some(config), Some(table)) = (CONFIG.get(0), F::table()) else { return 0 };
+    let ring = u64::from(config.half_open_ring);
+    if ring == 0 {
+        return 0;
+    }
+    // SAFETY: an aligned word of a map value.
+    let turn = unsafe { atomic::fetch_add(&raw mut (*table).half_open_hand, 1) };
+    let ahead = ((turn + u64::from(config.half_open_ahead)) % ring) as u32;
+    let place = (turn % ring) as u32;
+    if let Some(entry) = entry_at::<F>(ring as u32, ahead) {
+        retire::<F>(job, entry, ahead + 1);
+    }
+    if let Some(entry) = entry_at::<F>(ring as u32, place)
+        && clear::<F>(job, entry, place + 1)
+    {
+        job.half_open = place + 1;
+    }
+    0
+}
+
+/// A place of a family's ring.
+#[inline(always)]
+fn entry_at<F: Family>(ring: u32, place: u32) -> Option<*mut u64> {
+    HALF_OPEN.get_ptr_mut(if F::NUMBER == 4 { place } else { ring + place })
+}
+
+/// The same moments as those of [`Flow::opened`].
+#[inline(always)]
+const fn moment(job: &Job) -> u32 {
+    (job.now_ns >> OPENED_SHIFT) as u32
+}
+
+/// Ends the flow that has a place, if it is half-open still.
+#[inline(always)]
+fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
+    // SAFETY: an aligned word of a live map value, here and below.
+    let held = Entry(unsafe { entry.read_volatile() });
+    if held.is_free() || held.is_retired() {
+        return;
+    }
+    let Some(slot) = F::slot(held.slot()) else { return };
+    let flow = F::flow(slot);
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value. `last_seen` before the place: see `claim_at`.
+    let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
+    if !claim_at(flow, judged, place) {
+        // SAFETY: as above.
+        unsafe { atomic::compare_and_swap_u64(entry, held.0, Entry::FREE.0) };
+        return;
+    }
+    // SAFETY: as above; this processor's, but for a packet that found the flow before.
+    unsafe {
+        if !leave(F::table(), flow, place, place | RETIRED) {
+            // That packet has confirmed it.
+            (&raw mut (*pointer).last_seen).write_volatile(judged);
+            return;
+        }
+        let record = table::record_end(flow, judged, EndReason::Evicted, (F::NUMBER, job.now_ns), |key| {
+            F::write_key(slot, key);
+        });
+        if let Some(record) = record {
+            record.submit(0);
+        }
+        (*pointer).flags &= !flow_flags::LOG;
+        (*pointer).state = State::Ended as u8;
+        entry.write_volatile(Entry::retired(held.slot(), moment(job)).0);
+        (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
+    }
+    count::happening(|happenings| happenings.evicted += 1);
+}
+
+/// Claims the flow of a place. The slot may have gone to another flow that was seen in the same second since `judged` was read,
+/// so the place is compared once more when nobody else can change the slot.
+#[inline(always)]
+fn claim_at(flow: NonNull<Flow>, judged: u32, place: u32) -> bool {
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value.
+    unsafe {
+        if (&raw const (*pointer).half_open).read_volatile() != place || !table::claim(flow, judged) {
+            return false;
+        }
+        if (&raw const (*pointer).half_open).read_volatile() != place {
+            (&raw mut (*pointer).last_seen).write_volatile(judged);
+            return false;
+        }
+    }
+    true
+}
+
+/// Makes sure that nobody has the place: gives the slot of the flow that was ended free. False if that was too short a time ago.
+#[inline(always)]
+fn clear<F: Family>(job: &Job, entry: *mut u64, place: u32) -> bool {
+    // SAFETY: an aligned word of a live map value.
+    let held = Entry(unsafe { entry.read_volatile() });
+    if held.is_free() {
+        return true;
+    }
+    if held.is_retired() {
+        if !held.is_quiet(moment(job)) {
+            return false;
+        }
+        if let Some(slot) = F::slot(held.slot()) {
+            let flow = F::flow(slot);
+            // SAFETY: a word of a live map value.
+            let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+            if claim_at(flow, judged, place | RETIRED) {
+                table::remove::<F>(held.slot());
+            }
+        }
+    }
+    true
+}
+
+/// Puts the flow that was just stored in `job.slot` into the place that was found for it.
+#[inline(always)]
+pub(crate) fn enlist(job: &Job) {
+    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return };
+    let place = job.half_open.wrapping_sub(1);
+    let place = if job.packet.is_ipv4() { place } else { config.half_open_ring.wrapping_add(place) };
+    if let Some(entry) = HALF_OPEN.get_ptr_mut(place) {
+        // SAFETY: aligned words of live map values.
+        unsafe {
+            entry.write_volatile(Entry::held(job.slot).0);
+            atomic::add(&raw mut (*table).half_open, 1);
+        }
+    }
+}
+
+/// Takes the flow out of the half-open ones if it is confirmed by now.
+#[inline(never)]
+pub(crate) fn confirm(job: &Job, flow: NonNull<Flow>) -> u32 {
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value.
+    let (place, state, heard) = unsafe {
+        let heard = |direction: usize| (&raw const (*pointer).directions[direction].packets).read_volatile() != 0;
+        let place = (&raw const (*pointer).half_open).read_volatile();
+        (place, State::from_number((*pointer).state), [heard(0), heard(1)])
+    };
+    if place & RETIRED != 0 || !is_confirmed(state, heard) {
+        return 0;
+    }
+    // The entry stays, and is found stale when the hand comes by: to clear it would cost each connection a look-up here.
+    u32::from(leave(table::table_of(job), flow, place, 0))
+}
+
+/// Takes a flow that is being removed, or replaced, out of the count.
+#[inline(always)]
+pub(crate) fn forget(table: Option<*mut Table>, flow: NonNull<Flow>) {
+    // SAFETY: a word of a live map value.
+    let place = unsafe { (&raw const (*flow.as_ptr()).half_open).read_volatile() };
+    if place != 0 && place & RETIRED == 0 {
+        leave(table, flow, place, 0);
+    }
+}
+
+/// Takes a flow out of the count; of several processors one does.
+#[inline(always)]
+fn leave(table: Option<*mut Table>, flow: NonNull<Flow>, place: u32, then: u32) -> bool {
+    // SAFETY: aligned words of live map values.
+    unsafe {
+        if !atomic::compare_and_swap(&raw mut (*flow.as_ptr()).half_open, place, then) {
+            return false;
+        }
+        if let Some(table) = table {
+            atomic::add(&raw mut (*table).half_open, u64::MAX);
+        }
+    }
+    true
+}
