@@ -2,15 +2,17 @@
 //! be, and which one gives way.
 //!
 //! Their addresses may be forged, so that anyone can make as many as a line carries. Each one has a place in a ring of fixed
-//! size, the map `HALF_OPEN`. A hand goes round, one place for each flow that opens: the flow that stands some places ahead
-//! of it is ended, if it is half-open still, and its slot is given free when the hand gets there. So the oldest gives way,
-//! and a handshake is safe that takes less time than the hand needs to come round. See
-//! `docs/adr/0013-half-open-flows.md`.
+//! size, the map `HALF_OPEN`. When as many places are taken as there may be half-open flows, the flow that has the oldest
+//! one is ended, if it is half-open still; its slot is kept for a moment before it goes to another. So a handshake is
+//! safe that takes less time than as many others need to begin. See `docs/adr/0013-half-open-flows.md`.
 
 use crate::conntrack::State;
 
 /// In [`crate::abi::flow::Flow::half_open`]: the flow was ended to make room, and its slot waits to be given free.
 pub const RETIRED: u32 = 1 << 31;
+
+/// [`crate::abi::flow::Flow::half_open`] of a flow that counts, but has no place: it is never ended for others.
+pub const UNPLACED: u32 = RETIRED - 1;
 
 /// Units of [`Entry::retired`] for which the slot of an ended flow is not given to another: two units of 16.8 ms are at least
 /// one whole one. A processor that found the flow alive has forgotten it by then, unless a hypervisor has stopped it.
@@ -32,17 +34,11 @@ pub const fn default_limit(max_flows: u32) -> u32 {
     }
 }
 
-/// How far ahead of the hand flows are ended, in places: a quarter of the limit.
-#[must_use]
-pub const fn ahead(limit: u32) -> u32 {
-    let quarter = limit / 4;
-    if quarter < 16 { 16 } else { quarter }
-}
-
-/// Places of the ring: the limit, and those between ending a flow and giving its slot free.
+/// Places of the ring: the limit, and a quarter of it for flows that were ended and whose slots are kept.
 #[must_use]
 pub const fn ring(limit: u32) -> u32 {
-    limit + ahead(limit)
+    let quarter = limit / 4;
+    limit + if quarter < 16 { 16 } else { quarter }
 }
 
 /// Whether a flow in `state` is no longer half-open, given which ends have been heard: the originator, the responder.
@@ -136,7 +132,7 @@ mod tests {
     fn small_tables_may_be_full_of_half_open_flows_and_large_ones_to_a_quarter() {
         for (max_flows, limit) in [(64, 64), (1024, 1024), (2048, 1024), (4096, 1024), (1_000_000, 250_000)] {
             assert_eq!(default_limit(max_flows), limit);
-            assert!(ring(limit) < RETIRED);
+            assert!(ring(limit) < UNPLACED);
         }
     }
 

@@ -106,6 +106,23 @@ impl Job {
         Some(job)
     }
 
+    /// The scratch space of a program, for functions that are verified apart and therefore can be handed numbers only.
+    ///
+    /// # Safety
+    /// The caller has handed over the job that it holds, and uses it again only when the function has returned.
+    #[inline(always)]
+    pub(crate) unsafe fn of(program: u32) -> Option<&'static mut Self> {
+        let job = JOBS.get_ptr_mut(program)?;
+        // SAFETY: as in `begin`; and the caller's.
+        Some(unsafe { &mut *job })
+    }
+
+    /// Which program holds this job, for [`Job::of`].
+    #[inline(always)]
+    pub(crate) const fn program(&self) -> u32 {
+        if self.ingress_ifindex == 0 { Program::Egress as u32 } else { Program::Ingress as u32 }
+    }
+
     /// The same verdict, of which the verifier knows nothing.
     ///
     /// VERIFIER: what follows is verified once for each value that it can tell apart, and with more than forty reasons to

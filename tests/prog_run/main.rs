@@ -7,6 +7,7 @@ mod anomalies;
 mod answers;
 mod checksums;
 mod classifier;
+mod floods;
 mod flows;
 mod forwarding;
 mod maps;

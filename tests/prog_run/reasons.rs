@@ -234,6 +234,8 @@ fn a_full_table_drops_new_flows_and_keeps_old_ones() {
     let forwarded = |port| rig.send(OT, Packet::udp(OT_HOST, port, IT_HOST, 53)).reason();
     for port in 5000..5063 {
         assert_eq!(forwarded(port), None, "flow {port}");
+        // Without an answer it would give way.
+        assert_eq!(rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, port)).reason(), None, "flow {port}");
     }
     assert_eq!(forwarded(6000), Some(DropReason::TableFull));
     let to_host = |id| rig.send(OT, Packet::echo_request(OT_HOST, v4("10.1.1.10"), id, 1)).reason();

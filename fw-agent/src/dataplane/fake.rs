@@ -11,7 +11,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Settings};
+use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Occupancy, Settings};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub struct FakeState {
     pub happenings: Happenings,
     /// The flow table.
     pub flows: Vec<FlowRecord>,
+    /// How full the flow tables are.
+    pub occupancy: [Occupancy; 2],
     /// Denied flows that wait to be taken.
     pub denied: Vec<(DeniedKey, Denied)>,
     /// Ended flows that wait to be taken.
@@ -155,6 +157,10 @@ impl Dataplane for FakeDataplane {
         let flows = self.state().flows.clone();
         let _stopped_at = flows.into_iter().find(|flow| !visit(*flow));
         Ok(())
+    }
+
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
+        Ok(self.state().occupancy)
     }
 
     fn max_flows(&self) -> u32 {

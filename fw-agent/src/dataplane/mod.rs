@@ -76,6 +76,21 @@ pub struct Adopted {
     pub digest: [u8; 32],
 }
 
+/// How full the flow table of one address family is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Flows in it.
+    pub used: u64,
+    /// Those of them that are half-open ([`fw_common::half_open`]).
+    pub half_open: u64,
+    /// Flows that it can hold.
+    pub limit: u64,
+    /// The most half-open ones.
+    pub half_open_limit: u64,
+    /// The part of it that only flows from and to the host may take.
+    pub reserved: u64,
+}
+
 /// One flow of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowRecord {
@@ -167,6 +182,8 @@ pub trait Dataplane: Send + Sync {
     fn happenings(&self) -> Result<Happenings, DataplaneError>;
     /// Calls `visit` with each live flow, until it returns false.
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError>;
+    /// How full the tables are: IPv4, IPv6.
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError>;
     /// Number of flows that each table can hold.
     fn max_flows(&self) -> u32;
     /// Takes the aggregated denied flows out of the table.

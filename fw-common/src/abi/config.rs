@@ -41,12 +41,8 @@ pub struct Config {
     pub hash_seed: u64,
     /// Places of each family's ring of half-open flows.
     pub half_open_ring: u32,
-    /// How many places ahead of its hand half-open flows are ended.
-    pub half_open_ahead: u32,
     /// The most half-open flows of each family.
     pub half_open_limit: u32,
-    /// Explicit padding.
-    pub _pad2: u32,
 }
 
 /// Bits of [`Config::flags`].
@@ -84,5 +80,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 128);
+assert_size!(Config = 120);
 plain_bytes!(Config);

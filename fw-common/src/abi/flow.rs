@@ -246,12 +246,16 @@ pub struct Table {
     pub hand: u64,
     /// Flows in the table.
     pub used: u64,
-    /// Next place of the ring of half-open flows (modulo their number).
-    pub half_open_hand: u64,
     /// Half-open flows in the table.
     pub half_open: u64,
+    /// The place of the ring that the next half-open flow takes; this and the following modulo their number.
+    pub next_place: u64,
+    /// The place of the half-open flow that gives way next.
+    pub oldest_place: u64,
+    /// The first place whose flow was ended, but whose slot was not given free.
+    pub kept_place: u64,
     /// Explicit padding: a cache line of its own.
-    pub _pad: [u64; 4],
+    pub _pad: [u64; 2],
 }
 
 /// Entries of `LOCKS`: an opening flow holds the one of its key for as long as it takes to put it into the table.

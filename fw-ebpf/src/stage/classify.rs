@@ -17,11 +17,24 @@ struct Tables {
 }
 
 /// Asks the policy about `job.query`; the answer is in `job.decision`.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn decide(job: &mut Job) {
+    policy_decide(job.program());
+}
+
+/// As [`decide`].
+///
+/// VERIFIER: a global function, which is verified once, and not for each way on which a packet gets here. Test:
+/// `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn policy_decide(program: u32) -> u32 {
+    // SAFETY: `decide` has lent its job for the call.
+    let Some(job) = (unsafe { Job::of(program) }) else { return 0 };
     let tables = Tables { first: job.active.slot * table::COUNT };
     job.lookup.tables = tables.first;
     job.decision = classify(&tables, &mut job.lookup, &job.query);
+    0
 }
 
 impl PolicyTables for Tables {

@@ -3,7 +3,7 @@
 //! Drops, by way of `flow`: `half_open_limit`.
 //!
 //! Who takes [`Flow::half_open`] from its place to 0, or marks it, by compare-and-swap, takes the flow out of the count: the packet
-//! that confirms it, the hand that ends it, or whoever removes it. An entry of the ring is a hint: the flow's own word decides.
+//! that confirms it, the turn that ends it, or whoever removes it. An entry of the ring is a hint: the flow's own word decides.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -13,7 +13,7 @@ use fw_common::abi::config::config_flags;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
 use fw_common::conntrack::State;
-use fw_common::half_open::{Entry, RETIRED, is_confirmed};
+use fw_common::half_open::{Entry, RETIRED, UNPLACED, is_confirmed};
 
 use crate::atomic;
 use crate::job::Job;
@@ -26,30 +26,54 @@ const PLACES_WHEN_FULL: u32 = 8;
 /// Slots that are looked at when there are too many half-open flows, for each that is turned away.
 const STEPS_AT_LIMIT: u32 = 64;
 
-/// Moves the hand, so that there is a place for the packet's flow, and notes it in the job; false if there is none.
-#[inline(never)]
+/// Finds a place for the packet's flow, and notes it in the job; false if there is none.
+#[inline(always)]
 pub(crate) fn admit(job: &mut Job) -> bool {
-    if is_refused(job) {
-        // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
-        sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
-        if is_refused(job) {
-            return false;
+    half_open_admit(job.program()) != 0
+}
+
+/// As [`admit`].
+///
+/// VERIFIER: a global function, which is verified once, and not for each way on which a packet gets here. Test:
+/// `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn half_open_admit(program: u32) -> u32 {
+    // SAFETY: `admit` has lent its job for the call.
+    let Some(job) = (unsafe { Job::of(program) }) else { return 0 };
+    u32::from(admit_in(job))
+}
+
+#[inline(always)]
+fn admit_in(job: &mut Job) -> bool {
+    if is_counted_only(job) {
+        if is_at_limit(job) {
+            // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
+            sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
+            if is_at_limit(job) {
+                return false;
+            }
         }
+        job.half_open = UNPLACED;
+        return true;
     }
-    turn(job);
+    turn(job, true);
     job.half_open != 0
 }
 
-/// Whether a setting turns the packet's flow away. The host must be reachable whatever else opens: its flows never are.
+/// Whether, as a setting, the packet's flow is turned away at the limit, and never ended for others. The host must be reachable
+/// whatever else opens: its flows have places in any case.
 #[inline(always)]
-fn is_refused(job: &Job) -> bool {
-    let Some(config) = CONFIG.get(0) else { return true };
-    if config.flags & config_flags::REFUSE_HALF_OPEN == 0 || table::is_of_host(job) {
-        return false;
-    }
-    let Some(table) = table::table_of(job) else { return true };
+fn is_counted_only(job: &Job) -> bool {
+    let flags = CONFIG.get(0).map_or(0, |config| config.flags);
+    flags & config_flags::REFUSE_HALF_OPEN != 0 && !table::is_of_host(job)
+}
+
+#[inline(always)]
+fn is_at_limit(job: &Job) -> bool {
+    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return true };
     // SAFETY: an aligned word of a live map value.
-    unsafe { (&raw const (*table).half_open).read_volatile() >= u64::from(config.half_open_limit) }
+    unsafe { read(&raw const (*table).half_open) >= u64::from(config.half_open_limit) }
 }
 
 /// Ends half-open flows for the sake of a table that is full.
@@ -65,55 +89,66 @@ pub(crate) fn give_way(job: &mut Job) {
 unsafe extern "C" fn give_way_once(_step: u32, lent: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over what `give_way` gave it.
     let job = unsafe { &mut **lent.cast::<*mut Job>() };
-    let own = job.half_open;
-    turn(job);
-    job.half_open = own;
+    turn(job, false);
     0
 }
 
-/// Moves the hand by one place: ends the flow that stands ahead of it, gives the slot of the one under it free, and notes
-/// the place in the job, counted from 1; 0 if a flow that was ended too short a time ago has it.
+/// Ends the oldest half-open flow, if there are too many or the table is full, and gives slots free. For a flow that is being
+/// admitted, notes its place in the job, counted from 1; 0 if there is none.
 #[inline(always)]
-fn turn(job: &mut Job) {
+fn turn(job: &mut Job, admits: bool) {
     if job.packet.is_ipv4() {
-        turn4(job);
+        turn4(job, admits);
     } else {
-        turn6(job);
+        turn6(job, admits);
     }
 }
 
 #[inline(never)]
-fn turn4(job: &mut Job) -> u32 {
-    turn_in::<Ipv4>(job)
+fn turn4(job: &mut Job, admits: bool) -> u32 {
+    turn_in::<Ipv4>(job, admits)
 }
 
 /// As [`turn4`].
 #[inline(never)]
-fn turn6(job: &mut Job) -> u32 {
-    turn_in::<Ipv6>(job)
+fn turn6(job: &mut Job, admits: bool) -> u32 {
+    turn_in::<Ipv6>(job, admits)
 }
 
 #[inline(always)]
-fn turn_in<F: Family>(job: &mut Job) -> u32 {
-    job.half_open = 0;
+fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
+    if admits {
+        job.half_open = 0;
+    }
     let (Some(config), Some(table)) = (CONFIG.get(0), F::table()) else { return 0 };
-    let ring = u64::from(config.half_open_ring);
+    let (ring, limit) = (u64::from(config.half_open_ring), u64::from(config.half_open_limit));
     if ring == 0 {
         return 0;
     }
-    // SAFETY: an aligned word of a map value.
-    let turn = unsafe { atomic::fetch_add(&raw mut (*table).half_open_hand, 1) };
-    let ahead = ((turn + u64::from(config.half_open_ahead)) % ring) as u32;
-    let place = (turn % ring) as u32;
-    if let Some(entry) = entry_at::<F>(ring as u32, ahead) {
-        retire::<F>(job, entry, ahead + 1);
+    // SAFETY: aligned words of a live map value, here and below.
+    let (next, oldest) = unsafe { (read(&raw const (*table).next_place), read(&raw const (*table).oldest_place)) };
+    let places = next - oldest;
+    if places >= limit || (!admits && places != 0) {
+        // SAFETY: as above.
+        let place = (unsafe { atomic::fetch_add(&raw mut (*table).oldest_place, 1) } % ring) as u32;
+        if let Some(entry) = entry_at::<F>(ring as u32, place) {
+            retire::<F>(job, entry, place + 1);
+        }
     }
-    if let Some(entry) = entry_at::<F>(ring as u32, place)
-        && clear::<F>(job, entry, place + 1)
-    {
-        job.half_open = place + 1;
+    give_free::<F>(job, table, ring);
+    give_free::<F>(job, table, ring);
+    // SAFETY: as above.
+    if admits && next - unsafe { read(&raw const (*table).kept_place) } < ring {
+        // SAFETY: as above.
+        job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
     }
     0
+}
+
+#[inline(always)]
+unsafe fn read(word: *const u64) -> u64 {
+    // SAFETY: the caller's: an aligned word of a live map value.
+    unsafe { word.read_volatile() }
 }
 
 /// A place of a family's ring.
@@ -134,6 +169,12 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
     // SAFETY: an aligned word of a live map value, here and below.
     let held = Entry(unsafe { entry.read_volatile() });
     if held.is_free() || held.is_retired() {
+        return;
+    }
+    // A flow that is over already is the sweep's: its slot needs not be kept.
+    if sweep::examine::<F>(held.slot(), job) {
+        // SAFETY: as above.
+        unsafe { entry.write_volatile(Entry::FREE.0) };
         return;
     }
     let Some(slot) = F::slot(held.slot()) else { return };
@@ -185,41 +226,53 @@ fn claim_at(flow: NonNull<Flow>, judged: u32, place: u32) -> bool {
     true
 }
 
-/// Makes sure that nobody has the place: gives the slot of the flow that was ended free. False if that was too short a time ago.
+/// Gives the last place that is kept free, and with it the slot of the flow that was ended, unless that was too short a time
+/// ago.
 #[inline(always)]
-fn clear<F: Family>(job: &Job, entry: *mut u64, place: u32) -> bool {
-    // SAFETY: an aligned word of a live map value.
+fn give_free<F: Family>(job: &Job, table: *mut Table, ring: u64) {
+    // SAFETY: aligned words of live map values, here and below.
+    let (kept, oldest) = unsafe { (read(&raw const (*table).kept_place), read(&raw const (*table).oldest_place)) };
+    if kept >= oldest {
+        return;
+    }
+    let place = (kept % ring) as u32;
+    let Some(entry) = entry_at::<F>(ring as u32, place) else { return };
+    // SAFETY: as above.
     let held = Entry(unsafe { entry.read_volatile() });
-    if held.is_free() {
-        return true;
+    if held.is_retired() && !held.is_quiet(moment(job)) {
+        return;
     }
-    if held.is_retired() {
-        if !held.is_quiet(moment(job)) {
-            return false;
+    // SAFETY: as above. Of several processors, one gives it free.
+    unsafe {
+        if !atomic::compare_and_swap_u64(&raw mut (*table).kept_place, kept, kept + 1) || !held.is_retired() {
+            return;
         }
-        if let Some(slot) = F::slot(held.slot()) {
-            let flow = F::flow(slot);
-            // SAFETY: a word of a live map value.
-            let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
-            if claim_at(flow, judged, place | RETIRED) {
-                table::remove::<F>(held.slot());
-            }
+        entry.write_volatile(Entry::FREE.0);
+    }
+    if let Some(slot) = F::slot(held.slot()) {
+        let flow = F::flow(slot);
+        // SAFETY: as above.
+        let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+        if claim_at(flow, judged, (place + 1) | RETIRED) {
+            table::remove::<F>(held.slot());
         }
     }
-    true
 }
 
 /// Puts the flow that was just stored in `job.slot` into the place that was found for it.
 #[inline(always)]
 pub(crate) fn enlist(job: &Job) {
     let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return };
-    let place = job.half_open.wrapping_sub(1);
-    let place = if job.packet.is_ipv4() { place } else { config.half_open_ring.wrapping_add(place) };
-    if let Some(entry) = HALF_OPEN.get_ptr_mut(place) {
-        // SAFETY: aligned words of live map values.
-        unsafe {
+    // SAFETY: aligned words of live map values.
+    unsafe {
+        atomic::add(&raw mut (*table).half_open, 1);
+        if job.half_open == UNPLACED {
+            return;
+        }
+        let place = job.half_open.wrapping_sub(1);
+        let place = if job.packet.is_ipv4() { place } else { config.half_open_ring.wrapping_add(place) };
+        if let Some(entry) = HALF_OPEN.get_ptr_mut(place) {
             entry.write_volatile(Entry::held(job.slot).0);
-            atomic::add(&raw mut (*table).half_open, 1);
         }
     }
 }

@@ -28,7 +28,9 @@ use fw_common::conntrack::Timeouts;
 use fw_common::half_open;
 use fw_policy::Compiled;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
+use super::{
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Occupancy, PICK_UP_SECONDS, PickUp, Settings,
+};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;
@@ -77,7 +79,6 @@ impl KernelDataplane {
             config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
             if config.half_open_limit == 0 {
                 config.half_open_limit = max_half_open;
-                config.half_open_ahead = half_open::ahead(max_half_open);
                 config.half_open_ring = half_open::ring(max_half_open);
             }
             if config.hash_seed == 0 {
@@ -319,6 +320,10 @@ impl Dataplane for KernelDataplane {
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
         flows::visit(&self.object(), visit)
+    }
+
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
+        flows::occupancy(&self.object())
     }
 
     fn max_flows(&self) -> u32 {

@@ -131,20 +131,43 @@ pub(crate) fn claim(flow: NonNull<Flow>, judged: u32) -> bool {
 
 /// What came of storing a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Stored {
     /// It is in the table.
-    New,
+    New = 0,
     /// Another processor was faster, and its flow of the same key is there.
-    Already,
+    Already = 1,
     /// There is no room.
-    Full,
+    Full = 2,
     /// Another flow's opening holds the lock, on a processor that does not go on.
-    Locked,
+    Locked = 3,
 }
 
 /// Stores `job.flow` under the packet's key.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn insert(job: &mut Job) -> Stored {
+    match flow_insert(job.program()) {
+        0 => Stored::New,
+        1 => Stored::Already,
+        2 => Stored::Full,
+        _ => Stored::Locked,
+    }
+}
+
+/// As [`insert`]: the number of what came of it.
+///
+/// VERIFIER: a global function, which is verified once, and not for each way on which a packet gets here. Test:
+/// `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn flow_insert(program: u32) -> u32 {
+    // SAFETY: `insert` has lent its job for the call.
+    let Some(job) = (unsafe { Job::of(program) }) else { return Stored::Locked as u32 };
+    make_room_and_store(job) as u32
+}
+
+#[inline(always)]
+fn make_room_and_store(job: &mut Job) -> Stored {
     let ipv4 = job.packet.is_ipv4();
     sweep::advance(ipv4, job.now, STEPS_PER_FLOW);
     if !has_room(job) {
