@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
-use crate::flow_census::Census;
+use crate::flow_census::{Census, Class};
 use crate::names::protocol;
 
 /// Reads everything and encodes it.
@@ -193,8 +193,17 @@ impl Snapshot {
         let by_family = [("ipv4", census.ipv4), ("ipv6", census.ipv6)];
         let by_family = by_family.map(|(family, count)| (vec![("family", family.to_owned())], count)).to_vec();
         self.gauge("flow_table_entries", "Live flows, by address family", by_family);
+        let mut by_class = Vec::new();
+        for (family, counts) in ["ipv4", "ipv6"].into_iter().zip(census.by_class) {
+            for (class, count) in Class::ALL.into_iter().zip(counts) {
+                by_class.push((vec![("family", family.to_owned()), ("class", class.name().to_owned())], count));
+            }
+        }
+        self.gauge("flow_table_class_entries", "Live flows, by address family and by what they may claim", by_class);
         let limit = u64::from(shared.dataplane.max_flows());
         self.gauge("flow_table_limit", "Flows that the table of each address family holds", vec![(vec![], limit)]);
+        let half_open = shared.dataplane.occupancy()?[0].half_open_limit;
+        self.gauge("half_open_limit", "Half-open flows that each address family may have", vec![(vec![], half_open)]);
         Ok(())
     }
 
@@ -204,6 +213,7 @@ impl Snapshot {
         counter("flows_opened", "Flows opened", seen.opened);
         counter("flows_swept", "Flows removed by the data plane's own sweep", seen.swept);
         counter("flow_table_full", "Flows not opened because the table was full", seen.table_full);
+        counter("flows_evicted", "Half-open flows ended to make room for others", seen.evicted);
         counter("flows_rejudged", "Flows judged again because the policy had changed", seen.rejudged);
         counter(
             "packets_handed_over",

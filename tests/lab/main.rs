@@ -5,6 +5,7 @@
 mod answers;
 mod attachment;
 mod firewall;
+mod floods;
 mod flow_log;
 mod forwarding;
 mod garbage;

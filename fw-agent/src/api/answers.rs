@@ -168,6 +168,15 @@ pub struct FlowTableStatus {
     pub limit: u32,
     /// Flows opened since the data plane was loaded.
     pub opened: u64,
+    /// Half-open flows of both families.
+    #[serde(default)]
+    pub half_open: u64,
+    /// The most half-open flows of each family.
+    #[serde(default)]
+    pub half_open_limit: u64,
+    /// Half-open flows that gave way to others.
+    #[serde(default)]
+    pub evicted: u64,
     /// Flows not opened because the table was full.
     pub table_full: u64,
     /// Packets given to the kernel because their next hop was not resolved.

@@ -28,6 +28,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
     let counters = shared.dataplane.interfaces()?;
     let census = Census::take(shared.dataplane.as_ref())?;
     let seen = shared.dataplane.happenings()?;
+    let occupancy = shared.dataplane.occupancy()?;
     let checks = facts.checks();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -43,6 +44,9 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
             ipv6: census.ipv6,
             limit: shared.dataplane.max_flows(),
             opened: seen.opened,
+            half_open: occupancy.iter().map(|table| table.half_open).sum(),
+            half_open_limit: occupancy[0].half_open_limit,
+            evicted: seen.evicted,
             table_full: seen.table_full,
             handed_over: seen.handed_over,
             events_lost: seen.events_lost,
