@@ -66,6 +66,10 @@ impl Census {
     pub fn take(dataplane: &dyn Dataplane) -> Result<Self, DataplaneError> {
         let mut census = Self::default();
         dataplane.visit_flows(&mut |record| {
+            let state = State::from_number(record.flow.state);
+            // Ended, by a policy or to make room: nothing belongs to it any more.
+            let Some(of_state) = census.by_state.get_mut(state as usize) else { return true };
+            *of_state += 1;
             if record.family == 6 {
                 census.ipv6 += 1;
             } else {
@@ -73,7 +77,6 @@ impl Census {
             }
             let class = Class::of(&record.flow);
             census.by_class[usize::from(record.family == 6)][class as usize] += 1;
-            census.by_state[State::from_number(record.flow.state) as usize] += 1;
             *census.by_protocol.entry(record.key.protocol).or_default() += 1;
             true
         })?;

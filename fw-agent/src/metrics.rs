@@ -178,6 +178,7 @@ impl Snapshot {
         self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
         self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
         self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
+        self.counter("rule_limited_packets", "Packets dropped by the limits of a rule", samples(|counter| counter.limited));
         Ok(())
     }
 
@@ -214,6 +215,7 @@ impl Snapshot {
         counter("flows_swept", "Flows removed by the data plane's own sweep", seen.swept);
         counter("flow_table_full", "Flows not opened because the table was full", seen.table_full);
         counter("flows_evicted", "Half-open flows ended to make room for others", seen.evicted);
+        counter("limits_full", "Sources for whose limits there was no room", seen.limits_full);
         counter("flows_rejudged", "Flows judged again because the policy had changed", seen.rejudged);
         counter(
             "packets_handed_over",

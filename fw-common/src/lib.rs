@@ -15,6 +15,7 @@ pub mod drop_reason;
 pub mod flow_index;
 pub mod half_open;
 pub mod icmp_error;
+pub mod limit;
 pub mod policy;
 pub mod tcp;
 pub mod verdict;

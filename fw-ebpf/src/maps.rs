@@ -9,6 +9,7 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
+use fw_common::abi::limit::{RuleLimit, SUBJECTS, Subject};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
 use fw_common::abi::tables::{LINE, table};
 
@@ -78,6 +79,11 @@ pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }, BPF_F_MMAP
 
 #[btf_map]
 pub(crate) static RULE_TIMEOUTS: Array<u64, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
+
+#[btf_map]
+pub(crate) static RULE_LIMITS: Array<RuleLimit, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static LIMITS: Array<Subject, { SUBJECTS as usize }, BPF_F_MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();

@@ -35,6 +35,7 @@
 mod binding;
 mod compile;
 mod diagnostic;
+mod limits;
 mod parse;
 mod policy;
 mod policy_test;
@@ -50,6 +51,7 @@ pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError,
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
+pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use source::SourceFile;
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
 

@@ -10,6 +10,7 @@ mod classifier;
 mod floods;
 mod flows;
 mod forwarding;
+mod limits;
 mod maps;
 mod oracle;
 mod policies;

@@ -165,6 +165,13 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
             rig.apply(POLICY);
             outcome
         }
+        DropReason::Limit => {
+            rig.apply(&POLICY.replacen("log = true\n", "log = true\nmax_flows = { limit = 1 }\n", 1));
+            rig.send(OT, Packet::udp(OT_HOST, 4006, IT_HOST, 53));
+            let outcome = rig.send(OT, Packet::udp(OT_HOST, 4007, IT_HOST, 53));
+            rig.apply(POLICY);
+            outcome
+        }
         DropReason::Policy => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 54)),
         DropReason::Rejected => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 81)),
         DropReason::PolicyChanged => {

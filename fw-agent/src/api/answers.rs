@@ -293,6 +293,12 @@ pub struct RuleRow {
     pub place: Option<String>,
     /// What it decides is logged.
     pub log: Option<bool>,
+    /// How many flows it may open, if that is limited.
+    #[serde(default)]
+    pub limits: Option<String>,
+    /// Packets that would have opened flows beyond that.
+    #[serde(default)]
+    pub limited: u64,
     /// Packets that it decided.
     pub packets: u64,
     /// Bytes of those.

@@ -151,6 +151,7 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
             description: Some(rule.description.clone()).filter(|text| !text.is_empty()),
             place: (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line)),
             log: Some(rule.log),
+            limits: rule.limits.is_some().then(|| rule.limits.to_string()),
             ..counted_rule(&rule.id, counter, &clock)
         });
     }
@@ -172,6 +173,8 @@ fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
         description: None,
         place: None,
         log: None,
+        limits: None,
+        limited: counter.limited,
         packets: counter.packets,
         bytes: counter.bytes,
         flows: counter.flows,

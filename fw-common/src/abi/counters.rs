@@ -26,6 +26,8 @@ pub struct RuleCounter {
     pub flows: u64,
     /// When it last decided a packet, in seconds since boot.
     pub last_hit: u64,
+    /// Packets that would have opened flows, and were dropped because of its limits.
+    pub limited: u64,
 }
 
 /// What crossed one interface. `INTERFACE_COUNTERS` is indexed by the interface's slot.
@@ -64,6 +66,8 @@ pub struct Happenings {
     pub rejudged: u64,
     /// Half-open flows that were ended to make room for others.
     pub evicted: u64,
+    /// Flows refused because `LIMITS` had no room for their source.
+    pub limits_full: u64,
 }
 
 /// How many answers this processor has sent in the current second. One entry, in `ANSWER_BUDGET`.
@@ -76,5 +80,5 @@ pub struct AnswerBudget {
     pub sent: u32,
 }
 
-assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 72);
+assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 40, InterfaceCounter = 64, Happenings = 80);
 plain_bytes!(AnswerBudget, Counter, RuleCounter, InterfaceCounter, Happenings);

@@ -147,8 +147,10 @@ pub struct Flow {
     /// While the flow is half-open: its place in the ring `HALF_OPEN`, counted from 1, perhaps with
     /// [`crate::half_open::RETIRED`]; else 0.
     pub half_open: u32,
+    /// The entry of `LIMITS` that counts this flow, counted from 1; 0: none.
+    pub subject: u32,
     /// Explicit padding.
-    pub _pad: [u32; 2],
+    pub _pad: u32,
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
 }

@@ -19,7 +19,7 @@ struct Tables {
 /// Asks the policy about `job.query`; the answer is in `job.decision`.
 #[inline(always)]
 pub(crate) fn decide(job: &mut Job) {
-    policy_decide(job.program());
+    policy_decide(job.lend());
 }
 
 /// As [`decide`].

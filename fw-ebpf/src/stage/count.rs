@@ -64,6 +64,12 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     if let DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged = reason {
         ruled(job, bytes);
     }
+    if reason == DropReason::Limit
+        && let Some(counter) = RULE_COUNTERS.get_ptr_mut(job.decision.rule)
+    {
+        // SAFETY: this processor's entry of a per-CPU map.
+        unsafe { (*counter).limited += 1 };
+    }
     if job.parsed && job.decision.log {
         denied(job, reason, bytes, ingress_slot);
     }
@@ -74,7 +80,10 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
 fn denied(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     let packet = &job.packet;
     let (src_port, dst_port) = packet.policy_ports();
-    let by_rule = matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged);
+    let by_rule = matches!(
+        reason,
+        DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged | DropReason::Limit
+    );
     let key = DeniedKey {
         src_addr: packet.src_addr.octets(),
         dst_addr: packet.dst_addr.octets(),

@@ -19,7 +19,7 @@ use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, HALF_OPEN};
 use crate::stage::table::{self, Family, Ipv4, Ipv6};
-use crate::stage::{count, sweep};
+use crate::stage::{count, limits, sweep};
 
 /// Places that are looked at when the table is full, for each flow that finds no room.
 const PLACES_WHEN_FULL: u32 = 8;
@@ -29,7 +29,7 @@ const STEPS_AT_LIMIT: u32 = 64;
 /// Finds a place for the packet's flow, and notes it in the job; false if there is none.
 #[inline(always)]
 pub(crate) fn admit(job: &mut Job) -> bool {
-    half_open_admit(job.program()) != 0
+    half_open_admit(job.lend()) != 0
 }
 
 /// As [`admit`].
@@ -194,6 +194,7 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
             (&raw mut (*pointer).last_seen).write_volatile(judged);
             return;
         }
+        limits::release(flow);
         let record = table::record_end(flow, judged, EndReason::Evicted, (F::NUMBER, job.now_ns), |key| {
             F::write_key(slot, key);
         });

@@ -7,6 +7,7 @@ pub(crate) mod count;
 pub(crate) mod flow;
 pub(crate) mod forward;
 pub(crate) mod half_open;
+pub(crate) mod limits;
 pub(crate) mod interface;
 pub(crate) mod next_hop;
 pub(crate) mod receive;

@@ -15,7 +15,7 @@ use crate::atomic;
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::{Family, Ipv4, Ipv6};
-use crate::stage::{count, half_open, table};
+use crate::stage::{count, table};
 
 /// What the steps of a walk need.
 struct Walk {
@@ -143,7 +143,7 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     {
         record.submit(0);
     }
-    half_open::forget(F::table(), flow);
+    table::settle(F::table(), flow);
     table::remove::<F>(number);
     count::happening(|happenings| happenings.swept += 1);
     Some(())

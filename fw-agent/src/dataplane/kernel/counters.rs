@@ -27,6 +27,7 @@ impl Summed for RuleCounter {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.flows += other.flows;
+        self.limited += other.limited;
         self.last_hit = self.last_hit.max(other.last_hit);
     }
 }
@@ -51,6 +52,7 @@ impl Summed for Happenings {
         self.opened += other.opened;
         self.rejudged += other.rejudged;
         self.evicted += other.evicted;
+        self.limits_full += other.limits_full;
     }
 }
 

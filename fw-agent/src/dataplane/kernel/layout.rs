@@ -6,6 +6,7 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{Denied, DeniedKey};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, NEAR_INTERFACES};
+use fw_common::abi::limit::{RuleLimit, SUBJECTS, Subject};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
 use fw_common::abi::tables::{LINE, table};
 
@@ -110,6 +111,10 @@ pub const MAPS: &[MapDescription] = &[
         "the rule id behind each handle", "a policy with more rules than there are handles is refused"),
     map("RULE_TIMEOUTS", "array", (INDEX, size_of::<u64>()), Fixed(MAX_RULES),
         "the idle time-out of the rules that have one, in seconds", CANNOT_FILL),
+    map("RULE_LIMITS", "array", (INDEX, size_of::<RuleLimit>()), Fixed(MAX_RULES),
+        "the limits of the rules that have some", CANNOT_FILL),
+    map("LIMITS", "array", (INDEX, size_of::<Subject>()), Fixed(SUBJECTS),
+        "what limits count for: rules, sources, pairs of source and destination", "the rate that is nearest to having all its tokens again is forgotten; where all count flows, the flow is dropped with reason `limit`, and counted in `limits_full`"),
     map("DROPS", "percpu_array", (INDEX, size_of::<Counter>()), Fixed(DropReason::COUNT as u32),
         "dropped packets by reason", CANNOT_FILL),
     map("RULE_COUNTERS", "percpu_array", (INDEX, size_of::<RuleCounter>()), Fixed(MAX_RULES),
@@ -125,7 +130,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 744, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

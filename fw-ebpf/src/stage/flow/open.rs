@@ -17,7 +17,8 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, half_open, next_hop, route, table};
+use crate::stage::limits::Admission;
+use crate::stage::{count, half_open, limits, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -115,23 +116,41 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
         Action::Drop => return Err(DropReason::Policy),
         Action::Reject => return Err(DropReason::Rejected),
     }
+    match limits::admit(job) {
+        Admission::Granted => {}
+        Admission::Refused => return Err(DropReason::Limit),
+        Admission::Locked => return Err(DropReason::FlowRace),
+    }
+    match store(job, stale, icmp) {
+        Stored::New => {
+            half_open::enlist(job);
+            count::opened(job);
+            Ok(())
+        }
+        outcome => {
+            limits::give_back(job);
+            match outcome {
+                // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
+                Stored::New | Stored::Already => Ok(()),
+                Stored::Full => Err(DropReason::TableFull),
+                Stored::TooManyHalfOpen => Err(DropReason::HalfOpenLimit),
+                Stored::Locked => Err(DropReason::FlowRace),
+            }
+        }
+    }
+}
+
+/// Makes the flow and stores it.
+#[inline(always)]
+fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
     if !half_open::admit(job) {
-        return Err(DropReason::HalfOpenLimit);
+        return Stored::TooManyHalfOpen;
     }
     make(job, icmp);
     match stale {
-        Some(flow) => reuse(job, flow)?,
-        None => match table::insert(job) {
-            Stored::New => {}
-            // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
-            Stored::Already => return Ok(()),
-            Stored::Full => return Err(DropReason::TableFull),
-            Stored::Locked => return Err(DropReason::FlowRace),
-        },
+        Some(flow) => reuse(job, flow),
+        None => table::insert(job),
     }
-    half_open::enlist(job);
-    count::opened(job);
-    Ok(())
 }
 
 /// Whether the packet is from the middle of a TCP connection, whose originator is not known.
@@ -178,7 +197,8 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         flow.flags |= flow_flags::LIBERAL;
     }
     flow.half_open = job.half_open;
-    flow._pad = [0; 2];
+    flow.subject = job.subject;
+    flow._pad = 0;
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let from_host = job.ingress_ifindex == 0;
     let sender = Direction {
@@ -209,17 +229,17 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
 
 /// Opens a flow in the place of a dead one with the same key.
 #[inline(never)]
-fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Stored {
     if !table::claim(flow, job.judged) {
-        return Err(DropReason::FlowRace);
+        return Stored::Locked;
     }
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed: the sweep leaves it alone until `last_seen` is set again, which
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
         table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
-        half_open::forget(table::table_of(job), flow);
+        table::settle(table::table_of(job), flow);
         table::copy_flow(&raw const job.flow, pointer);
     }
-    Ok(())
+    Stored::New
 }

@@ -10,6 +10,7 @@ use fw_common::tcp::{self, End, Judgement, Segment, Side};
 use super::Progress;
 use super::side::index_of;
 use crate::job::Job;
+use crate::stage::limits;
 
 /// Lets a segment change the state and the numbers of its connection.
 #[inline(never)]
@@ -28,6 +29,10 @@ pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Prog
             if next != state {
                 // SAFETY: as above.
                 unsafe { (*pointer).state = next as u8 };
+                // Closed connections wait for late packets, and do not count for the limits of their rule meanwhile.
+                if matches!(next, State::TimeWait | State::Closed) {
+                    limits::release(flow);
+                }
             }
             Ok(Progress::Continues)
         }

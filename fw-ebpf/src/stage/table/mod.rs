@@ -21,7 +21,7 @@ pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of};
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
-use crate::stage::{count, half_open, sweep};
+use crate::stage::{count, half_open, limits, sweep};
 
 /// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
 /// dead flows is full.
@@ -141,12 +141,14 @@ pub(crate) enum Stored {
     Full = 2,
     /// Another flow's opening holds the lock, on a processor that does not go on.
     Locked = 3,
+    /// There are too many half-open flows.
+    TooManyHalfOpen = 4,
 }
 
 /// Stores `job.flow` under the packet's key.
 #[inline(always)]
 pub(crate) fn insert(job: &mut Job) -> Stored {
-    match flow_insert(job.program()) {
+    match flow_insert(job.lend()) {
         0 => Stored::New,
         1 => Stored::Already,
         2 => Stored::Full,
@@ -225,7 +227,7 @@ fn store6(job: &mut Job) -> Stored {
 /// Puts the flow into a slot of one of its buckets, unless another processor has.
 #[inline(always)]
 fn store<F: Family>(job: &mut Job) -> Stored {
-    let Some(lock) = lock(&job.place) else { return Stored::Locked };
+    let Some(lock) = lock(job.place.lock & (LOCKS - 1)) else { return Stored::Locked };
     let other = if F::NUMBER == 4 { find4(job, false) } else { find6(job, false) };
     let stored = if other == index::NONE { fill::<F>(job) } else { Stored::Already };
     // SAFETY: this processor's, until this word is written.
@@ -272,8 +274,8 @@ fn reserve6(place: &Place) -> u32 {
 /// Takes the lock of a key. Packets of one processor do not interrupt each other, so the holder goes on; but its processor may
 /// be taken from the virtual machine for longer than a packet can wait, which is dropped then.
 #[inline(always)]
-fn lock(place: &Place) -> Option<*mut u32> {
-    let lock: *mut u32 = LOCK_WORDS.get_ptr_mut(place.lock & (LOCKS - 1))?;
+pub(crate) fn lock(number: u32) -> Option<*mut u32> {
+    let lock: *mut u32 = LOCK_WORDS.get_ptr_mut(number)?;
     for _ in 0..LOCK_ATTEMPTS {
         // SAFETY: an aligned word of a live map value.
         if unsafe { atomic::compare_and_swap(lock, 0, 1) } {
@@ -290,7 +292,7 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
         return;
     }
     report_end_of(job, flow, judged, reason);
-    half_open::forget(table_of(job), flow);
+    settle(table_of(job), flow);
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
@@ -304,6 +306,13 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
 #[inline(always)]
 pub(crate) fn table_of(job: &Job) -> Option<*mut Table> {
     if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() }
+}
+
+/// Takes a flow that is over out of what counts living flows.
+#[inline(always)]
+pub(crate) fn settle(table: Option<*mut Table>, flow: NonNull<Flow>) {
+    half_open::forget(table, flow);
+    limits::release(flow);
 }
 
 /// Whether a slot holds a flow.
