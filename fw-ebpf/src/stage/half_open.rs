@@ -127,7 +127,8 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     }
     // SAFETY: aligned words of a live map value, here and below.
     let (next, oldest) = unsafe { (read(&raw const (*table).next_place), read(&raw const (*table).oldest_place)) };
-    let places = next - oldest;
+    // Processors that look at once may have ended one more than there are.
+    let places = next.saturating_sub(oldest);
     if places >= limit || (!admits && places != 0) {
         // SAFETY: as above.
         let place = (unsafe { atomic::fetch_add(&raw mut (*table).oldest_place, 1) } % ring) as u32;
@@ -138,7 +139,7 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     give_free::<F>(job, table, ring);
     give_free::<F>(job, table, ring);
     // SAFETY: as above.
-    if admits && next - unsafe { read(&raw const (*table).kept_place) } < ring {
+    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) < ring {
         // SAFETY: as above.
         job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
     }
