@@ -178,7 +178,11 @@ impl Snapshot {
         self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
         self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
         self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
-        self.counter("rule_limited_packets", "Packets dropped by the limits of a rule", samples(|counter| counter.limited));
+        self.counter(
+            "rule_limited_packets",
+            "Packets dropped by the limits of a rule",
+            samples(|counter| counter.limited),
+        );
         Ok(())
     }
 

@@ -49,9 +49,9 @@ use std::sync::Arc;
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
-pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use source::SourceFile;
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
 

@@ -1,5 +1,7 @@
 //! Floods through the whole firewall, with real clients beside them.
 
+use std::time::Duration;
+
 use fw_testkit::flood::{Arena, Flood};
 use fw_testkit::lab::Programs;
 
@@ -12,8 +14,15 @@ fn connections_live_and_new_ones_are_made_while_a_flood_of_syns_lasts() {
     // More forged SYNs than the whole table has room for, many times over.
     let conntrack = "max_flows = 65_536\nmax_half_open = 16_384";
     let Some(arena) = available(Arena::raise(programs, object, conntrack)) else { return };
-    let flood =
-        Flood { packets: 300_000, per_second: 60_000, processor: None, established: 100, new_per_second: 50 };
+    let flood = Flood {
+        packets: 300_000,
+        at_least: Duration::ZERO,
+        per_second: 60_000,
+        call: 10_000,
+        processor: None,
+        established: 100,
+        new_per_second: 50,
+    };
     let report = arena.run(&flood).unwrap();
     assert_eq!(report.transfers.lost, 0, "{report:?}");
     assert!(report.newcomers.tried > 100, "{report:?}");

@@ -196,5 +196,6 @@ fn nothing_counts_as_half_open_when_all_is_over() {
 /// Finishes the handshake that was begun with the number 900.
 fn connect_again(rig: &Rig, port: u16) -> bool {
     use tcp_flags::{ACK, SYN};
-    passes(rig, IT, segment(false, port, SYN | ACK, [700, 901])) && passes(rig, OT, segment(true, port, ACK, [901, 701]))
+    passes(rig, IT, segment(false, port, SYN | ACK, [700, 901]))
+        && passes(rig, OT, segment(true, port, ACK, [901, 701]))
 }

@@ -80,7 +80,10 @@ fn a_rate_counts_for_each_source_or_pair() {
     let Some(rig) = limited("rate = { new_flows = \"1/h\", burst = 2, per = \"source\" }") else { return };
     let other = Ipv4Addr::new(10, 1, 1, 51);
     for source in [CLIENT, other] {
-        assert_eq!((1..4).map(|port| ask(&rig, source, port)).collect::<Vec<_>>(), [None, None, Some(DropReason::Limit)]);
+        assert_eq!(
+            (1..4).map(|port| ask(&rig, source, port)).collect::<Vec<_>>(),
+            [None, None, Some(DropReason::Limit)]
+        );
     }
     // Two hosts of one /64 are one source, one of another network is not.
     let host = |network: u16, last: u16| Ipv6Addr::new(0xfd00, 0, 0, network, 0, 0, 0, last);
@@ -229,8 +232,10 @@ fn limits_outlive_the_agent() {
         max_half_open: None,
     };
     let next = rig.netns.within(|| fw_agent::dataplane::kernel::KernelDataplane::open(options).unwrap()).unwrap();
-    next.apply_policy(&crate::rig::compile(&policy("max_flows = { limit = 2 }\nrate = { new_flows = \"1/h\", burst = 2 }")))
-        .unwrap();
+    next.apply_policy(&crate::rig::compile(&policy(
+        "max_flows = { limit = 2 }\nrate = { new_flows = \"1/h\", burst = 2 }",
+    )))
+    .unwrap();
     assert_eq!(ask(&rig, CLIENT, 1), None);
     assert_eq!(ask(&rig, CLIENT, 2), None, "one more at once, with the last token");
     assert_eq!(ask(&rig, CLIENT, 3), Some(DropReason::Limit));

@@ -196,7 +196,11 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::TtlZero => rig.send(OT, dns(IT_HOST).ttl(0)),
         DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
         DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
-        DropReason::TableFull | DropReason::HalfOpenLimit | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {
+        DropReason::TableFull
+        | DropReason::HalfOpenLimit
+        | DropReason::FlowRace
+        | DropReason::NoPolicy
+        | DropReason::NotHandedOver => {
             return false;
         }
     };

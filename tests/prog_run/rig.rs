@@ -347,7 +347,11 @@ fn ip(arguments: &str) {
 }
 
 fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
-    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(setup.max_flows), max_half_open: setup.max_half_open };
+    let options = KernelOptions {
+        pin_dir: pin_dir.to_owned(),
+        max_flows: Some(setup.max_flows),
+        max_half_open: setup.max_half_open,
+    };
     let dataplane = KernelDataplane::open(options).unwrap();
     let names = ["exposed", "ot", "it", "management"];
     let ifindexes = names.map(index_of);

@@ -13,7 +13,9 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn show(rules: &Rules) -> std::io::Result<()> {
-    let mut grid = Grid::new(&["RULE", "ACTION", "FROM", "TO", "PACKETS#", "BYTES#", "FLOWS#", "LIMITED#", "LIMITS", "LAST HIT", "PLACE"]);
+    let mut grid = Grid::new(&[
+        "RULE", "ACTION", "FROM", "TO", "PACKETS#", "BYTES#", "FLOWS#", "LIMITED#", "LIMITS", "LAST HIT", "PLACE",
+    ]);
     for rule in &rules.rules {
         let action = match (rule.current, rule.active) {
             (true, true) => or_dash(rule.action.as_ref()),

@@ -9,8 +9,8 @@ pub mod pair;
 
 use crate::abi::policy::{Action, zone};
 use crate::abi::tables::{
-    AddressClass, CLASS_ID, Clause, ClauseLine, DefaultLine, HeaderLine, LIMITED, LOG, MAX_LIST, MAX_SPLITS, PAIRS_SPECIFIC,
-    PAIRS_WIDE, PairKey, Side, TableLine, dimension,
+    AddressClass, CLASS_ID, Clause, ClauseLine, DefaultLine, HeaderLine, LIMITED, LOG, MAX_LIST, MAX_SPLITS,
+    PAIRS_SPECIFIC, PAIRS_WIDE, PairKey, Side, TableLine, dimension,
 };
 use crate::wire::Address;
 

@@ -80,10 +80,8 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
 fn denied(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     let packet = &job.packet;
     let (src_port, dst_port) = packet.policy_ports();
-    let by_rule = matches!(
-        reason,
-        DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged | DropReason::Limit
-    );
+    let by_rule =
+        matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged | DropReason::Limit);
     let key = DeniedKey {
         src_addr: packet.src_addr.octets(),
         dst_addr: packet.dst_addr.octets(),

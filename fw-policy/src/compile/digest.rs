@@ -125,7 +125,8 @@ impl Feed {
     }
 
     fn rule(&mut self, rule: &RuleInfo) {
-        let RuleInfo { id, ordinal, action, file, line, description, from, to, log, limits, active, owner, ticket } = rule;
+        let RuleInfo { id, ordinal, action, file, line, description, from, to, log, limits, active, owner, ticket } =
+            rule;
         [id, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.number(*ordinal);
         self.number(*line);

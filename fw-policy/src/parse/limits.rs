@@ -69,7 +69,8 @@ impl<'t, 'i> TableReader<'t, 'i, '_> {
             self.wrong_type(key, "an integer", &value);
             return None;
         };
-        let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| range.contains(number));
+        let number =
+            u32::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| range.contains(number));
         if number.is_none() {
             let help = format!("write a number from {} to {}", range.start(), range.end());
             self.report.at(Code::InvalidValue, value.at, format!("`{key}` is out of range")).help(help);
@@ -86,7 +87,9 @@ mod tests {
     fn a_rate_is_a_number_and_a_unit() {
         assert_eq!(parse_rate("100/s"), Some((100, 1)));
         assert_eq!(parse_rate("5/d"), Some((5, 86_400)));
-        for wrong in ["", "100", "/s", "0/s", "-1/s", "+1/s", "1 /s", "1/w", "1/ms", "1000001/s", "99999999999/s", "1/s/s"] {
+        for wrong in
+            ["", "100", "/s", "0/s", "-1/s", "+1/s", "1 /s", "1/w", "1/ms", "1000001/s", "99999999999/s", "1/s/s"]
+        {
             assert_eq!(parse_rate(wrong), None, "{wrong}");
         }
     }

@@ -117,8 +117,11 @@ fn check_keys_that_need_an_action(reader: &mut TableReader<'_, '_, '_>, rule: &R
         let message = format!("`{key}` contradicts `action = \"{}\"`: {why}", action.value.name());
         reader.report.at(Code::Contradiction, at, message).related(action.at, "the action is set here");
     };
-    let about_flows =
-        [("rate", rule.rate.is_some()), ("max_flows", rule.max_flows.is_some()), ("idle_timeout", rule.idle_timeout.is_some())];
+    let about_flows = [
+        ("rate", rule.rate.is_some()),
+        ("max_flows", rule.max_flows.is_some()),
+        ("idle_timeout", rule.idle_timeout.is_some()),
+    ];
     for (key, _) in about_flows.into_iter().filter(|(_, is_there)| *is_there && !allows) {
         contradiction(key, "only a rule that allows opens flows");
     }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, DevMap};
-use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_bench_ebpf::{CLIENT_PORT, MAX_STEPS, Plan, Step, TEMPLATE_LEN};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -17,8 +17,6 @@ use crate::packet::{Packet, tcp_flags};
 
 /// Packets that the kernel makes before it hands any over.
 const BATCH: u32 = 64;
-/// A call of the kernel waits for other processors before and after it sends (`docs/surprises.md`), so there are four in a second.
-const CALLS_PER_SECOND: u32 = 4;
 /// Bytes of a frame.
 const FRAME_LEN: usize = 64;
 /// Offsets in the frame.
@@ -43,6 +41,7 @@ impl Generator {
     pub(super) fn load(lab: &PairLab, object: &Path) -> Result<Self, LabError> {
         let mut ebpf = EbpfLoader::new().load_file(object).map_err(failed("load the generator's object"))?;
         lab.ns(PairNode::Client)?.within(|| set_port(&mut ebpf))??;
+        lab.ns(PairNode::Server)?.within(|| attach_sink(&mut ebpf))??;
         let map = ebpf.map_mut("PLAN").ok_or_else(|| lacks("PLAN"))?;
         let mut plans = Array::try_from(map).map_err(failed("open the generator's plan"))?;
         plans.set(0, PlanValue(plan()), 0).map_err(failed("write the generator's plan"))?;
@@ -50,7 +49,7 @@ impl Generator {
         Ok(Self { ebpf })
     }
 
-    /// Sends all packets; how many.
+    /// Sends all packets, in whole calls; how many.
     pub(super) fn send(&mut self, flood: &Flood) -> Result<u64, LabError> {
         thread::scope(|scope| {
             let sender = scope.spawn(|| {
@@ -67,20 +66,27 @@ impl Generator {
         let program = program(&mut self.ebpf)?;
         let frame = vec![0; FRAME_LEN];
         let (start, mut sent) = (Instant::now(), 0);
-        while sent < flood.packets {
-            let most = (flood.per_second / CALLS_PER_SECOND).max(1);
-            let call = most.min(u32::try_from(flood.packets - sent).unwrap_or(most));
+        while sent < flood.packets || start.elapsed() < flood.at_least {
             let mut options = TestRunOptions::new();
             options.data_in = Some(&frame);
-            options.repeat = call;
+            options.repeat = flood.call;
             options.attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
             program.test_run(options).map_err(failed("generate packets"))?;
-            sent += u64::from(call);
+            sent += u64::from(flood.call);
             let due = Duration::from_secs_f64(sent as f64 / f64::from(flood.per_second));
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
         Ok(sent)
     }
+}
+
+/// Drops at the server what is forged, before it costs a socket buffer.
+fn attach_sink(ebpf: &mut Ebpf) -> Result<(), LabError> {
+    let sink = ebpf.program_mut("sink_generated").ok_or_else(|| lacks("sink_generated"))?;
+    let sink: &mut Xdp = sink.try_into().map_err(failed("find the sink"))?;
+    sink.load().map_err(failed("load the sink"))?;
+    sink.attach("eth0", XdpMode::Driver).map_err(failed("attach the sink"))?;
+    Ok(())
 }
 
 /// Moves this thread to a processor, where it runs before every ordinary one. Elsewhere, and behind others, it is the same flood, but

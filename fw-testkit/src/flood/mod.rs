@@ -17,6 +17,7 @@ use crate::error::While as _;
 use crate::lab::{
     Agent, CLIENT_ADDRESS, CLIENT_NETWORKS, LEFT, PairLab, PairNode, Programs, RIGHT, SERVER_ADDRESS, SERVER_NETWORKS,
 };
+use crate::process;
 use crate::service::{Endpoint, Protocol, Service};
 
 use generator::Generator;
@@ -28,10 +29,14 @@ pub const PORT: u16 = 502;
 /// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
-    /// Forged SYNs, each of another address and port.
+    /// Forged SYNs at least, each of another address and port.
     pub packets: u64,
+    /// How long the flood lasts at least.
+    pub at_least: Duration,
     /// Of them in a second, at most.
     pub per_second: u32,
+    /// Packets of one call of the kernel, which waits for other processors before and after it sends (`docs/surprises.md`).
+    pub call: u32,
     /// The processor that sends them, and on which the firewall judges them.
     pub processor: Option<usize>,
     /// Connections that exist before, and transfer all the time.
@@ -55,20 +60,21 @@ pub struct Report {
     pub most_half_open: u64,
     /// Half-open flows that gave way.
     pub evicted: u64,
-    /// Packets dropped, by the reasons that a flood can cause.
-    pub dropped: Vec<(&'static str, u64)>,
+    /// Flows that were opened, by forged SYNs and by honest ones.
+    pub opened: u64,
+    /// Packets that the firewall received from the clients' side.
+    pub received: u64,
+    /// Packets dropped, by reason.
+    pub dropped: Vec<(String, u64)>,
 }
 
 impl Report {
-    /// Forged SYNs in a second.
+    /// Flows that were opened in a second: what the firewall has judged of the flood.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.sent as f64 / self.lasted.as_secs_f64()
+        self.opened as f64 / self.lasted.as_secs_f64()
     }
 }
-
-/// The reasons that a flood can cause.
-const REASONS: [&str; 4] = ["half_open_limit", "table_full", "flow_race", "tcp_not_syn"];
 
 /// A client, a firewall and a server.
 #[derive(Debug)]
@@ -86,6 +92,7 @@ impl Arena {
     /// If it cannot be raised here.
     pub fn raise(programs: Programs, object: PathBuf, conntrack: &str) -> Result<Self, LabError> {
         let lab = PairLab::up()?;
+        give_queues(&lab)?;
         let policies = lab.directory().join("policies");
         fs::create_dir(&policies).during(|| format!("create {}", policies.display()))?;
         fs::write(policies.join("flood.toml"), policy()).during(|| "write the policy".to_owned())?;
@@ -122,7 +129,9 @@ impl Arena {
             Ok::<_, LabError>((sent?, lasted, joined(transfers), joined(newcomers)?, joined(watch)?))
         })?;
         let status = self.agent.fwctl_json(&["status"])?;
-        let dropped = REASONS.into_iter().map(|reason| Ok((reason, self.agent.dropped(reason)?)));
+        let interfaces = status["interfaces"].as_array().into_iter().flatten();
+        let received = interfaces.filter(|interface| interface["interface"] == LEFT);
+        let received = received.filter_map(|interface| interface["received"]["packets"].as_u64()).sum();
         Ok(Report {
             sent,
             lasted,
@@ -130,12 +139,22 @@ impl Arena {
             newcomers,
             most_half_open,
             evicted: status["flows"]["evicted"].as_u64().unwrap_or(0),
-            dropped: dropped.collect::<Result<_, LabError>>()?,
+            opened: status["flows"]["opened"].as_u64().unwrap_or(0),
+            received,
+            dropped: self.dropped()?,
         })
     }
 }
 
 impl Arena {
+    /// What was dropped, by reason.
+    fn dropped(&self) -> Result<Vec<(String, u64)>, LabError> {
+        let drops = self.agent.fwctl_json(&["drops"])?;
+        let rows = drops["drops"].as_array().into_iter().flatten();
+        let rows = rows.filter_map(|row| Some((row["reason"].as_str()?.to_owned(), row["packets"].as_u64()?)));
+        Ok(rows.filter(|(_, packets)| *packets != 0).collect())
+    }
+
     /// Asks the firewall again and again; the most half-open flows that it has told.
     fn watch_half_open(&self, over: &AtomicBool) -> Result<u64, LabError> {
         let mut most = 0;
@@ -145,6 +164,18 @@ impl Arena {
         }
         Ok(most)
     }
+}
+
+/// Gives every device a receive queue for each processor, as network cards have. With one queue, whichever processor first polls it goes on as
+/// long as packets come: then one polls what the other generates, and most of the flood is lost in front of the firewall.
+fn give_queues(lab: &PairLab) -> Result<(), LabError> {
+    let queues = thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
+    let devices =
+        [(PairNode::Client, "eth0"), (PairNode::Middle, LEFT), (PairNode::Middle, RIGHT), (PairNode::Server, "eth0")];
+    for (node, device) in devices {
+        process::run(&mut lab.command(node, &["ethtool", "-L", device, "rx", &queues])?)?.success()?;
+    }
+    Ok(())
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {

@@ -15,9 +15,9 @@ use fw_common::wire::parse::{Kind, tcp_flag};
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
+use crate::stage::limits::Admission;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::limits::Admission;
 use crate::stage::{count, half_open, limits, next_hop, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
@@ -121,22 +121,21 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
         Admission::Refused => return Err(DropReason::Limit),
         Admission::Locked => return Err(DropReason::FlowRace),
     }
-    match store(job, stale, icmp) {
+    let stored = store(job, stale, icmp);
+    if stored != Stored::New {
+        limits::give_back(job);
+    }
+    match stored {
         Stored::New => {
             half_open::enlist(job);
             count::opened(job);
             Ok(())
         }
-        outcome => {
-            limits::give_back(job);
-            match outcome {
-                // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
-                Stored::New | Stored::Already => Ok(()),
-                Stored::Full => Err(DropReason::TableFull),
-                Stored::TooManyHalfOpen => Err(DropReason::HalfOpenLimit),
-                Stored::Locked => Err(DropReason::FlowRace),
-            }
-        }
+        // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
+        Stored::Already => Ok(()),
+        Stored::Full => Err(DropReason::TableFull),
+        Stored::TooManyHalfOpen => Err(DropReason::HalfOpenLimit),
+        Stored::Locked => Err(DropReason::FlowRace),
     }
 }
 
