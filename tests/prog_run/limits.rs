@@ -11,7 +11,7 @@ use fw_common::conntrack::Timeouts;
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
 use crate::flows::wait;
-use crate::rig::{IT, OT, POLICY, Rig, settings};
+use crate::rig::{IT, OT, POLICY, Rig, Setup, settings};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -206,6 +206,18 @@ fn no_slot_leaks_in_thousands_of_openings() {
         assert_eq!(counted(&rig), 0, "round {round}");
         rig.apply(&policy(limits));
     }
+}
+
+#[test]
+fn a_flow_that_gives_way_counts_no_more() {
+    let policy = policy("max_flows = { limit = 1000 }");
+    let setup = Setup { policy: Some(&policy), max_flows: 1_024, max_half_open: Some(64), ..Setup::default() };
+    let Some(rig) = Rig::with(setup) else { return };
+    for port in 1..67 {
+        assert_eq!(ask(&rig, CLIENT, port), None);
+    }
+    assert_eq!(rig.dataplane.happenings().unwrap().evicted, 2);
+    assert_eq!(counted(&rig), 64);
 }
 
 #[test]

@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn what_names_slots_or_sizes_waits_for_a_restart() {
         let new = parse(
-            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
+            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
         );
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "conntrack.max_flows", "metrics"]);
+        assert_eq!(waiting, ["interface", "conntrack.max_flows", "conntrack.max_half_open", "metrics"]);
         assert_eq!(merged, parse(BASE));
     }
 }
