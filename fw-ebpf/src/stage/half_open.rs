@@ -5,10 +5,8 @@
 //! Who takes [`Flow::half_open`] from its place to 0, or marks it, by compare-and-swap, takes the flow out of the count: the packet
 //! that confirms it, the turn that ends it, or whoever removes it. An entry of the ring is a hint: the flow's own word decides.
 
-use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use aya_ebpf::helpers::bpf_loop;
 use fw_common::abi::config::config_flags;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
@@ -22,7 +20,7 @@ use crate::stage::table::{self, Family, Ipv4, Ipv6};
 use crate::stage::{count, limits, sweep};
 
 /// Places that are looked at when the table is full, for each flow that finds no room.
-const PLACES_WHEN_FULL: u32 = 8;
+const PLACES_WHEN_FULL: u32 = 4;
 /// Slots that are looked at when there are too many half-open flows, for each that is turned away.
 const STEPS_AT_LIMIT: u32 = 64;
 
@@ -77,20 +75,14 @@ fn is_at_limit(job: &Job) -> bool {
 }
 
 /// Ends half-open flows for the sake of a table that is full.
+///
+/// VERIFIER: a loop that is verified for each of its steps. The callback of `bpf_loop` would be one call more, and the stacks of
+/// all calls together would exceed 512 bytes on Linux 6.1, which rounds each up to 32. Test: loading it there.
 #[inline(always)]
 pub(crate) fn give_way(job: &mut Job) {
-    let mut lent = core::ptr::from_mut(job);
-    // SAFETY: the job outlives the call, and `give_way_once` takes it back as what it is.
-    unsafe { bpf_loop(PLACES_WHEN_FULL, give_way_once as *mut c_void, (&raw mut lent).cast(), 0) };
-}
-
-/// # Safety
-/// Called by `bpf_loop` alone, with the pointer to the pointer that `give_way` lends it.
-unsafe extern "C" fn give_way_once(_step: u32, lent: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` hands over what `give_way` gave it.
-    let job = unsafe { &mut **lent.cast::<*mut Job>() };
-    turn(job, false);
-    0
+    for _ in 0..PLACES_WHEN_FULL {
+        turn(job, false);
+    }
 }
 
 /// Ends the oldest half-open flow, if there are too many or the table is full, and gives slots free. For a flow that is being
