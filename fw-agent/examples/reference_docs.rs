@@ -69,6 +69,7 @@ fn bytes_per_flow(family: &str) -> usize {
         .map(|map| match map.capacity {
             Capacity::Slots => map.value_size * 3 / 2,
             Capacity::Buckets => map.value_size * 3 / 32,
+            Capacity::HalfOpen => map.value_size * 5 / 8,
             Capacity::Fixed(_) | Capacity::PerPolicy(_) => 0,
         })
         .sum()
@@ -79,6 +80,7 @@ fn entries(capacity: Capacity) -> String {
         Capacity::Fixed(entries) => entries.to_string(),
         Capacity::Slots => "`max_flows` × 3/2".to_owned(),
         Capacity::Buckets => "`max_flows` × 3/32".to_owned(),
+        Capacity::HalfOpen => "`max_half_open` × 5/2".to_owned(),
         Capacity::PerPolicy(1) => "by policy".to_owned(),
         Capacity::PerPolicy(maps) => format!("by policy, {maps} maps"),
     }

@@ -51,6 +51,8 @@ pub struct Facts {
     pub forwarding: bool,
     /// Why the forward chain, which keeps the kernel from forwarding by itself, does not stand.
     pub forward_chain_problem: Option<String>,
+    /// Which flow tables are nearly full. No condition for being ready: another instance would be in the same flood.
+    pub pressure: Vec<String>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
 }
@@ -161,11 +163,11 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding" or "config".
+    /// "policy", "interfaces", "routes", "forwarding", "config" or "flow-tables".
     pub name: String,
     /// It holds.
     pub ok: bool,
-    /// Why not.
+    /// Why not; or what is to be known although it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -180,6 +182,7 @@ impl Facts {
             check("interfaces", self.interfaces.iter().filter_map(InterfaceFacts::reason)),
             check("routes", self.routes.reasons()),
             check("forwarding", self.forwarding_reasons()),
+            Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
         ]
     }
 

@@ -2,9 +2,49 @@
 
 use std::collections::BTreeMap;
 
+use fw_common::abi::flow::Flow;
+use fw_common::abi::policy::zone;
 use fw_common::conntrack::State;
 
 use crate::dataplane::{Dataplane, DataplaneError};
+
+/// What a flow may claim of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Forwarded, and both ends have been heard: it stays until it is over.
+    Confirmed,
+    /// Half-open: it may give way to others.
+    HalfOpen,
+    /// From or to the host, for which room is kept.
+    Host,
+}
+
+impl Class {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Confirmed, Self::HalfOpen, Self::Host];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::HalfOpen => "half-open",
+            Self::Host => "host",
+        }
+    }
+
+    /// The class of a flow.
+    #[must_use]
+    pub const fn of(flow: &Flow) -> Self {
+        if flow.half_open != 0 {
+            Self::HalfOpen
+        } else if flow.from_zone == zone::LOCAL || flow.to_zone == zone::LOCAL {
+            Self::Host
+        } else {
+            Self::Confirmed
+        }
+    }
+}
 
 /// Live flows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +55,8 @@ pub struct Census {
     pub ipv6: u64,
     /// By state, in the order of [`State::ALL`].
     pub by_state: [u64; State::ALL.len()],
+    /// By family, IPv4 first, and by [`Class`].
+    pub by_class: [[u64; Class::ALL.len()]; 2],
     /// By IP protocol number.
     pub by_protocol: BTreeMap<u8, u64>,
 }
@@ -24,12 +66,17 @@ impl Census {
     pub fn take(dataplane: &dyn Dataplane) -> Result<Self, DataplaneError> {
         let mut census = Self::default();
         dataplane.visit_flows(&mut |record| {
+            let state = State::from_number(record.flow.state);
+            // Ended, by a policy or to make room: nothing belongs to it any more.
+            let Some(of_state) = census.by_state.get_mut(state as usize) else { return true };
+            *of_state += 1;
             if record.family == 6 {
                 census.ipv6 += 1;
             } else {
                 census.ipv4 += 1;
             }
-            census.by_state[State::from_number(record.flow.state) as usize] += 1;
+            let class = Class::of(&record.flow);
+            census.by_class[usize::from(record.family == 6)][class as usize] += 1;
             *census.by_protocol.entry(record.key.protocol).or_default() += 1;
             true
         })?;

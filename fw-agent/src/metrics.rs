@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
-use crate::flow_census::Census;
+use crate::flow_census::{Census, Class};
 use crate::names::protocol;
 
 /// Reads everything and encodes it.
@@ -195,6 +195,11 @@ impl Snapshot {
             Some((vec![("rule", facts.names.rule(*handle)?.into_owned())], u64::try_from(at).ok()?))
         });
         self.gauge("rule_last_hit_timestamp_seconds", "When a rule last decided a packet", last_hits.collect());
+        self.counter(
+            "rule_limited_packets",
+            "Packets dropped by the limits of a rule",
+            samples(|counter| counter.limited),
+        );
         Ok(())
     }
 
@@ -210,8 +215,17 @@ impl Snapshot {
         let by_family = [("ipv4", census.ipv4), ("ipv6", census.ipv6)];
         let by_family = by_family.map(|(family, count)| (vec![("family", family.to_owned())], count)).to_vec();
         self.gauge("flow_table_entries", "Live flows, by address family", by_family);
+        let mut by_class = Vec::new();
+        for (family, counts) in ["ipv4", "ipv6"].into_iter().zip(census.by_class) {
+            for (class, count) in Class::ALL.into_iter().zip(counts) {
+                by_class.push((vec![("family", family.to_owned()), ("class", class.name().to_owned())], count));
+            }
+        }
+        self.gauge("flow_table_class_entries", "Live flows, by address family and by what they may claim", by_class);
         let limit = u64::from(shared.dataplane.max_flows());
         self.gauge("flow_table_limit", "Flows that the table of each address family holds", vec![(vec![], limit)]);
+        let half_open = shared.dataplane.occupancy()?[0].half_open_limit;
+        self.gauge("half_open_limit", "Half-open flows that each address family may have", vec![(vec![], half_open)]);
         Ok(())
     }
 
@@ -221,6 +235,8 @@ impl Snapshot {
         counter("flows_opened", "Flows opened", seen.opened);
         counter("flows_swept", "Flows removed by the data plane's own sweep", seen.swept);
         counter("flow_table_full", "Flows not opened because the table was full", seen.table_full);
+        counter("flows_evicted", "Half-open flows ended to make room for others", seen.evicted);
+        counter("limits_full", "Sources for whose limits there was no room", seen.limits_full);
         counter("flows_rejudged", "Flows judged again because the policy had changed", seen.rejudged);
         counter(
             "packets_handed_over",

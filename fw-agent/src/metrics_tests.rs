@@ -17,7 +17,7 @@ fn shared() -> Arc<Shared> {
         let mut state = dataplane.state();
         state.drops.insert(DropReason::Policy as u8, Counter { packets: 7, bytes: 420 });
         state.rule_names.insert(1, "ot-001 \"quoted\"".to_owned());
-        state.rules.insert(1, RuleCounter { packets: 3, bytes: 180, flows: 1, last_hit: 5 });
+        state.rules.insert(1, RuleCounter { packets: 3, bytes: 180, flows: 1, last_hit: 5, limited: 2 });
         let flow = Flow { state: State::Established as u8, ..Flow::default() };
         state.flows.push(FlowRecord {
             key: FlowKey6 { protocol: 6, ..FlowKey6::default() },

@@ -33,6 +33,12 @@ fn sink(ctx: XdpContext) -> u32 {
     forward::sink(&ctx)
 }
 
+/// The far end of a flood, at a host that has other guests as well.
+#[xdp]
+fn sink_generated(ctx: XdpContext) -> u32 {
+    forward::sink_generated(&ctx)
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

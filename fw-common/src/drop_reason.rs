@@ -107,6 +107,8 @@ drop_reasons! {
     UnicastInGroupFrame = 67, "unicast_in_group_frame", "A packet for one host came in a broadcast or multicast frame.";
     NeighbourDiscoveryRouted = 68, "neighbour_discovery_routed", "A message of neighbour discovery has a hop limit below 255: it comes from beyond the link.";
     IcmpForbidden = 69, "icmp_forbidden", "An ICMP redirect or source quench, which a firewall must not pass on.";
+    HalfOpenLimit = 70, "half_open_limit", "There are as many half-open flows as there may be (`[conntrack] max_half_open`), or they open faster than their places can be given free.";
+    Limit = 71, "limit", "The rule that allows it has opened as many flows as its `rate` or `max_flows` permits.";
 }
 
 impl DropReason {

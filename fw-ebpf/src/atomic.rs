@@ -15,6 +15,16 @@ pub(crate) unsafe fn add(counter: *mut u64, amount: u64) {
     let _ = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount) };
 }
 
+/// Adds to a counter of half the size, modulo two to the power of 32.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn add_u32(counter: *mut u32, amount: u32) {
+    // SAFETY: the caller's.
+    let _ = unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, amount) };
+}
+
 /// Adds to a counter; what it was before.
 ///
 /// Sequentially consistent, because LLVM 22 turns a relaxed addition into the instruction that returns nothing, even where

@@ -5,6 +5,7 @@ use fw_common::Verdict;
 use fw_common::abi::config::Active;
 use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
 use fw_common::abi::interface::Interface;
+use fw_common::abi::limit::SubjectKey;
 use fw_common::flow_index::Place;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Lookup, Query};
@@ -62,6 +63,14 @@ pub(crate) struct Job {
     pub place: Place,
     /// [`Flow::last_seen`] of the flow that was found, as it was when it was judged alive or over.
     pub judged: u32,
+    /// The slot of the flow that was found or stored.
+    pub slot: u32,
+    /// The place that a half-open flow takes in the ring, counted from 1.
+    pub half_open: u32,
+    /// What a limit counts for.
+    pub subject_key: SubjectKey,
+    /// The entry of `LIMITS` that counts the flow, from 1; 0: none.
+    pub subject: u32,
     /// A flow that is being made.
     pub flow: Flow,
     /// Who sent the packet, once its flow is found.

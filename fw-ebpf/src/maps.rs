@@ -10,6 +10,7 @@ use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCount
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES};
+use fw_common::abi::limit::{RuleLimit, SUBJECTS, Subject};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
 use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
@@ -58,6 +59,9 @@ pub(crate) static TAGS4: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 pub(crate) static TAGS6: Array<Tags, FLOWS, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static FLOW_TABLES: Array<Table, 2> = Array::new();
+/// Each an [`fw_common::half_open::Entry`]: first the ring of IPv4, then that of IPv6.
+#[btf_map]
+pub(crate) static HALF_OPEN: Array<u64, FLOWS> = Array::new();
 #[btf_map]
 pub(crate) static LOCKS: Array<u32, { LOCK_COUNT as usize }> = Array::new();
 #[btf_map]
@@ -82,6 +86,11 @@ pub(crate) static RULE_NAMES: Array<RuleName, { MAX_RULES as usize }, BPF_F_MMAP
 
 #[btf_map]
 pub(crate) static RULE_TIMEOUTS: Array<u64, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
+
+#[btf_map]
+pub(crate) static RULE_LIMITS: Array<RuleLimit, { MAX_RULES as usize }, BPF_F_MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static LIMITS: Array<Subject, { SUBJECTS as usize }, BPF_F_MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Counter, { DropReason::COUNT }> = PerCpuArray::new();

@@ -35,6 +35,7 @@
 mod binding;
 mod compile;
 mod diagnostic;
+mod limits;
 mod parse;
 mod policy;
 mod policy_test;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
 pub use source::SourceFile;

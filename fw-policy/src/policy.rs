@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
+use crate::limits::Limits;
 use crate::parse::Packet;
 use crate::set::address::{AddressSet, Network};
 use crate::set::resolve::{NamedSets, Recipe};
@@ -186,6 +187,7 @@ pub struct Rule {
     pub(crate) services: Arc<ServiceSet>,
     pub(crate) action: Action,
     pub(crate) log: bool,
+    pub(crate) limits: Limits,
     /// In seconds; 0: by protocol and state.
     pub(crate) idle_timeout: u32,
     pub(crate) starts: Option<OffsetDateTime>,
@@ -212,6 +214,12 @@ impl Rule {
     #[must_use]
     pub const fn action(&self) -> Action {
         self.action
+    }
+
+    /// How many flows it may open.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Who answers for it; may be empty.

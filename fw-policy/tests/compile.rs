@@ -253,6 +253,28 @@ fn idle_timeouts_and_logging_reach_the_data_plane() {
 }
 
 #[test]
+fn limits_reach_the_data_plane_and_are_told_apart() {
+    let limited = |keys: &str| {
+        let keys = format!("action = \"allow\"\nservices = [\"tcp/502\"]\n{keys}");
+        compile(&policy(&rule("r-1", &keys)), NOW)
+    };
+    let rate = limited("rate = { new_flows = \"100/s\", burst = 200, per = \"source\" }");
+    let flows = limited("max_flows = { limit = 10 }");
+    let text = |compiled: &Compiled| {
+        compiled.rules.iter().find(|rule| rule.id == "r-1").map(|rule| rule.limits.to_string()).unwrap()
+    };
+    assert_eq!(text(&rate), "100/s, burst 200, per source");
+    assert_eq!(text(&flows), "10 flows, per rule");
+    assert_eq!(text(&limited("rate = { new_flows = \"5/m\" }")), "5/m, burst 5, per rule", "the burst without one");
+    assert_ne!(rate.digest, flows.digest);
+    assert_ne!(flows.digest, limited("max_flows = { limit = 11 }").digest);
+    let is_limited = |compiled: &Compiled| {
+        compiled.tables.clauses.iter().any(|clause| clause.flags & fw_common::abi::tables::LIMITED != 0)
+    };
+    assert!(is_limited(&rate) && is_limited(&flows) && !is_limited(&limited("")));
+}
+
+#[test]
 fn the_digest_tells_policies_apart() {
     let base = policy(&rule("r-1", "action = \"allow\""));
     let digest = |policy: &Policy| compile(policy, NOW).digest;

@@ -65,12 +65,10 @@ fn cases_of_text() -> BTreeSet<Code> {
     case(
         "unsupported",
         &[
-            &rule(
-                "rate = { new_flows = \"1/s\" }\nmax_flows = { limit = 1 }\nmode = \"observe\"\nsource = [\"fqdn:a.b\"]",
-            ),
+            &rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"),
             "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n[[invariant]]\n",
         ],
-        &[Code::Unsupported; 7],
+        &[Code::Unsupported; 5],
     );
     case(
         "duplicate_in_files",
@@ -123,6 +121,17 @@ fn cases_of_text() -> BTreeSet<Code> {
         &[&rule("services = [\"icmp/3/4\", \"icmpv6/echo-reply\"]")],
         &[Code::IcmpWithoutFlow, Code::IcmpWithoutFlow],
     );
+    case(
+        "invalid_rate",
+        &[&rule("rate = { new_flows = \"100 per second\", burst = 0, per = \"host\" }")],
+        &[Code::InvalidRate, Code::InvalidValue, Code::InvalidValue],
+    );
+    case(
+        "invalid_limit",
+        &[&rule("rate = \"100/s\"\nmax_flows = { limit = -1, each = \"source\" }")],
+        &[Code::WrongType, Code::InvalidValue, Code::UnknownKey],
+    );
+    case("limit_of_nothing", &[&rule("rate = {}\nmax_flows = {}")], &[Code::MissingKey, Code::MissingKey]);
     case("invalid_duration", &[&rule("idle_timeout = \"1 hour\"")], &[Code::InvalidDuration]);
     case("invalid_date", &[&rule("starts = 2026-12-01T08:00:00")], &[Code::InvalidDate]);
     seen
@@ -180,6 +189,11 @@ fn cases_of_references() -> BTreeSet<Code> {
     case(
         "contradiction",
         &[&rule("idle_timeout = \"1h\"\nexpires_opens = true").replace("\"allow\"", "\"reject\"")],
+        &[Code::Contradiction, Code::Contradiction],
+    );
+    case(
+        "limits_without_allow",
+        &[&rule("rate = { new_flows = \"1/s\" }\nmax_flows = { limit = 1 }").replace("\"allow\"", "\"drop\"")],
         &[Code::Contradiction, Code::Contradiction],
     );
     case(

@@ -7,6 +7,7 @@ pub mod capture;
 pub mod classbench;
 pub mod client;
 pub mod error;
+pub mod flood;
 pub mod lab;
 pub mod netns;
 pub mod packet;

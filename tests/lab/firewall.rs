@@ -140,7 +140,7 @@ pub(crate) fn raise(options: LabOptions) -> Option<Lab> {
     available(Lab::up(options))
 }
 
-fn available<T>(outcome: Result<T, LabError>) -> Option<T> {
+pub(crate) fn available<T>(outcome: Result<T, LabError>) -> Option<T> {
     match outcome {
         Ok(value) => Some(value),
         Err(LabError::Unavailable(why)) => {

@@ -7,6 +7,7 @@ mod attachment;
 mod capture;
 mod end_flows;
 mod firewall;
+mod floods;
 mod flow_log;
 mod forwarding;
 mod garbage;

@@ -61,7 +61,7 @@ fn short_timeouts(rig: &Rig, seconds: u32) {
 }
 
 /// Waits until the coarse clock of the kernel has advanced by `seconds`.
-fn wait(seconds: i64) {
+pub(crate) fn wait(seconds: i64) {
     let now = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec;
     let start = now();
     while now() - start < seconds {

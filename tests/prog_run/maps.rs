@@ -28,6 +28,7 @@ fn the_maps_are_as_described() {
             Capacity::Fixed(entries) => entries,
             Capacity::Slots => fw_common::flow_index::buckets_for(4096) * fw_common::abi::flow::LANES,
             Capacity::Buckets => fw_common::flow_index::buckets_for(4096),
+            Capacity::HalfOpen => 2 * fw_common::half_open::ring(fw_common::half_open::default_limit(4096)),
             Capacity::PerPolicy(maps) => 2 * maps,
         };
         assert_eq!(info.max_entries(), entries, "{}", map.name);
@@ -56,7 +57,11 @@ fn a_second_opening_adopts_the_first() {
     let Some(rig) = Rig::new() else { return };
     let other_layout = rig.pin_dir.join("abi-0");
     std::fs::create_dir(&other_layout).unwrap();
-    let options = fw_agent::dataplane::kernel::KernelOptions { pin_dir: rig.pin_dir.clone(), max_flows: Some(9999) };
+    let options = fw_agent::dataplane::kernel::KernelOptions {
+        pin_dir: rig.pin_dir.clone(),
+        max_flows: Some(9999),
+        max_half_open: None,
+    };
     let second = rig.netns.within(|| fw_agent::dataplane::kernel::KernelDataplane::open(options).unwrap()).unwrap();
     let adopted = second.adopted().unwrap();
     assert_eq!(adopted.epoch, 1);

@@ -167,6 +167,13 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
             rig.apply(POLICY);
             outcome
         }
+        DropReason::Limit => {
+            rig.apply(&POLICY.replacen("log = true\n", "log = true\nmax_flows = { limit = 1 }\n", 1));
+            rig.send(OT, Packet::udp(OT_HOST, 4006, IT_HOST, 53));
+            let outcome = rig.send(OT, Packet::udp(OT_HOST, 4007, IT_HOST, 53));
+            rig.apply(POLICY);
+            outcome
+        }
         DropReason::Policy => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 54)),
         DropReason::Rejected => rig.send(OT, Packet::udp(OT_HOST, 1, IT_HOST, 81)),
         DropReason::PolicyChanged => {
@@ -191,7 +198,11 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::TtlZero => rig.send(OT, dns(IT_HOST).ttl(0)),
         DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
         DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
-        DropReason::TableFull | DropReason::FlowRace | DropReason::NoPolicy | DropReason::NotHandedOver => {
+        DropReason::TableFull
+        | DropReason::HalfOpenLimit
+        | DropReason::FlowRace
+        | DropReason::NoPolicy
+        | DropReason::NotHandedOver => {
             return false;
         }
     };
@@ -218,7 +229,13 @@ fn each_reason_is_produced_by_a_packet() {
     // Those have a test of their own below, or in `flows.rs`.
     assert_eq!(
         elsewhere,
-        [&DropReason::TableFull, &DropReason::FlowRace, &DropReason::NoPolicy, &DropReason::NotHandedOver]
+        [
+            &DropReason::TableFull,
+            &DropReason::FlowRace,
+            &DropReason::NoPolicy,
+            &DropReason::NotHandedOver,
+            &DropReason::HalfOpenLimit
+        ]
     );
 }
 
@@ -242,6 +259,8 @@ fn a_full_table_drops_new_flows_and_keeps_old_ones() {
     let forwarded = |port| rig.send(OT, Packet::udp(OT_HOST, port, IT_HOST, 53)).reason();
     for port in 5000..5063 {
         assert_eq!(forwarded(port), None, "flow {port}");
+        // Without an answer it would give way.
+        assert_eq!(rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, port)).reason(), None, "flow {port}");
     }
     assert_eq!(forwarded(6000), Some(DropReason::TableFull));
     let to_host = |id| rig.send(OT, Packet::echo_request(OT_HOST, v4("10.1.1.10"), id, 1)).reason();

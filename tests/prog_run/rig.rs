@@ -120,13 +120,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) policy: Option<&'a str>,
     /// Size of each flow table.
     pub(crate) max_flows: u32,
+    /// The most half-open flows of each table, if not as many as usual.
+    pub(crate) max_half_open: Option<u32>,
     /// Whether there is a pair of devices for packets without a next hop.
     pub(crate) handover: bool,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { policy: Some(POLICY), max_flows: 4096, handover: true }
+        Self { policy: Some(POLICY), max_flows: 4096, max_half_open: None, handover: true }
     }
 }
 
@@ -346,7 +348,11 @@ pub(crate) fn ip(arguments: &str) {
 }
 
 fn open(pin_dir: &Path, setup: Setup<'_>) -> (KernelDataplane, [u32; 4]) {
-    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(setup.max_flows) };
+    let options = KernelOptions {
+        pin_dir: pin_dir.to_owned(),
+        max_flows: Some(setup.max_flows),
+        max_half_open: setup.max_half_open,
+    };
     let dataplane = KernelDataplane::open(options).unwrap();
     let names = ["exposed", "ot", "it", "management"];
     let ifindexes = names.map(index_of);
@@ -372,6 +378,7 @@ pub(crate) fn settings() -> Settings {
         answers_per_second: 1_000_000,
         pick_up: PickUp::Never,
         verify_checksums: false,
+        refuse_half_open: false,
     }
 }
 

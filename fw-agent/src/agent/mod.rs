@@ -13,6 +13,7 @@ mod rescue;
 mod routes;
 mod start;
 mod supervisor;
+mod tables;
 mod watch;
 
 use crate::config::{AgentConfig, ConfigError};

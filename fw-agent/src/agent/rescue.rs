@@ -40,7 +40,7 @@ pub(super) async fn until_valid(
     if !options.has_pins() {
         return Err(error.into());
     }
-    let pinned = KernelOptions { pin_dir: options.pin_dir.clone(), max_flows: None };
+    let pinned = KernelOptions { pin_dir: options.pin_dir.clone(), max_flows: None, max_half_open: None };
     let dataplane: Arc<dyn Dataplane> = Arc::new(KernelDataplane::open(pinned)?);
     if dataplane.adopted().is_none() {
         return Err(error.into());

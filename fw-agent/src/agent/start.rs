@@ -83,7 +83,11 @@ fn go_on_only_with_a_policy(
 }
 
 async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<dyn Dataplane>, RunError> {
-    let options = KernelOptions { pin_dir: options.pin_dir.clone(), max_flows: config.conntrack.max_flows };
+    let options = KernelOptions {
+        pin_dir: options.pin_dir.clone(),
+        max_flows: config.conntrack.max_flows,
+        max_half_open: config.conntrack.max_half_open,
+    };
     let opened = tokio::task::spawn_blocking(move || KernelDataplane::open(options)).await;
     let dataplane = opened.map_err(|_| RunError::Interrupted("loading the data plane"))??;
     Ok(Arc::new(dataplane))
@@ -186,6 +190,7 @@ fn settings(config: &AgentConfig) -> Settings {
         answers_per_second: ANSWERS_PER_SECOND,
         pick_up: conntrack.pick_up,
         verify_checksums: config.anomalies.verify_checksums,
+        refuse_half_open: conntrack.refuse_half_open,
     }
 }
 

@@ -104,6 +104,7 @@ impl Supervisor {
     /// Checks what others can break without a notification, and puts it back.
     async fn guard(&mut self) {
         self.follow_routes();
+        self.watch_tables();
         self.keep_forward_chain().await;
         self.keep_handover().await;
         let forwarding = self.facts.forwarding;
@@ -171,7 +172,8 @@ impl Supervisor {
         self.shared.facts.store(Arc::new(self.facts.clone()));
         let checks = self.facts.checks();
         let reasons: Vec<_> = checks.iter().filter_map(|check| check.reason.as_deref()).collect();
-        let status = if reasons.is_empty() { "ready".to_owned() } else { format!("not ready: {}", reasons.join("; ")) };
+        let ready = if checks.iter().all(|check| check.ok) { "ready" } else { "not ready" };
+        let status = if reasons.is_empty() { ready.to_owned() } else { format!("{ready}: {}", reasons.join("; ")) };
         notify(&[NotifyState::Status(&status)]);
     }
 

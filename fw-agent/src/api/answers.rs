@@ -171,6 +171,15 @@ pub struct FlowTableStatus {
     pub limit: u32,
     /// Flows opened since the data plane was loaded.
     pub opened: u64,
+    /// Half-open flows of both families.
+    #[serde(default)]
+    pub half_open: u64,
+    /// The most half-open flows of each family.
+    #[serde(default)]
+    pub half_open_limit: u64,
+    /// Half-open flows that gave way to others.
+    #[serde(default)]
+    pub evicted: u64,
     /// Flows not opened because the table was full.
     pub table_full: u64,
     /// Packets given to the kernel because their next hop was not resolved.
@@ -314,6 +323,12 @@ pub struct RuleRow {
     pub place: Option<String>,
     /// What it decides is logged.
     pub log: Option<bool>,
+    /// How many flows it may open, if that is limited.
+    #[serde(default)]
+    pub limits: Option<String>,
+    /// Packets that would have opened flows beyond that.
+    #[serde(default)]
+    pub limited: u64,
     /// Packets that it decided.
     pub packets: u64,
     /// Bytes of those.

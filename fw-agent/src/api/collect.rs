@@ -23,6 +23,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
     let redirect_errors = shared.dataplane.redirect_errors()?;
     let census = Census::take(shared.dataplane.as_ref())?;
     let seen = shared.dataplane.happenings()?;
+    let occupancy = shared.dataplane.occupancy()?;
     let checks = facts.checks();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -38,6 +39,9 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
             ipv6: census.ipv6,
             limit: shared.dataplane.max_flows(),
             opened: seen.opened,
+            half_open: occupancy.iter().map(|table| table.half_open).sum(),
+            half_open_limit: occupancy[0].half_open_limit,
+            evicted: seen.evicted,
             table_full: seen.table_full,
             handed_over: seen.handed_over,
             events_lost: seen.events_lost,
@@ -171,6 +175,7 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
             description: Some(rule.description.clone()).filter(|text| !text.is_empty()),
             place: (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line)),
             log: Some(rule.log),
+            limits: rule.limits.is_some().then(|| rule.limits.to_string()),
             ..counted_rule(&rule.id, counter, &clock)
         });
     }
@@ -192,6 +197,8 @@ fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
         description: None,
         place: None,
         log: None,
+        limits: None,
+        limited: counter.limited,
         packets: counter.packets,
         bytes: counter.bytes,
         flows: counter.flows,

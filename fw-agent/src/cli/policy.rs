@@ -46,16 +46,22 @@ fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
         Ok(compiled) => compiled,
         Err(code) => return Ok(code),
     };
+    let limited = compiled.rules.iter().filter(|rule| rule.limits.is_some());
+    let limits: Vec<_> = limited.map(|rule| json!({"rule": rule.id, "limits": rule.limits.to_string()})).collect();
     let answer = json!({
         "schema": "fwctl.policy-check/1",
         "ok": true,
         "rules": compiled.rules.len(),
+        "limits": limits,
         "digest": hex(&compiled.digest),
         "diagnostics": policy.warnings(),
     });
     if !output.json(&answer, "diagnostics")? {
         if !policy.warnings().is_empty() {
             eprintln!("{}\n", policy.warning_report().render(style::colors_on_stderr()));
+        }
+        for rule in compiled.rules.iter().filter(|rule| rule.limits.is_some()) {
+            print(&format!("{}: {}", rule.id, rule.limits))?;
         }
         let rules = compiled.rules.len();
         print(&format!(

@@ -13,7 +13,9 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn show(rules: &Rules) -> std::io::Result<()> {
-    let mut grid = Grid::new(&["RULE", "ACTION", "FROM", "TO", "PACKETS#", "BYTES#", "FLOWS#", "LAST HIT", "PLACE"]);
+    let mut grid = Grid::new(&[
+        "RULE", "ACTION", "FROM", "TO", "PACKETS#", "BYTES#", "FLOWS#", "LIMITED#", "LIMITS", "LAST HIT", "PLACE",
+    ]);
     for rule in &rules.rules {
         let action = match (rule.current, rule.active) {
             (true, true) => or_dash(rule.action.as_ref()),
@@ -28,6 +30,8 @@ fn show(rules: &Rules) -> std::io::Result<()> {
             rule.packets.to_string(),
             rule.bytes.to_string(),
             rule.flows.to_string(),
+            rule.limited.to_string(),
+            or_dash(rule.limits.as_ref()),
             or_dash(rule.last_hit_at.as_ref()),
             or_dash(rule.place.as_ref()),
         ]);

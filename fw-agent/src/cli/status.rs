@@ -20,14 +20,22 @@ fn show(status: &Status) -> std::io::Result<()> {
         status.pid,
         status.started_at
     ))?;
-    for check in status.checks.iter().filter(|check| !check.ok) {
+    for check in status.checks.iter().filter(|check| check.reason.is_some()) {
         print(&format!("  {}: {}", check.name, or_dash(check.reason.as_ref())))?;
     }
     show_policy(status)?;
     let flows = &status.flows;
     print(&format!(
-        "flows: {} IPv4, {} IPv6, of {} each; {} opened, {} refused by a full table, {} packets handed over",
-        flows.ipv4, flows.ipv6, flows.limit, flows.opened, flows.table_full, flows.handed_over
+        "flows: {} IPv4, {} IPv6, of {} each; {} half-open, of {} each; {} opened, {} refused by a full table, {} gave way, {} packets handed over",
+        flows.ipv4,
+        flows.ipv6,
+        flows.limit,
+        flows.half_open,
+        flows.half_open_limit,
+        flows.opened,
+        flows.table_full,
+        flows.evicted,
+        flows.handed_over
     ))?;
     print(&format!(
         "routes: {} installed, {} unresolved; forwarding {}",

@@ -123,6 +123,10 @@ pub struct PolicyConfig {
 pub struct ConntrackConfig {
     /// Number of flows of each address family; sized from memory without.
     pub max_flows: Option<u32>,
+    /// The most half-open flows of each address family; a quarter of the table without.
+    pub max_half_open: Option<u32>,
+    /// At that limit a new flow is turned away, instead of the oldest half-open one.
+    pub refuse_half_open: bool,
     /// Idle time-outs by state.
     pub timeouts: Timeouts,
     /// When TCP segments from the middle of a connection may open a flow.

@@ -41,6 +41,10 @@ impl AgentConfig {
             waiting.push("conntrack.max_flows".to_owned());
             merged.conntrack.max_flows = self.conntrack.max_flows;
         }
+        if self.conntrack.max_half_open != new.conntrack.max_half_open {
+            waiting.push("conntrack.max_half_open".to_owned());
+            merged.conntrack.max_half_open = self.conntrack.max_half_open;
+        }
         if self.metrics != new.metrics {
             waiting.push("metrics".to_owned());
         }
@@ -78,10 +82,10 @@ mod tests {
     #[test]
     fn what_names_slots_or_sizes_waits_for_a_restart() {
         let new = parse(
-            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
+            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
         );
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "conntrack.max_flows", "metrics"]);
+        assert_eq!(waiting, ["interface", "conntrack.max_flows", "conntrack.max_half_open", "metrics"]);
         assert_eq!(merged, parse(BASE));
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);

@@ -14,7 +14,9 @@ use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
-use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, RedirectErrors, Settings};
+use super::{
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, Occupancy, RedirectErrors, Settings,
+};
 
 /// What the fake was told, and what it answers; a test may change all of it.
 #[derive(Debug, Default)]
@@ -51,6 +53,8 @@ pub struct FakeState {
     pub happenings: Happenings,
     /// The flow table.
     pub flows: Vec<FlowRecord>,
+    /// How full the flow tables are.
+    pub occupancy: [Occupancy; 2],
     /// Denied flows that wait to be taken.
     pub denied: Vec<(DeniedKey, Denied)>,
     /// Ended flows that wait to be taken.
@@ -184,6 +188,10 @@ impl Dataplane for FakeDataplane {
         let flows = self.state().flows.clone();
         let _stopped_at = flows.into_iter().find(|flow| !visit(*flow));
         Ok(())
+    }
+
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
+        Ok(self.state().occupancy)
     }
 
     fn max_flows(&self) -> u32 {

@@ -55,6 +55,8 @@ pub struct Settings {
     pub pick_up: PickUp,
     /// Transport checksums of packets from the wire are verified.
     pub verify_checksums: bool,
+    /// At the limit of half-open flows a new one is turned away, instead of the oldest.
+    pub refuse_half_open: bool,
 }
 
 /// When TCP segments from the middle of a connection may open a flow, if the policy allows the connection from either end.
@@ -81,6 +83,21 @@ pub struct Adopted {
     pub epoch: u32,
     /// Digest of that policy ([`Compiled::digest`]).
     pub digest: [u8; 32],
+}
+
+/// How full the flow table of one address family is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Flows in it.
+    pub used: u64,
+    /// Those of them that are half-open ([`fw_common::half_open`]).
+    pub half_open: u64,
+    /// Flows that it can hold.
+    pub limit: u64,
+    /// The most half-open ones.
+    pub half_open_limit: u64,
+    /// The part of it that only flows from and to the host may take.
+    pub reserved: u64,
 }
 
 /// One flow of the table.
@@ -220,6 +237,8 @@ pub trait Dataplane: Send + Sync {
     fn happenings(&self) -> Result<Happenings, DataplaneError>;
     /// Calls `visit` with each live flow, until it returns false.
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError>;
+    /// How full the tables are: IPv4, IPv6.
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError>;
     /// Number of flows that each table can hold.
     fn max_flows(&self) -> u32;
     /// Takes the aggregated denied flows out of the table.

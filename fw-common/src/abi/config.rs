@@ -39,6 +39,10 @@ pub struct Config {
     pub reserved_flows: u32,
     /// Makes the hash of a key one that senders cannot foresee. Set when the tables are made, and never changed.
     pub hash_seed: u64,
+    /// Places of each family's ring of half-open flows.
+    pub half_open_ring: u32,
+    /// The most half-open flows of each family.
+    pub half_open_limit: u32,
 }
 
 /// Bits of [`Config::flags`].
@@ -47,6 +51,8 @@ pub mod config_flags {
     pub const VERIFY_CHECKSUMS: u32 = 1;
     /// `SEGMENT_LIMITS` has entries.
     pub const LIMIT_SEGMENTS: u32 = 2;
+    /// At the limit of half-open flows a new one is turned away, instead of the oldest.
+    pub const REFUSE_HALF_OPEN: u32 = 4;
     /// Somebody observes flows: those that open, end or are denied are told by `OBSERVED`. Far from the bits of settings, which
     /// an agent sets from its configuration.
     pub const OBSERVED: u32 = 1 << 31;
@@ -79,5 +85,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 112);
+assert_size!(Config = 120);
 plain_bytes!(Config);

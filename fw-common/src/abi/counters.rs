@@ -26,6 +26,8 @@ pub struct RuleCounter {
     pub flows: u64,
     /// When it last decided a packet, in seconds since boot.
     pub last_hit: u64,
+    /// Packets that would have opened flows, and were dropped because of its limits.
+    pub limited: u64,
 }
 
 /// What crossed one interface. `INTERFACE_COUNTERS` is indexed by the interface's slot.
@@ -68,6 +70,10 @@ pub struct Happenings {
     pub observed_lost: u64,
     /// Packets not captured, because there were too many.
     pub captured_lost: u64,
+    /// Half-open flows that were ended to make room for others.
+    pub evicted: u64,
+    /// Flows refused because `LIMITS` had no room for their source.
+    pub limits_full: u64,
 }
 
 /// How much this processor has done of something in the current second: answers in `ANSWER_BUDGET`, records for observers in
@@ -81,5 +87,5 @@ pub struct AnswerBudget {
     pub sent: u32,
 }
 
-assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 32, InterfaceCounter = 64, Happenings = 88);
+assert_size!(AnswerBudget = 8, Counter = 16, RuleCounter = 40, InterfaceCounter = 64, Happenings = 104);
 plain_bytes!(AnswerBudget, Counter, RuleCounter, InterfaceCounter, Happenings);

@@ -35,11 +35,13 @@ pub enum EndReason {
     PolicyChange = 4,
     /// An operator has ended it.
     Killed = 5,
+    /// Half-open, and it gave way to another.
+    Evicted = 6,
 }
 
 impl EndReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 5] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Killed];
+    pub const ALL: [Self; 6] = [Self::Idle, Self::Closed, Self::Reset, Self::PolicyChange, Self::Killed, Self::Evicted];
 
     /// The name in flow logs.
     #[must_use]
@@ -50,6 +52,7 @@ impl EndReason {
             Self::Reset => "reset",
             Self::PolicyChange => "policy-change",
             Self::Killed => "killed",
+            Self::Evicted => "evicted",
         }
     }
 

@@ -112,20 +112,6 @@ pub struct Direction {
     pub checked: u32,
 }
 
-/// A SYN that came while its connection was alive: see [`crate::tcp`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IgnoredSyn {
-    /// Its sequence number.
-    pub seq: u32,
-    /// Its window.
-    pub window: u16,
-    /// The scale and bits of [`window_flags`] that it announced.
-    pub announced: u8,
-    /// 1: there was one.
-    pub is_set: u8,
-}
-
 /// A flow, but for its key.
 ///
 /// The first 48 bytes and the direction of the packet are what an established packet reads and writes.
@@ -158,10 +144,13 @@ pub struct Flow {
     pub max_window: [u16; 2],
     /// When the flow was opened: nanoseconds of `CLOCK_MONOTONIC`, shifted right by [`OPENED_SHIFT`].
     pub opened: u32,
-    /// The last SYN of the originator that the connection did not heed.
-    pub ignored_syn: IgnoredSyn,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// While the flow is half-open: its place in the ring `HALF_OPEN`, counted from 1, perhaps with
+    /// [`crate::half_open::RETIRED`]; else 0.
+    pub half_open: u32,
+    /// The entry of `LIMITS` that counts this flow, counted from 1; 0: none.
+    pub subject: u32,
+    /// TCP: the sequence number of the originator's last SYN that the connection did not heed; 0: none.
+    pub ignored_syn: u32,
     /// `[0]`: from the originator; `[1]`: from the responder.
     pub directions: [Direction; 2],
 }
@@ -259,8 +248,16 @@ pub struct Table {
     pub hand: u64,
     /// Flows in the table.
     pub used: u64,
+    /// Half-open flows in the table.
+    pub half_open: u64,
+    /// The place of the ring that the next half-open flow takes; this and the following modulo their number.
+    pub next_place: u64,
+    /// The place of the half-open flow that gives way next.
+    pub oldest_place: u64,
+    /// The first place whose flow was ended, but whose slot was not given free.
+    pub kept_place: u64,
     /// Explicit padding: a cache line of its own.
-    pub _pad: [u64; 6],
+    pub _pad: [u64; 2],
 }
 
 /// Entries of `LOCKS`: an opening flow holds the one of its key for as long as it takes to put it into the table.
@@ -272,7 +269,6 @@ assert_size!(
     Egress = 20,
     NextHop = 32,
     Direction = 32,
-    IgnoredSyn = 8,
     Flow = 112,
     Slot4 = 128,
     Slot6 = 152,

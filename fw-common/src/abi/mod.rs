@@ -10,6 +10,7 @@ pub mod counters;
 pub mod event;
 pub mod flow;
 pub mod interface;
+pub mod limit;
 pub mod policy;
 pub mod redirect;
 pub mod tables;

@@ -258,7 +258,7 @@ pub struct Clause {
     pub idle_timeout: u32,
     /// One of [`super::policy::Action`].
     pub action: u8,
-    /// [`LOG`] or 0.
+    /// [`LOG`] and [`LIMITED`], or 0.
     pub flags: u8,
     /// Explicit padding.
     pub _pad: [u8; 6],
@@ -266,6 +266,8 @@ pub struct Clause {
 
 /// What the rule decides is logged.
 pub const LOG: u8 = 1;
+/// The rule has limits, in `RULE_LIMITS`.
+pub const LIMITED: u8 = 2;
 
 /// Two clauses.
 #[repr(C, align(8))]

@@ -9,8 +9,8 @@ pub mod pair;
 
 use crate::abi::policy::{Action, zone};
 use crate::abi::tables::{
-    AddressClass, CLASS_ID, Clause, ClauseLine, DefaultLine, HeaderLine, LOG, MAX_LIST, MAX_SPLITS, PAIRS_SPECIFIC,
-    PAIRS_WIDE, PairKey, Side, TableLine, dimension,
+    AddressClass, CLASS_ID, Clause, ClauseLine, DefaultLine, HeaderLine, LIMITED, LOG, MAX_LIST, MAX_SPLITS,
+    PAIRS_SPECIFIC, PAIRS_WIDE, PairKey, Side, TableLine, dimension,
 };
 use crate::wire::Address;
 
@@ -44,6 +44,8 @@ pub struct Decision {
     pub log: bool,
     /// Idle time-out that the rule asks for, in seconds; 0: none.
     pub idle_timeout: u32,
+    /// Whether the rule has limits.
+    pub limited: bool,
 }
 
 /// The tables of one policy.
@@ -123,6 +125,7 @@ pub fn classify<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query)
             rule: clause.rule,
             log: clause.flags & LOG != 0,
             idle_timeout: clause.idle_timeout,
+            limited: clause.flags & LIMITED != 0,
         },
         None => default(tables, query),
     }
@@ -169,7 +172,7 @@ pub(crate) fn clause<T: PolicyTables>(tables: &T, index: u32) -> Option<&Clause>
 fn default(tables: &impl PolicyTables, query: &Query) -> Decision {
     let index = u32::from(query.from_zone) * zone::COUNT as u32 + u32::from(query.to_zone);
     let Some(line) = tables.line::<DefaultLine>(index >> 3) else {
-        return Decision { action: Action::Drop, rule: 0, log: true, idle_timeout: 0 };
+        return Decision { action: Action::Drop, rule: 0, log: true, idle_timeout: 0, limited: false };
     };
     let default = &line.defaults[(index & 7) as usize];
     Decision {
@@ -181,5 +184,6 @@ fn default(tables: &impl PolicyTables, query: &Query) -> Decision {
         rule: default.rule,
         log: default.flags & LOG != 0,
         idle_timeout: 0,
+        limited: false,
     }
 }

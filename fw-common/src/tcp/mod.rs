@@ -12,11 +12,12 @@ mod state;
 mod tests;
 mod window;
 
+pub use forgotten::IgnoredSyn;
 pub use segment::{Segment, after, before};
 pub use state::{Fins, Side, Step, step};
 pub use window::{End, is_in_flight};
 
-use crate::abi::flow::{IgnoredSyn, window_flags};
+use crate::abi::flow::window_flags;
 use crate::conntrack::State;
 use crate::wire::parse::tcp_flag::{ACK, FIN, RST, SYN};
 
@@ -28,7 +29,7 @@ pub enum Judgement {
     /// It passes for its receiver to answer, and says nothing about the connection: not even that it is alive.
     Tolerate,
     /// It passes, and starts the connection anew, which is in [`State::SynReceived`]: the numbers of both ends are those that
-    /// were handed back, and windows are checked from now on.
+    /// were handed back, and windows are not checked any more.
     Restart,
     /// The connection is over, and the segment opens it anew: the policy is asked again.
     Reopen,

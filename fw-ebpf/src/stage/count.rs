@@ -64,6 +64,12 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
     if let DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged = reason {
         ruled(job, bytes);
     }
+    if reason == DropReason::Limit
+        && let Some(counter) = RULE_COUNTERS.get_ptr_mut(job.decision.rule)
+    {
+        // SAFETY: this processor's entry of a per-CPU map.
+        unsafe { (*counter).limited += 1 };
+    }
     if job.parsed {
         denied::note(job, reason, bytes, ingress_slot);
     }

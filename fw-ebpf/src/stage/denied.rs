@@ -18,7 +18,8 @@ pub(crate) fn note(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16)
     if !job.decision.log && !observed {
         return;
     }
-    let by_rule = matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged);
+    let by_rule =
+        matches!(reason, DropReason::Policy | DropReason::Rejected | DropReason::PolicyChanged | DropReason::Limit);
     let why = Circumstances {
         reason,
         ingress_slot,

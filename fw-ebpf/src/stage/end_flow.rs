@@ -52,7 +52,7 @@ fn end_in<F: Family>(order: &Linear) -> Option<()> {
     if let Some(record) = record {
         record.submit(0);
     }
-    table::close(flow, (now_ns / 1_000_000_000) as u32);
+    table::close(F::table(), flow, (now_ns / 1_000_000_000) as u32);
     Some(())
 }
 

@@ -12,6 +12,7 @@ use fw_common::conntrack::{self, SWEEP_BATCH};
 use fw_common::flow_index::Place;
 
 use crate::atomic;
+use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::{Family, Ipv4, Ipv6};
 use crate::stage::{count, table};
@@ -42,7 +43,7 @@ unsafe extern "C" fn one_step(_step: u32, walk: *mut c_void) -> i64 {
     let walk = unsafe { &*walk.cast::<Walk>() };
     let number = if walk.ipv4 { next_slot::<Ipv4>() } else { next_slot::<Ipv6>() };
     if let Some(number) = number {
-        examine(walk, number);
+        examine_by(walk, number);
     }
     0
 }
@@ -72,13 +73,21 @@ unsafe extern "C" fn one_lane(step: u32, walk: *mut c_void) -> i64 {
     let walk = unsafe { &*walk.cast::<Buckets>() };
     let [first, second] = walk.buckets;
     let bucket = if step < LANES { first } else { second };
-    examine(&walk.walk, bucket * LANES + step % LANES);
+    examine_by(&walk.walk, bucket * LANES + step % LANES);
     0
+}
+
+/// Removes the flow in a slot if it is over; whether it did.
+#[inline(always)]
+pub(crate) fn examine<F: Family>(number: u32, job: &Job) -> bool {
+    let removed =
+        if F::NUMBER == 4 { examine4(number, job.now, job.now_ns) } else { examine6(number, job.now, job.now_ns) };
+    removed != 0
 }
 
 /// Looks at a slot.
 #[inline(always)]
-fn examine(walk: &Walk, number: u32) {
+fn examine_by(walk: &Walk, number: u32) {
     if walk.ipv4 {
         examine4(number, walk.now, walk.now_ns);
     } else {
@@ -134,6 +143,7 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     {
         record.submit(0);
     }
+    table::settle(F::table(), flow);
     table::remove::<F>(number);
     count::happening(|happenings| happenings.swept += 1);
     Some(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fw_common::abi::policy::{Action, zone};
-use fw_common::abi::tables::{self, LOG};
+use fw_common::abi::tables::{self, LIMITED, LOG};
 
 use super::zones::ZoneIds;
 use crate::policy::{Rule, ZoneSelector};
@@ -22,6 +22,7 @@ pub(super) struct Clause {
     pub(super) services: Arc<ServiceSet>,
     pub(super) action: Action,
     pub(super) log: bool,
+    pub(super) limited: bool,
     pub(super) idle_timeout: u32,
 }
 
@@ -36,6 +37,7 @@ impl Clause {
             services: Arc::clone(&rule.services),
             action: rule.action,
             log: rule.log,
+            limited: rule.limits.is_some(),
             idle_timeout: rule.idle_timeout,
         }
     }
@@ -48,7 +50,7 @@ impl Clause {
             rule: self.rule,
             idle_timeout: self.idle_timeout,
             action: self.action as u8,
-            flags: if self.log { LOG } else { 0 },
+            flags: if self.log { LOG } else { 0 } | if self.limited { LIMITED } else { 0 },
             ..tables::Clause::default()
         }
     }

@@ -10,7 +10,7 @@ use crate::set::interval::Cidr;
 use crate::tables::{Prefix, Tables, ZonePrefix};
 
 /// Raised when the same policy compiles to other tables than before, so that an agent with another compiler loads them.
-const COMPILER: u32 = 2;
+const COMPILER: u32 = 3;
 
 /// SHA-256 over everything that decides what the tables are and what the agent tells about them: two policies with equal
 /// digests need no swap. The tables themselves are several times larger, and follow from this.
@@ -85,12 +85,22 @@ impl Feed {
     }
 
     fn clause(&mut self, clause: &Clause) {
-        let Clause { rule, from_zones, to_zones, source: _, destination: _, services: _, action, log, idle_timeout } =
-            clause;
+        let Clause {
+            rule,
+            from_zones,
+            to_zones,
+            source: _,
+            destination: _,
+            services: _,
+            action,
+            log,
+            limited,
+            idle_timeout,
+        } = clause;
         self.number(*rule);
         self.number(*from_zones);
         self.number(*to_zones);
-        self.bytes(&[*action as u8, u8::from(*log)]);
+        self.bytes(&[*action as u8, u8::from(*log), u8::from(*limited)]);
         self.number(*idle_timeout);
     }
 
@@ -115,11 +125,14 @@ impl Feed {
     }
 
     fn rule(&mut self, rule: &RuleInfo) {
-        let RuleInfo { id, ordinal, action, file, line, description, from, to, log, active, owner, ticket } = rule;
+        let RuleInfo { id, ordinal, action, file, line, description, from, to, log, limits, active, owner, ticket } =
+            rule;
         [id, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.number(*ordinal);
         self.number(*line);
         self.bytes(&[*action as u8, u8::from(*log), u8::from(*active)]);
+        // The text is exact, and two limits have one text only if they are equal.
+        self.text(&limits.to_string());
     }
 
     fn zone(&mut self, zone: &ZoneInfo) {

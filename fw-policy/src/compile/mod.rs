@@ -25,6 +25,7 @@ use time::OffsetDateTime;
 
 use crate::binding::Binding;
 use crate::diagnostic::{Diagnostics, Report};
+use crate::limits::Limits;
 use crate::policy::Policy;
 use crate::set::interval::Family;
 use crate::tables::Tables;
@@ -94,6 +95,8 @@ pub struct RuleInfo {
     pub to: String,
     /// Whether its decisions are logged.
     pub log: bool,
+    /// How many flows it may open.
+    pub limits: Limits,
     /// Whether it matches now; else it has not started or has expired, and is in no table.
     pub active: bool,
     /// Who answers for it; may be empty.

@@ -11,6 +11,7 @@ use super::zones::ZoneIds;
 use crate::Code;
 use crate::binding::Binding;
 use crate::diagnostic::Report;
+use crate::limits::Limits;
 use crate::policy::{Policy, Rule};
 use crate::source::Location;
 use crate::tables::Column;
@@ -80,6 +81,7 @@ impl RuleList {
             from: rule.from.to_owned(),
             to: rule.to.to_owned(),
             log: false,
+            limits: Limits::default(),
             active: true,
             owner: String::new(),
             ticket: String::new(),
@@ -102,6 +104,7 @@ impl RuleList {
             from: rule.from.display.clone(),
             to: rule.to.display.clone(),
             log: rule.log,
+            limits: rule.limits,
             active,
             owner: rule.owner.clone(),
             ticket: rule.ticket.clone(),
@@ -136,6 +139,7 @@ impl RuleList {
             from: "any".to_owned(),
             to: "any".to_owned(),
             log,
+            limits: Limits::default(),
             active: true,
             owner: String::new(),
             ticket: String::new(),

@@ -74,6 +74,7 @@ impl SystemRule {
             services: Arc::new(matching.services),
             action: Action::Allow,
             log: false,
+            limited: false,
             idle_timeout: 0,
         })
     }

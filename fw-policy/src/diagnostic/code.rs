@@ -57,6 +57,7 @@ codes! {
     IcmpWithoutFlow = 15, "ICMP errors and replies follow the flow that they belong to and never open one, so a rule that names them never matches.";
     InvalidDuration = 16, "A duration is a number and one of the units s, m, h and d.";
     InvalidDate = 17, "A point in time is a date, which starts at 00:00 UTC, or a date and time with an offset.";
+    InvalidRate = 18, "A rate is a number of new flows and one of the units `/s`, `/m`, `/h` and `/d`.";
     // References.
     UnknownZone = 20, "No file defines the zone.";
     UnknownSet = 21, "No file defines the set.";

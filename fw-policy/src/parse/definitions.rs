@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
+use crate::limits::{MaxFlows, Rate};
 use crate::set::address::{AddressSet, Network};
 use crate::set::service::ServiceSet;
 use crate::set::{SetDefinition, Term};
@@ -54,6 +55,8 @@ pub(crate) struct RuleDefinition {
     pub(crate) services: Option<Terms<ServiceSet>>,
     pub(crate) action: Option<Spanned<Action>>,
     pub(crate) log: Option<bool>,
+    pub(crate) rate: Option<Spanned<Rate>>,
+    pub(crate) max_flows: Option<Spanned<MaxFlows>>,
     /// In seconds.
     pub(crate) idle_timeout: Option<Spanned<u32>>,
     pub(crate) starts: Option<Spanned<OffsetDateTime>>,

@@ -4,6 +4,7 @@
 
 mod definitions;
 mod document;
+mod limits;
 mod moment;
 mod rule;
 mod syntax;

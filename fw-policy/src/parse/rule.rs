@@ -4,6 +4,7 @@ use fw_common::abi::policy::Action;
 use toml::de::DeTable;
 
 use super::definitions::RuleDefinition;
+use super::limits;
 use super::table::{Schema, TableReader};
 use crate::Code;
 use crate::diagnostic::Report;
@@ -22,6 +23,8 @@ const RULE: Schema = Schema {
         "action",
         "log",
         "mode",
+        "rate",
+        "max_flows",
         "idle_timeout",
         "starts",
         "expires",
@@ -29,7 +32,7 @@ const RULE: Schema = Schema {
         "owner",
         "ticket",
     ],
-    later: &["rate", "max_flows"],
+    later: &[],
 };
 
 pub(super) const ACTIONS: &[(&str, Action)] =
@@ -52,6 +55,8 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Ru
         services: reader.service_terms("services"),
         action: reader.choice("action", ACTIONS),
         log: reader.boolean("log").map(|log| log.value),
+        rate: limits::rate(&mut reader),
+        max_flows: limits::max_flows(&mut reader),
         idle_timeout: reader.duration("idle_timeout"),
         starts: reader.moment("starts"),
         expires: reader.moment("expires"),
@@ -112,8 +117,13 @@ fn check_keys_that_need_an_action(reader: &mut TableReader<'_, '_, '_>, rule: &R
         let message = format!("`{key}` contradicts `action = \"{}\"`: {why}", action.value.name());
         reader.report.at(Code::Contradiction, at, message).related(action.at, "the action is set here");
     };
-    if rule.idle_timeout.is_some() && !allows {
-        contradiction("idle_timeout", "only a rule that allows opens flows");
+    let about_flows = [
+        ("rate", rule.rate.is_some()),
+        ("max_flows", rule.max_flows.is_some()),
+        ("idle_timeout", rule.idle_timeout.is_some()),
+    ];
+    for (key, _) in about_flows.into_iter().filter(|(_, is_there)| *is_there && !allows) {
+        contradiction(key, "only a rule that allows opens flows");
     }
     if rule.expires_opens.is_some() && allows {
         contradiction("expires_opens", "a rule that allows closes when it expires");

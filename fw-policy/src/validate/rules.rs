@@ -9,6 +9,7 @@ use super::Context;
 use super::zones::{Words, Zones};
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::limits::Limits;
 use crate::parse::{RuleDefinition, ZonePairDefinition};
 use crate::policy::{Defaults, Rule, ZonePair};
 use crate::set::SetAlgebra;
@@ -44,6 +45,10 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         services,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
+        limits: Limits {
+            rate: definition.rate.map(|rate| rate.value),
+            max_flows: definition.max_flows.map(|max_flows| max_flows.value),
+        },
         idle_timeout: definition.idle_timeout.map_or(0, |timeout| timeout.value),
         starts: definition.starts.map(|starts| starts.value),
         expires: definition.expires.map(|expires| expires.value),

@@ -137,7 +137,7 @@ route add default via 203.0.113.6
 ";
 
 fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u32)> {
-    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(max_flows) };
+    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(max_flows), max_half_open: None };
     let dataplane = KernelDataplane::open(options)?;
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     let mut outer = 0;
@@ -166,6 +166,7 @@ fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u
         answers_per_second: 1_000,
         pick_up: PickUp::Never,
         verify_checksums: false,
+        refuse_half_open: false,
     })?;
     Ok((dataplane, outer))
 }

@@ -61,8 +61,10 @@ struct End {
 pub(super) struct Connection {
     pub(super) phase: Phase,
     ends: [End; 2],
-    /// The opener's last SYN that the connection did not heed.
-    unheeded: Option<TcpSegment>,
+    /// The number of the opener's last SYN that the connection did not heed.
+    unheeded: Option<u32>,
+    /// Of its SYN only the number was remembered, so that windows cannot be checked.
+    liberal: bool,
 }
 
 /// How far `one` is ahead of `other` in the circle of sequence numbers.
@@ -83,7 +85,7 @@ impl Connection {
     pub(super) fn open(syn: &TcpSegment, len: u16) -> Self {
         let mut ends = [End::default(); 2];
         ends[ORIGINATOR].start(syn, span(syn, len));
-        Self { phase: Phase::SynSent, ends, unheeded: None }
+        Self { phase: Phase::SynSent, ends, unheeded: None, liberal: false }
     }
 
     /// Judges a segment and takes it over if it passes.
@@ -142,12 +144,14 @@ impl Connection {
 
     /// nf_conntrack: both ends agree on a connection of which only the SYN was seen, and not heeded.
     fn answers_unheeded(&self, segment: &TcpSegment) -> bool {
-        self.unheeded.is_some_and(|syn| segment.ack == syn.seq.wrapping_add(1))
+        self.unheeded.is_some_and(|seq| seq != 0 && segment.ack == seq.wrapping_add(1))
     }
 
     fn start_anew(&mut self, answer: &TcpSegment, span: u32) {
-        if let Some(syn) = self.unheeded.take() {
-            self.ends[ORIGINATOR].start(&syn, 1);
+        if let Some(seq) = self.unheeded.take() {
+            self.ends[ORIGINATOR] = End::default();
+            self.ends[ORIGINATOR].start(&TcpSegment { seq, window: u16::MAX, ..TcpSegment::default() }, 1);
+            self.liberal = true;
         }
         self.ends[RESPONDER].start(answer, span);
         self.phase = Phase::SynReceived;
@@ -174,7 +178,7 @@ impl Connection {
             Phase::SynReceived if segment.seq.wrapping_add(span) == self.ends[from].next => Ruling::Pass,
             Phase::SynReceived | Phase::Established | Phase::FinWait => {
                 if from == ORIGINATOR {
-                    self.unheeded = Some(*segment);
+                    self.unheeded = Some(segment.seq);
                 }
                 Ruling::Pass
             }
@@ -210,7 +214,7 @@ impl Connection {
             _ => segment.seq == own.next || peer.acked == Some(segment.seq),
         };
         if self.phase == Phase::Closed {
-            return if exact { Ruling::Pass } else { Ruling::OutOfWindow };
+            return if exact || self.liberal { Ruling::Pass } else { Ruling::OutOfWindow };
         }
         if exact {
             self.phase = Phase::Closed;
@@ -218,7 +222,7 @@ impl Connection {
         }
         let challenged =
             peer.acked.is_some_and(|acked| ahead(segment.seq, acked) >= 0 && ahead(segment.seq, peer.edge) <= 0);
-        if challenged { Ruling::Pass } else { Ruling::OutOfWindow }
+        if challenged || self.liberal { Ruling::Pass } else { Ruling::OutOfWindow }
     }
 
     /// By how much the windows of an end are shifted: RFC 7323, 2.2: by nothing unless both have said so.
@@ -231,7 +235,7 @@ impl Connection {
 
     fn fits(&self, from: usize, segment: &TcpSegment, span: u32) -> bool {
         let (own, peer) = (&self.ends[from], &self.ends[1 - from]);
-        if !peer.heard {
+        if self.liberal || !peer.heard {
             return true;
         }
         // Who completes a handshake has seen the answer's number.

@@ -27,6 +27,7 @@ impl Summed for RuleCounter {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.flows += other.flows;
+        self.limited += other.limited;
         self.last_hit = self.last_hit.max(other.last_hit);
     }
 }
@@ -53,6 +54,8 @@ impl Summed for Happenings {
         self.denied_unrecorded += other.denied_unrecorded;
         self.observed_lost += other.observed_lost;
         self.captured_lost += other.captured_lost;
+        self.evicted += other.evicted;
+        self.limits_full += other.limits_full;
     }
 }
 

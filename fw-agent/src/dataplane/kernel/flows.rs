@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use aya::Pod;
 use fw_common::abi::event::EndOrder;
-use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Tags};
+use fw_common::abi::flow::{DYING, Flow, FlowKey6, LANES, Slot4, Slot6, Table, Tags};
 use fw_common::abi::policy::MAX_RULES;
 use fw_common::conntrack::{self, IdleBy, SWEEP_BATCH, State, Timeouts};
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
 use super::policy::RULE_TIMEOUTS;
-use crate::dataplane::{DataplaneError, FlowRecord};
+use crate::dataplane::{DataplaneError, FlowRecord, Occupancy};
 
 /// Bytes of memory that one flow takes in all tables, rounded up (`docs/maps.md`).
 const FLOW_MEMORY: u64 = 256;
@@ -116,6 +116,23 @@ impl IdleTimeouts {
         };
         self.states.seconds.get(state as usize).copied().unwrap_or_default()
     }
+}
+
+/// How full the tables are.
+pub(super) fn occupancy(object: &Object) -> Result<[Occupancy; 2], DataplaneError> {
+    let config = object.config()?;
+    let tables = object.array::<Table>("FLOW_TABLES")?;
+    let of = |family: u32| {
+        let table = tables.get(&family, 0).map_err(|error| map_error("FLOW_TABLES", &error))?;
+        Ok(Occupancy {
+            used: table.used,
+            half_open: table.half_open,
+            limit: u64::from(config.max_flows),
+            half_open_limit: u64::from(config.half_open_limit),
+            reserved: u64::from(config.reserved_flows),
+        })
+    };
+    Ok([of(0)?, of(1)?])
 }
 
 /// Flows that are ended before the lock is given free.

@@ -9,6 +9,7 @@ use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags}
 use fw_common::abi::interface::{
     HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES,
 };
+use fw_common::abi::limit::{RuleLimit, SUBJECTS, Subject};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress, ZoneEntry};
 use fw_common::abi::redirect::{MAX_REDIRECT_ERRORS, RedirectWatch};
 use fw_common::abi::tables::{LINE, table};
@@ -22,6 +23,8 @@ pub enum Capacity {
     Slots,
     /// One for sixteen slots.
     Buckets,
+    /// Two rings of half-open flows: five quarters of `[conntrack] max_half_open` each.
+    HalfOpen,
     /// Two slots, each with so many maps made for its policy.
     PerPolicy(u32),
 }
@@ -67,7 +70,7 @@ const CANNOT_FILL: &str = "cannot: every index exists";
 const MADE_TO_SIZE: &str =
     "cannot: made in the size that the policy needs; the compiler refuses policies above its budget";
 
-use Capacity::{Buckets, Fixed, PerPolicy, Slots};
+use Capacity::{Buckets, Fixed, HalfOpen, PerPolicy, Slots};
 
 /// Every map of the object, in the order of the packet's way.
 #[rustfmt::skip]
@@ -96,6 +99,8 @@ pub const MAPS: &[MapDescription] = &[
         "a byte for each slot of FLOWS6", "as TAGS4"),
     map("FLOW_TABLES", "array", (INDEX, size_of::<Table>()), Fixed(2),
         "how full each table is, and where its sweep stands", CANNOT_FILL),
+    map("HALF_OPEN", "array", (INDEX, size_of::<u64>()), HalfOpen,
+        "which slots hold half-open flows, in the order in which they opened", "the oldest half-open flow gives way, or, as a setting, the new one is dropped with reason `half_open_limit`"),
     map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),
         "which keys are being put into a table", CANNOT_FILL),
     map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),
@@ -112,6 +117,10 @@ pub const MAPS: &[MapDescription] = &[
         "the rule id behind each handle", "a policy with more rules than there are handles is refused"),
     map("RULE_TIMEOUTS", "array", (INDEX, size_of::<u64>()), Fixed(MAX_RULES),
         "the idle time-out of the rules that have one, in seconds", CANNOT_FILL),
+    map("RULE_LIMITS", "array", (INDEX, size_of::<RuleLimit>()), Fixed(MAX_RULES),
+        "the limits of the rules that have some", CANNOT_FILL),
+    map("LIMITS", "array", (INDEX, size_of::<Subject>()), Fixed(SUBJECTS),
+        "what limits count for: rules, sources, pairs of source and destination", "the rate that is nearest to having all its tokens again is forgotten; where all count flows, the flow is dropped with reason `limit`, and counted in `limits_full`"),
     map("DROPS", "percpu_array", (INDEX, size_of::<Counter>()), Fixed(DropReason::COUNT as u32),
         "dropped packets by reason", CANNOT_FILL),
     map("RULE_COUNTERS", "percpu_array", (INDEX, size_of::<RuleCounter>()), Fixed(MAX_RULES),
@@ -154,7 +163,7 @@ pub const MAPS: &[MapDescription] = &[
         holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 744, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

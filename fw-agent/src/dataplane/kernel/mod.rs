@@ -34,11 +34,12 @@ use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounte
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
 use fw_common::conntrack::Timeouts;
+use fw_common::half_open;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
 use super::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, PICK_UP_SECONDS, PickUp,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, Occupancy, PICK_UP_SECONDS, PickUp,
     RedirectErrors, Settings,
 };
 pub use layout::{Capacity, MAPS, MapDescription};
@@ -55,6 +56,8 @@ pub struct KernelOptions {
     pub pin_dir: PathBuf,
     /// Flows that each table can hold; `None`: by the machine's memory. An adopted table keeps its size.
     pub max_flows: Option<u32>,
+    /// The most half-open flows of each table; `None`: by the size of the tables. Adopted rings keep their size.
+    pub max_half_open: Option<u32>,
 }
 
 /// The kernel's data plane.
@@ -78,7 +81,8 @@ impl KernelDataplane {
         make_dir(&maps_dir)?;
         make_dir(&attach::links_dir(&options.pin_dir))?;
         let max_flows = options.max_flows.unwrap_or_else(flows::default_max_flows);
-        let mut object = Object::load(&maps_dir, max_flows)?;
+        let max_half_open = options.max_half_open.unwrap_or_else(|| half_open::default_limit(max_flows)).min(max_flows);
+        let mut object = Object::load(&maps_dir, max_flows, max_half_open)?;
         // A table that was taken over keeps its size.
         let max_flows = match object.config()?.max_flows {
             0 => max_flows,
@@ -91,6 +95,10 @@ impl KernelDataplane {
             config.buckets = buckets;
             config.flags &= !config_flags::OBSERVED;
             config.reserved_flows = (max_flows / RESERVED_SHARE).max(1);
+            if config.half_open_limit == 0 {
+                config.half_open_limit = max_half_open;
+                config.half_open_ring = half_open::ring(max_half_open);
+            }
             if config.hash_seed == 0 {
                 config.hash_seed = seed;
             }
@@ -233,7 +241,10 @@ impl Dataplane for KernelDataplane {
                 PickUp::AfterStart => config.pick_up_until,
                 PickUp::Always => u32::MAX,
             };
-            config.flags &= !config_flags::VERIFY_CHECKSUMS;
+            config.flags &= !(config_flags::VERIFY_CHECKSUMS | config_flags::REFUSE_HALF_OPEN);
+            if settings.refuse_half_open {
+                config.flags |= config_flags::REFUSE_HALF_OPEN;
+            }
             if settings.verify_checksums {
                 config.flags |= config_flags::VERIFY_CHECKSUMS;
             }
@@ -296,6 +307,10 @@ impl Dataplane for KernelDataplane {
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
         flows::visit(&self.object(), visit)
+    }
+
+    fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
+        flows::occupancy(&self.object())
     }
 
     fn max_flows(&self) -> u32 {

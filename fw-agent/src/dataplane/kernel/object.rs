@@ -10,6 +10,7 @@ use fw_common::abi::config::{Active, Config};
 use fw_common::abi::event::{EndOrder, FlowEnd};
 use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
+use fw_common::half_open;
 
 use super::layout::MAPS;
 use super::policy::Zones;
@@ -25,6 +26,8 @@ const EVENTS: &str = "EVENTS";
 /// Maps whose size follows the flow tables.
 const SLOTS: [&str; 2] = ["FLOWS4", "FLOWS6"];
 const TAGS: [&str; 2] = ["TAGS4", "TAGS6"];
+/// The rings of half-open flows.
+const HALF_OPEN: &str = "HALF_OPEN";
 
 /// Kernel action of `include/uapi/linux/bpf.h`.
 const XDP_PASS: u32 = 2;
@@ -54,7 +57,7 @@ pub(super) struct Object {
 
 impl Object {
     /// Loads every program; maps are taken from `maps_dir` where they are pinned, else made and pinned there.
-    pub(super) fn load(maps_dir: &Path, max_flows: u32) -> Result<Self, DataplaneError> {
+    pub(super) fn load(maps_dir: &Path, max_flows: u32, max_half_open: u32) -> Result<Self, DataplaneError> {
         let mut loader = EbpfLoader::new();
         for map in MAPS.iter().filter(|map| map.pinned) {
             loader.map_pin_path(map.name, maps_dir.join(map.name));
@@ -65,6 +68,7 @@ impl Object {
         for name in TAGS {
             loader.map_max_entries(name, buckets_for(max_flows));
         }
+        loader.map_max_entries(HALF_OPEN, 2 * half_open::ring(max_half_open));
         let mut ebpf = loader.load(BYTES).map_err(|error| DataplaneError::Load(chain(&error)))?;
         for (_, program) in ebpf.programs_mut() {
             let loaded = if let aya::programs::Program::Xdp(program) = program {

@@ -6,8 +6,9 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, InnerMap, MapData};
 use fw_common::abi::config::Active;
+use fw_common::abi::limit::RuleLimit;
 use fw_common::abi::policy::{MAX_RULES, ZoneAddress, ZoneEntry};
-use fw_policy::{Compiled, Tables, ZonePrefix};
+use fw_policy::{Compiled, RuleInfo, Tables, ZonePrefix};
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
@@ -36,6 +37,7 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
         .set(next.slot, policy.digest, 0)
         .map_err(|error| map_error("DIGESTS", &error))?;
     store_timeouts(object, &policy.tables, &handles)?;
+    store_limits(object, &policy.rules, &handles)?;
     object.activate(next)?;
     loaded.wait(object)?;
     Ok(next.epoch)
@@ -57,6 +59,20 @@ fn store_timeouts(object: &Object, tables: &Tables, handles: &[u32]) -> Result<(
         Mapped::<u64>::new(data.fd(), MAX_RULES as usize).map_err(|error| map_error(RULE_TIMEOUTS, &error))?;
     for (handle, seconds) in timeouts {
         map.set(handle as usize, u64::from(seconds));
+    }
+    Ok(())
+}
+
+/// What rules limit.
+const RULE_LIMITS: &str = "RULE_LIMITS";
+
+/// Stores the limits of the rules that have some. What has been counted for a rule goes on counting.
+fn store_limits(object: &Object, rules: &[RuleInfo], handles: &[u32]) -> Result<(), DataplaneError> {
+    let data = object.array_data(RULE_LIMITS)?;
+    let mut map =
+        Mapped::<RuleLimit>::new(data.fd(), MAX_RULES as usize).map_err(|error| map_error(RULE_LIMITS, &error))?;
+    for (rule, handle) in rules.iter().zip(handles).filter(|(rule, _)| rule.limits.is_some()) {
+        map.set(*handle as usize, rule.limits.to_table());
     }
     Ok(())
 }

@@ -13,12 +13,12 @@ use fw_common::wire::parse::Kind;
 
 use super::Progress;
 use super::rejudge::{rejudge, rejudge_from_wire};
-use super::side::{direction_of, next_hop_of, side_of, zones_of};
+use super::side::{direction_of, next_hop_of, other_direction_of, side_of, zones_of};
 use super::tcp;
 use crate::atomic;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
-use crate::stage::{next_hop, route};
+use crate::stage::{half_open, next_hop, route};
 
 /// A packet of an established flow from the wire.
 #[inline(never)]
@@ -135,6 +135,10 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
         }
         atomic::add(&raw mut (*direction).packets, 1);
         atomic::add(&raw mut (*direction).bytes, u64::from(job.packet.ip_len));
+        // Most half-open flows that are seen at all here are streams that nobody answers: they are told apart without a call.
+        if (*pointer).half_open != 0 && (*other_direction_of(flow, side)).packets != 0 {
+            half_open::confirm(job, flow);
+        }
     }
     Ok(Progress::Continues)
 }

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::abi::flow::{Direction, FROM_HOST, Flow, IgnoredSyn, OPENED_SHIFT, flow_flags};
+use fw_common::abi::flow::{Direction, FROM_HOST, Flow, OPENED_SHIFT, flow_flags};
 use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
@@ -15,9 +15,10 @@ use fw_common::wire::parse::{Kind, tcp_flag};
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
+use crate::stage::limits::Admission;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, next_hop, observe, route, table};
+use crate::stage::{count, half_open, limits, next_hop, observe, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -115,20 +116,41 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
         Action::Drop => return Err(DropReason::Policy),
         Action::Reject => return Err(DropReason::Rejected),
     }
+    match limits::admit(job) {
+        Admission::Granted => {}
+        Admission::Refused => return Err(DropReason::Limit),
+        Admission::Locked => return Err(DropReason::FlowRace),
+    }
+    let stored = store(job, stale, icmp);
+    if stored != Stored::New {
+        limits::give_back(job);
+    }
+    match stored {
+        Stored::New => {
+            half_open::enlist(job);
+            count::opened(job);
+            observe::opened(job);
+            Ok(())
+        }
+        // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
+        Stored::Already => Ok(()),
+        Stored::Full => Err(DropReason::TableFull),
+        Stored::TooManyHalfOpen => Err(DropReason::HalfOpenLimit),
+        Stored::Locked => Err(DropReason::FlowRace),
+    }
+}
+
+/// Makes the flow and stores it.
+#[inline(always)]
+fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
+    if !half_open::admit(job) {
+        return Stored::TooManyHalfOpen;
+    }
     make(job, icmp);
     match stale {
-        Some(flow) => reuse(job, flow)?,
-        None => match table::insert(job) {
-            Stored::New => {}
-            // Opened for a packet of the same tuple. This packet is allowed as well; only the flow's counters miss it.
-            Stored::Already => return Ok(()),
-            Stored::Full => return Err(DropReason::TableFull),
-            Stored::Locked => return Err(DropReason::FlowRace),
-        },
+        Some(flow) => reuse(job, flow),
+        None => table::insert(job),
     }
-    count::opened(job);
-    observe::opened(job);
-    Ok(())
 }
 
 /// Whether the packet is from the middle of a TCP connection, whose originator is not known.
@@ -138,17 +160,19 @@ fn is_picked_up(job: &Job) -> bool {
 }
 
 /// Asks whether the receiver may have opened the connection. If not, what was decided about the sender holds.
-#[inline(never)]
-fn ask_reversed(job: &mut Job, icmp: [u8; 2]) -> u32 {
+///
+/// VERIFIER: no function of its own, which would be the eighth call on the way to a list of the policy: together their stacks
+/// would exceed 512 bytes on Linux 6.1. Test: loading it there.
+#[inline(always)]
+fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
     (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
     ask(job, false, icmp);
     if job.decision.action == Action::Allow {
         job.reversed = true;
-        return 0;
+        return;
     }
     (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
     ask(job, true, icmp);
-    0
 }
 
 /// Makes the flow that the packet opens, in the job.
@@ -174,8 +198,9 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         // Picked up in the middle: the other end's numbers, and both scales, are unknown.
         flow.flags |= flow_flags::LIBERAL;
     }
-    flow.ignored_syn = IgnoredSyn::default();
-    flow._pad = 0;
+    flow.half_open = job.half_open;
+    flow.subject = job.subject;
+    flow.ignored_syn = 0;
     flow.opened = (job.now_ns >> OPENED_SHIFT) as u32;
     let from_host = job.ingress_ifindex == 0;
     let sender = Direction {
@@ -206,16 +231,17 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
 
 /// Opens a flow in the place of a dead one with the same key.
 #[inline(never)]
-fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+fn reuse(job: &mut Job, flow: NonNull<Flow>) -> Stored {
     if !table::claim(flow, job.judged) {
-        return Err(DropReason::FlowRace);
+        return Stored::Locked;
     }
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed: the sweep leaves it alone until `last_seen` is set again, which
     // the copy does last as far as others can tell, since they treat any other word as that of a living flow.
     unsafe {
         table::report_end_of(job, flow, job.judged, table::end_reason((*pointer).state));
+        table::settle(table::table_of(job), flow);
         table::copy_flow(&raw const job.flow, pointer);
     }
-    Ok(())
+    Stored::New
 }

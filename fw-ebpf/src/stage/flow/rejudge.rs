@@ -14,7 +14,7 @@ use fw_common::wire::{Address, Packet, protocol};
 use super::side::side_of;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
-use crate::stage::{classify, count, interface, route, table};
+use crate::stage::{classify, count, interface, limits, route, table};
 
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
 #[inline(never)]
@@ -73,6 +73,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         table::end_now(job, flow, judged, EndReason::PolicyChange);
         return Err(DropReason::PolicyChanged);
     }
+    limits::transfer(job, flow);
     // SAFETY: a live map value; processors that race write the same.
     unsafe {
         (*pointer).from_zone = from_zone;

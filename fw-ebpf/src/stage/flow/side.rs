@@ -28,6 +28,13 @@ pub(super) fn direction_of(flow: NonNull<Flow>, side: Side) -> *mut Direction {
     unsafe { (&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(index_of(side)) }
 }
 
+/// The half that the other side sends.
+#[inline(always)]
+pub(super) fn other_direction_of(flow: NonNull<Flow>, side: Side) -> *mut Direction {
+    // SAFETY: as in `direction_of`.
+    unsafe { (&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(1 - index_of(side)) }
+}
+
 /// The zones of the sender and of the receiver of a packet.
 #[inline(always)]
 pub(super) fn zones_of(flow: NonNull<Flow>, side: Side) -> (u8, u8) {

@@ -5,11 +5,12 @@ use core::ptr::NonNull;
 use fw_common::DropReason;
 use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::conntrack::State;
-use fw_common::tcp::{self, End, Judgement, Segment, Side};
+use fw_common::tcp::{self, End, IgnoredSyn, Judgement, Segment, Side};
 
 use super::Progress;
 use super::side::index_of;
 use crate::job::Job;
+use crate::stage::limits;
 use crate::verified_once::verified_once;
 
 /// Lets a segment change the state and the numbers of its connection.
@@ -44,7 +45,7 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
     let (mut sender, mut receiver) = (read(flow, own), read(flow, 1 - own));
     let before = sender;
     // SAFETY: as above.
-    let mut ignored = unsafe { (*pointer).ignored_syn };
+    let mut ignored = IgnoredSyn(unsafe { (*pointer).ignored_syn });
     let noted = ignored;
     let segment = Segment::of(&job.packet);
     match tcp::judge(state, side, &segment, &mut sender, &mut receiver, &mut ignored, liberal) {
@@ -53,13 +54,17 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
             if next != state {
                 // SAFETY: as above.
                 unsafe { (*pointer).state = next as u8 };
+                // Closed connections wait for late packets, and do not count for the limits of their rule meanwhile.
+                if matches!(next, State::TimeWait | State::Closed) {
+                    limits::release(flow);
+                }
             }
             CONTINUES
         }
         Judgement::Tolerate => {
             if ignored != noted {
                 // SAFETY: as above; only the originator's packets are noted.
-                unsafe { (*pointer).ignored_syn = ignored };
+                unsafe { (*pointer).ignored_syn = ignored.0 };
             }
             job.heeded = false;
             CONTINUES
@@ -68,8 +73,8 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
             // SAFETY: as above. A segment of the old connection that another processor judges meanwhile finds the numbers of
             // one or the other; the new ones are complete when the originator acknowledges the answer, which is still to leave.
             unsafe {
-                (*pointer).ignored_syn = ignored;
-                (*pointer).flags &= !flow_flags::LIBERAL;
+                (*pointer).ignored_syn = ignored.0;
+                (*pointer).flags |= flow_flags::LIBERAL;
                 (*pointer).state = State::SynReceived as u8;
             }
             write(flow, own, &before, &sender);

@@ -9,7 +9,7 @@ mod record;
 use core::ptr::NonNull;
 
 use fw_common::abi::event::EndReason;
-use fw_common::abi::flow::{DYING, Flow, LOCKS, flow_flags};
+use fw_common::abi::flow::{DYING, Flow, LOCKS, Table, flow_flags};
 use fw_common::abi::policy::zone;
 use fw_common::conntrack::{self, IdleBy, State};
 use fw_common::flow_index::Place;
@@ -21,7 +21,7 @@ pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of, 
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
-use crate::stage::{count, sweep};
+use crate::stage::{count, half_open, limits, sweep};
 use crate::verified_once::verified_once;
 
 /// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
@@ -94,6 +94,7 @@ fn search<F: Family>(job: &mut Job) -> u32 {
     let mut last_seen = 0;
     let number = index::find::<F>(F::key(job), &place, &mut last_seen);
     job.judged = last_seen;
+    job.slot = number;
     number
 }
 
@@ -134,28 +135,51 @@ pub(crate) fn claim(flow: NonNull<Flow>, judged: u32) -> bool {
 
 /// What came of storing a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Stored {
     /// It is in the table.
-    New,
+    New = 0,
     /// Another processor was faster, and its flow of the same key is there.
-    Already,
+    Already = 1,
     /// There is no room.
-    Full,
+    Full = 2,
     /// Another flow's opening holds the lock, on a processor that does not go on.
-    Locked,
+    Locked = 3,
+    /// There are too many half-open flows.
+    TooManyHalfOpen = 4,
 }
 
 /// Stores `job.flow` under the packet's key.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn insert(job: &mut Job) -> Stored {
+    match flow_insert(job) {
+        0 => Stored::New,
+        1 => Stored::Already,
+        2 => Stored::Full,
+        _ => Stored::Locked,
+    }
+}
+
+verified_once! {
+    /// As [`insert`]: the number of what came of it.
+    fn flow_insert(job: &mut Job) -> u32 {
+        make_room_and_store(job) as u32
+    } else Stored::Locked as u32
+}
+
+#[inline(always)]
+fn make_room_and_store(job: &mut Job) -> Stored {
     let ipv4 = job.packet.is_ipv4();
     sweep::advance(ipv4, job.now, STEPS_PER_FLOW);
     if !has_room(job) {
         // The dead are elsewhere: look further before a new flow is turned away.
         sweep::advance(ipv4, job.now, STEPS_WHEN_FULL);
         if !has_room(job) {
-            count::happening(|happenings| happenings.table_full += 1);
-            return Stored::Full;
+            half_open::give_way(job);
+            if !has_room(job) {
+                count::happening(|happenings| happenings.table_full += 1);
+                return Stored::Full;
+            }
         }
     }
     let mut stored = if ipv4 { store4(job) } else { store6(job) };
@@ -175,12 +199,16 @@ pub(crate) fn insert(job: &mut Job) -> Stored {
 fn has_room(job: &Job) -> bool {
     let Some(config) = CONFIG.get(0) else { return false };
     // The host must be reachable when everything else has filled the table.
-    let of_host = job.query.from_zone == zone::LOCAL || job.query.to_zone == zone::LOCAL;
-    let keep = if of_host { 0 } else { config.reserved_flows };
-    let table = if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() };
-    let Some(table) = table else { return false };
+    let keep = if is_of_host(job) { 0 } else { config.reserved_flows };
+    let Some(table) = table_of(job) else { return false };
     // SAFETY: an aligned word of a live map value. Processors that look at once go a few flows beyond the limit.
     unsafe { (&raw const (*table).used).read_volatile() + u64::from(keep) < u64::from(config.max_flows) }
+}
+
+/// Whether the packet's flow begins or ends at the host.
+#[inline(always)]
+pub(crate) fn is_of_host(job: &Job) -> bool {
+    job.query.from_zone == zone::LOCAL || job.query.to_zone == zone::LOCAL
 }
 
 /// Puts an IPv4 flow into a slot.
@@ -198,7 +226,7 @@ fn store6(job: &mut Job) -> Stored {
 /// Puts the flow into a slot of one of its buckets, unless another processor has.
 #[inline(always)]
 fn store<F: Family>(job: &mut Job) -> Stored {
-    let Some(lock) = lock(&job.place) else { return Stored::Locked };
+    let Some(lock) = lock(job.place.lock & (LOCKS - 1)) else { return Stored::Locked };
     let other = if F::NUMBER == 4 { find4(job, OWN) } else { find6(job, OWN) };
     let stored = if other == index::NONE { fill::<F>(job) } else { Stored::Already };
     // SAFETY: this processor's, until this word is written.
@@ -214,6 +242,7 @@ fn fill<F: Family>(job: &mut Job) -> Stored {
         return Stored::Full;
     }
     let Some(slot) = F::slot(number) else { return Stored::Full };
+    job.slot = number;
     let flow = F::flow(slot).as_ptr();
     // SAFETY: the slot is this processor's. Who finds its tag passes over it until the last word is written; who has found its
     // last flow has seen that it is over, and cannot claim it afterwards.
@@ -244,8 +273,8 @@ fn reserve6(place: &Place) -> u32 {
 /// Takes the lock of a key. Packets of one processor do not interrupt each other, so the holder goes on; but its processor may
 /// be taken from the virtual machine for longer than a packet can wait, which is dropped then.
 #[inline(always)]
-fn lock(place: &Place) -> Option<*mut u32> {
-    let lock: *mut u32 = LOCK_WORDS.get_ptr_mut(place.lock & (LOCKS - 1))?;
+pub(crate) fn lock(number: u32) -> Option<*mut u32> {
+    let lock: *mut u32 = LOCK_WORDS.get_ptr_mut(number)?;
     for _ in 0..LOCK_ATTEMPTS {
         // SAFETY: an aligned word of a live map value.
         if unsafe { atomic::compare_and_swap(lock, 0, 1) } {
@@ -262,12 +291,13 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
         return;
     }
     report_end_of(job, flow, judged, reason);
-    close(flow, job.now);
+    close(table_of(job), flow, job.now);
 }
 
 /// Lets a flow be over whose end was reported, and which this processor has claimed. The sweep will remove it.
 #[inline(always)]
-pub(crate) fn close(flow: NonNull<Flow>, now: u32) {
+pub(crate) fn close(table: Option<*mut Table>, flow: NonNull<Flow>, now: u32) {
+    settle(table, flow);
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
@@ -275,6 +305,19 @@ pub(crate) fn close(flow: NonNull<Flow>, now: u32) {
         (*pointer).state = State::Ended as u8;
         (&raw mut (*pointer).last_seen).write_volatile(now.saturating_sub(1));
     }
+}
+
+/// The table that the packet's flow is in.
+#[inline(always)]
+pub(crate) fn table_of(job: &Job) -> Option<*mut Table> {
+    if job.packet.is_ipv4() { Ipv4::table() } else { Ipv6::table() }
+}
+
+/// Takes a flow that is over out of what counts living flows.
+#[inline(always)]
+pub(crate) fn settle(table: Option<*mut Table>, flow: NonNull<Flow>) {
+    half_open::forget(table, flow);
+    limits::release(flow);
 }
 
 /// Whether a slot holds a flow.

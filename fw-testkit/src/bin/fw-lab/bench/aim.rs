@@ -21,6 +21,8 @@ const AIMS: &[(&str, Aim)] = &[
     ("new_vs_nftables_linear_10k", AtMost(1.0 / 150.0)),
     ("new_vs_nftables_set_10k", AtMost(0.5)),
     ("connections_vs_nftables", AtLeast(2.0)),
+    ("flood_established_kept", AtLeast(1.0)),
+    ("flood_new_succeeded", AtLeast(0.99)),
 ];
 
 /// The aim of a ratio, if it has one.

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::{connections, denied, established, iperf3, new, sockets, variants};
+use super::{connections, denied, established, flood, iperf3, new, sockets, variants};
 
 /// Benchmarks that are run together.
 pub(super) struct Group {
@@ -22,6 +22,7 @@ fn groups() -> Vec<Group> {
         Group { names: vec![connections::NAME], run: connections::run },
         Group { names: vec![sockets::NAME], run: sockets::run },
         Group { names: vec![iperf3::NAME], run: iperf3::run },
+        Group { names: vec![flood::NAME], run: flood::run },
     ]
 }
 

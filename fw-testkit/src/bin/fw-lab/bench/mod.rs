@@ -12,6 +12,7 @@ mod chain;
 mod connections;
 mod denied;
 mod established;
+mod flood;
 mod forwarder;
 mod iperf3;
 mod new;

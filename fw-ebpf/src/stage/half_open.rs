@@ -1,0 +1,310 @@
+//! Half-open flows: each has a place in the ring `HALF_OPEN`, and the oldest gives way ([`fw_common::half_open`]).
+//!
+//! Drops, by way of `flow`: `half_open_limit`.
+//!
+//! Who takes [`Flow::half_open`] from its place to 0, or marks it, by compare-and-swap, takes the flow out of the count: the packet
+//! that confirms it, the turn that ends it, or whoever removes it. An entry of the ring is a hint: the flow's own word decides.
+
+use core::ptr::NonNull;
+
+use fw_common::abi::config::config_flags;
+use fw_common::abi::event::EndReason;
+use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
+use fw_common::conntrack::State;
+use fw_common::half_open::{Entry, RETIRED, UNPLACED, is_confirmed};
+
+use crate::atomic;
+use crate::job::Job;
+use crate::maps::{CONFIG, HALF_OPEN};
+use crate::stage::table::{self, Family, Ipv4, Ipv6};
+use crate::stage::{count, limits, sweep};
+use crate::verified_once::verified_once;
+
+/// Places that are looked at when the table is full, for each flow that finds no room.
+const PLACES_WHEN_FULL: u32 = 4;
+/// Slots that are looked at when there are too many half-open flows, for each that is turned away.
+const STEPS_AT_LIMIT: u32 = 64;
+
+/// Finds a place for the packet's flow, and notes it in the job; false if there is none.
+#[inline(always)]
+pub(crate) fn admit(job: &mut Job) -> bool {
+    half_open_admit(job) != 0
+}
+
+verified_once! {
+    /// As [`admit`].
+    fn half_open_admit(job: &mut Job) -> u32 {
+        u32::from(admit_in(job))
+    } else 0
+}
+
+#[inline(always)]
+fn admit_in(job: &mut Job) -> bool {
+    if is_counted_only(job) {
+        if is_at_limit(job) {
+            // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
+            sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
+            if is_at_limit(job) {
+                return false;
+            }
+        }
+        job.half_open = UNPLACED;
+        return true;
+    }
+    turn(job, true);
+    job.half_open != 0
+}
+
+/// Whether, as a setting, the packet's flow is turned away at the limit, and never ended for others. The host must be reachable
+/// whatever else opens: its flows have places in any case.
+#[inline(always)]
+fn is_counted_only(job: &Job) -> bool {
+    let flags = CONFIG.get(0).map_or(0, |config| config.flags);
+    flags & config_flags::REFUSE_HALF_OPEN != 0 && !table::is_of_host(job)
+}
+
+#[inline(always)]
+fn is_at_limit(job: &Job) -> bool {
+    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return true };
+    // SAFETY: an aligned word of a live map value.
+    unsafe { read(&raw const (*table).half_open) >= u64::from(config.half_open_limit) }
+}
+
+/// Ends half-open flows for the sake of a table that is full.
+///
+/// VERIFIER: a loop that is verified for each of its steps. The callback of `bpf_loop` would be one call more, and the stacks of
+/// all calls together would exceed 512 bytes on Linux 6.1, which rounds each up to 32. Test: loading it there.
+#[inline(always)]
+pub(crate) fn give_way(job: &mut Job) {
+    for _ in 0..PLACES_WHEN_FULL {
+        turn(job, false);
+    }
+}
+
+/// Ends the oldest half-open flow, if there are too many or the table is full, and gives slots free. For a flow that is being
+/// admitted, notes its place in the job, counted from 1; 0 if there is none.
+#[inline(always)]
+fn turn(job: &mut Job, admits: bool) {
+    if job.packet.is_ipv4() {
+        turn4(job, admits);
+    } else {
+        turn6(job, admits);
+    }
+}
+
+#[inline(never)]
+fn turn4(job: &mut Job, admits: bool) -> u32 {
+    turn_in::<Ipv4>(job, admits)
+}
+
+/// As [`turn4`].
+#[inline(never)]
+fn turn6(job: &mut Job, admits: bool) -> u32 {
+    turn_in::<Ipv6>(job, admits)
+}
+
+#[inline(always)]
+fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
+    if admits {
+        job.half_open = 0;
+    }
+    let (Some(config), Some(table)) = (CONFIG.get(0), F::table()) else { return 0 };
+    let (ring, limit) = (u64::from(config.half_open_ring), u64::from(config.half_open_limit));
+    if ring == 0 {
+        return 0;
+    }
+    // SAFETY: aligned words of a live map value, here and below.
+    let (next, oldest) = unsafe { (read(&raw const (*table).next_place), read(&raw const (*table).oldest_place)) };
+    // Processors that look at once may have ended one more than there are.
+    let places = next.saturating_sub(oldest);
+    if places >= limit || (!admits && places != 0) {
+        // SAFETY: as above.
+        let place = (unsafe { atomic::fetch_add(&raw mut (*table).oldest_place, 1) } % ring) as u32;
+        if let Some(entry) = entry_at::<F>(ring as u32, place) {
+            retire::<F>(job, entry, place + 1);
+        }
+    }
+    give_free::<F>(job, table, ring);
+    give_free::<F>(job, table, ring);
+    // SAFETY: as above.
+    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) < ring {
+        // SAFETY: as above.
+        job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn read(word: *const u64) -> u64 {
+    // SAFETY: the caller's: an aligned word of a live map value.
+    unsafe { word.read_volatile() }
+}
+
+/// A place of a family's ring.
+#[inline(always)]
+fn entry_at<F: Family>(ring: u32, place: u32) -> Option<*mut u64> {
+    HALF_OPEN.get_ptr_mut(if F::NUMBER == 4 { place } else { ring + place })
+}
+
+/// The same moments as those of [`Flow::opened`].
+#[inline(always)]
+const fn moment(job: &Job) -> u32 {
+    (job.now_ns >> OPENED_SHIFT) as u32
+}
+
+/// Ends the flow that has a place, if it is half-open still.
+#[inline(always)]
+fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
+    // SAFETY: an aligned word of a live map value, here and below.
+    let held = Entry(unsafe { entry.read_volatile() });
+    if held.is_free() || held.is_retired() {
+        return;
+    }
+    // A flow that is over already is the sweep's: its slot needs not be kept.
+    if sweep::examine::<F>(held.slot(), job) {
+        // SAFETY: as above.
+        unsafe { entry.write_volatile(Entry::FREE.0) };
+        return;
+    }
+    let Some(slot) = F::slot(held.slot()) else { return };
+    let flow = F::flow(slot);
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value. `last_seen` before the place: see `claim_at`.
+    let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
+    if !claim_at(flow, judged, place) {
+        // SAFETY: as above.
+        unsafe { atomic::compare_and_swap_u64(entry, held.0, Entry::FREE.0) };
+        return;
+    }
+    // SAFETY: as above; this processor's, but for a packet that found the flow before.
+    unsafe {
+        if !leave(F::table(), flow, place, place | RETIRED) {
+            // That packet has confirmed it.
+            (&raw mut (*pointer).last_seen).write_volatile(judged);
+            return;
+        }
+        limits::release(flow);
+        let record = table::record_end(flow, judged, EndReason::Evicted, (F::NUMBER, job.now_ns), |key| {
+            F::write_key(slot, key);
+        });
+        if let Some(record) = record {
+            record.submit(0);
+        }
+        (*pointer).flags &= !flow_flags::LOG;
+        (*pointer).state = State::Ended as u8;
+        entry.write_volatile(Entry::retired(held.slot(), moment(job)).0);
+        (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
+    }
+    count::happening(|happenings| happenings.evicted += 1);
+}
+
+/// Claims the flow of a place. The slot may have gone to another flow that was seen in the same second since `judged` was read,
+/// so the place is compared once more when nobody else can change the slot.
+#[inline(always)]
+fn claim_at(flow: NonNull<Flow>, judged: u32, place: u32) -> bool {
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value.
+    unsafe {
+        if (&raw const (*pointer).half_open).read_volatile() != place || !table::claim(flow, judged) {
+            return false;
+        }
+        if (&raw const (*pointer).half_open).read_volatile() != place {
+            (&raw mut (*pointer).last_seen).write_volatile(judged);
+            return false;
+        }
+    }
+    true
+}
+
+/// Gives the last place that is kept free, and with it the slot of the flow that was ended, unless that was too short a time
+/// ago.
+#[inline(always)]
+fn give_free<F: Family>(job: &Job, table: *mut Table, ring: u64) {
+    // SAFETY: aligned words of live map values, here and below.
+    let (kept, oldest) = unsafe { (read(&raw const (*table).kept_place), read(&raw const (*table).oldest_place)) };
+    if kept >= oldest {
+        return;
+    }
+    let place = (kept % ring) as u32;
+    let Some(entry) = entry_at::<F>(ring as u32, place) else { return };
+    // SAFETY: as above.
+    let held = Entry(unsafe { entry.read_volatile() });
+    if held.is_retired() && !held.is_quiet(moment(job)) {
+        return;
+    }
+    // SAFETY: as above. Of several processors, one gives it free.
+    unsafe {
+        if !atomic::compare_and_swap_u64(&raw mut (*table).kept_place, kept, kept + 1) || !held.is_retired() {
+            return;
+        }
+        entry.write_volatile(Entry::FREE.0);
+    }
+    if let Some(slot) = F::slot(held.slot()) {
+        let flow = F::flow(slot);
+        // SAFETY: as above.
+        let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+        if claim_at(flow, judged, (place + 1) | RETIRED) {
+            table::remove::<F>(held.slot());
+        }
+    }
+}
+
+/// Puts the flow that was just stored in `job.slot` into the place that was found for it.
+#[inline(always)]
+pub(crate) fn enlist(job: &Job) {
+    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return };
+    // SAFETY: aligned words of live map values.
+    unsafe {
+        atomic::add(&raw mut (*table).half_open, 1);
+        if job.half_open == UNPLACED {
+            return;
+        }
+        let place = job.half_open.wrapping_sub(1);
+        let place = if job.packet.is_ipv4() { place } else { config.half_open_ring.wrapping_add(place) };
+        if let Some(entry) = HALF_OPEN.get_ptr_mut(place) {
+            entry.write_volatile(Entry::held(job.slot).0);
+        }
+    }
+}
+
+/// Takes the flow out of the half-open ones if it is confirmed by now.
+#[inline(never)]
+pub(crate) fn confirm(job: &Job, flow: NonNull<Flow>) -> u32 {
+    let pointer = flow.as_ptr();
+    // SAFETY: single words of a live map value.
+    let (place, state, heard) = unsafe {
+        let heard = |direction: usize| (&raw const (*pointer).directions[direction].packets).read_volatile() != 0;
+        let place = (&raw const (*pointer).half_open).read_volatile();
+        (place, State::from_number((*pointer).state), [heard(0), heard(1)])
+    };
+    if place & RETIRED != 0 || !is_confirmed(state, heard) {
+        return 0;
+    }
+    // The entry stays, and is found stale when the hand comes by: to clear it would cost each connection a look-up here.
+    u32::from(leave(table::table_of(job), flow, place, 0))
+}
+
+/// Takes a flow that is being removed, or replaced, out of the count.
+#[inline(always)]
+pub(crate) fn forget(table: Option<*mut Table>, flow: NonNull<Flow>) {
+    // SAFETY: a word of a live map value.
+    let place = unsafe { (&raw const (*flow.as_ptr()).half_open).read_volatile() };
+    if place != 0 && place & RETIRED == 0 {
+        leave(table, flow, place, 0);
+    }
+}
+
+/// Takes a flow out of the count; of several processors one does.
+#[inline(always)]
+fn leave(table: Option<*mut Table>, flow: NonNull<Flow>, place: u32, then: u32) -> bool {
+    // SAFETY: aligned words of live map values.
+    unsafe {
+        if !atomic::compare_and_swap(&raw mut (*flow.as_ptr()).half_open, place, then) {
+            return false;
+        }
+        if let Some(table) = table {
+            atomic::add(&raw mut (*table).half_open, u64::MAX);
+        }
+    }
+    true
+}
