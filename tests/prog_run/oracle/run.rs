@@ -64,14 +64,9 @@ impl Rival {
         Some(rival)
     }
 
-    /// How often each verdict was seen.
-    pub(super) fn seen(&self) -> String {
-        format!("{:?}", self.seen)
-    }
-
-    /// Whether the traffic has met most of what can happen.
-    pub(super) fn has_seen_much(&self) -> bool {
-        self.seen.len() > 20
+    /// How often each verdict was seen since the last call.
+    pub(super) fn take_seen(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Where the two part in a case, if they do. A case whose policies are not valid tells them not apart.
