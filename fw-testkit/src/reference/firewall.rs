@@ -125,7 +125,8 @@ impl Reference {
             return Err(DropReason::Broadcast);
         }
         let connection = opening(datagram)?;
-        let (to, onward) = if self.topology.is_own(datagram.dst) {
+        let for_host = self.topology.is_own(datagram.dst) || datagram.dst == Ipv4Addr::BROADCAST;
+        let (to, onward) = if for_host {
             (Place::Local, None)
         } else {
             let (to, way) = self.egress(slot, datagram.dst)?;
@@ -316,7 +317,8 @@ fn check(datagram: &Datagram) -> Result<(), DropReason> {
         Kind::Loopback => Err(DropReason::DestinationLoopback),
         Kind::Group => Err(DropReason::Multicast),
         Kind::Reserved => Err(DropReason::DestinationMartian),
-        // DHCP apart, which no packet here is.
+        // Datagrams are for the host, as DHCP's are: the policy says which (RFC 2131, section 4.1).
+        Kind::Everybody if matches!(datagram.body, Body::Udp(..)) => Ok(()),
         Kind::Everybody => Err(DropReason::Broadcast),
         Kind::Host => Ok(()),
     }
