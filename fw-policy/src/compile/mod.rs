@@ -4,6 +4,7 @@ mod budget;
 mod classes;
 mod classifier;
 mod clause;
+mod compiler;
 mod digest;
 mod hash;
 pub(crate) mod link;
@@ -31,6 +32,7 @@ use crate::tables::Tables;
 
 pub use budget::Memory;
 use classifier::Classifier;
+pub use compiler::Compiler;
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
@@ -60,7 +62,7 @@ pub struct Compiled {
     pub tables: Tables,
     /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
-    pub rules: Vec<RuleInfo>,
+    pub rules: Arc<[RuleInfo]>,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
@@ -138,7 +140,7 @@ impl Policy {
         now: OffsetDateTime,
         options: &Options,
     ) -> Result<Compiled, Diagnostics> {
-        Ok(Compilation::new(self, binding, now, options)?.compiled)
+        Ok(Compilation::new(self, binding, now, options, None)?.compiled)
     }
 
     /// The first start or expiry after `now`.
@@ -146,6 +148,12 @@ impl Policy {
         let moments = self.rules.iter().flat_map(|rule| [rule.starts, rule.expires]).flatten();
         moments.filter(|moment| *moment > now).min()
     }
+}
+
+/// What of a compilation depends on addresses alone.
+struct Grouped {
+    operands: [Operands; 2],
+    classifier: Classifier,
 }
 
 /// A compiled policy with everything that went into it.
@@ -157,7 +165,14 @@ struct Compilation {
 }
 
 impl Compilation {
-    fn new(policy: &Policy, binding: &Binding, now: OffsetDateTime, options: &Options) -> Result<Self, Diagnostics> {
+    /// `last`: what an earlier compilation has left, of which everything is taken over that follows from the same addresses.
+    fn new(
+        policy: &Policy,
+        binding: &Binding,
+        now: OffsetDateTime,
+        options: &Options,
+        last: Option<Grouped>,
+    ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(Arc::clone(&policy.sources));
         zones::check_binding(policy, binding, &mut report);
         let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
@@ -167,7 +182,7 @@ impl Compilation {
         let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
         let mut classifier = None;
         if !report.has_errors() {
-            classifier = Classifier::new(&list, &operands, options.memory_budget, &mut report);
+            classifier = Classifier::new(&list, &operands, options.memory_budget, last, &mut report);
         }
         if let Some(classifier) = &classifier {
             classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
@@ -178,7 +193,7 @@ impl Compilation {
             digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
             memory: budget::memory(&tables),
             next_change: policy.next_change(now),
-            rules: list.infos.clone(),
+            rules: Arc::clone(&list.infos),
             zones,
             tables,
             binding: binding.clone(),

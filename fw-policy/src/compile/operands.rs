@@ -66,6 +66,13 @@ impl Operands {
         operands.services = services.values;
         operands
     }
+
+    /// Whether the clauses name the same addresses, one after the other.
+    pub(super) fn has_addresses_of(&self, other: &Self) -> bool {
+        let addresses = |clause: &FamilyClause| (clause.source, clause.destination);
+        self.addresses == other.addresses
+            && self.clauses.iter().map(addresses).eq(other.clauses.iter().map(addresses))
+    }
 }
 
 /// Gives equal values equal ids. The same `Arc` is recognized without looking at what it holds.

@@ -1,5 +1,7 @@
 //! The list of all rules in the order in which they are matched, and the defaults behind it.
 
+use std::sync::Arc;
+
 use fw_common::abi::policy::{Action, MAX_RULES, ZoneDefault, zone};
 use fw_common::abi::tables::{DefaultLine, LOG};
 use time::OffsetDateTime;
@@ -17,7 +19,7 @@ use crate::tables::Column;
 
 /// All rules: those that match are also clauses.
 pub(super) struct RuleList {
-    pub(super) infos: Vec<RuleInfo>,
+    pub(super) infos: Arc<[RuleInfo]>,
     pub(super) clauses: Vec<Clause>,
     /// Where each rule stands, for messages.
     places: Vec<Option<Location>>,
@@ -33,24 +35,21 @@ impl RuleList {
         now: OffsetDateTime,
         report: &mut Report,
     ) -> Self {
-        let mut list = Self { infos: Vec::new(), clauses: Vec::new(), places: Vec::new(), first_default: 0 };
+        let mut list = Listing::default();
         for rule in system_rules::generate(binding, ids, report) {
             list.push_system(rule);
         }
         for rule in &policy.rules {
             list.push_rule(policy, rule, ids, now);
         }
-        list.first_default = list.next_position();
+        let first_default = list.next_position();
         list.push_defaults(policy);
         if list.next_position() > MAX_RULES {
             let message = format!("the policy has {} rules with generated ones and defaults", list.infos.len());
             report.general(Code::TooManyRules, message).help(format!("at most {MAX_RULES} are possible"));
         }
-        list
-    }
-
-    fn next_position(&self) -> u32 {
-        u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
+        let Listing { infos, clauses, places } = list;
+        Self { infos: infos.into(), clauses, places, first_default }
     }
 
     /// The position of a rule of the policy among all rules.
@@ -61,6 +60,40 @@ impl RuleList {
     /// Where the rule at a position stands.
     pub(super) fn place(&self, position: u32) -> Option<Location> {
         self.places.get(position as usize).copied().flatten()
+    }
+
+    /// The table of defaults: that of everything, and over it those of the zone pairs.
+    pub(super) fn zone_defaults(&self, policy: &Policy, ids: &ZoneIds) -> Column<DefaultLine> {
+        let default = |rule: u32, action: Action, log: bool| ZoneDefault {
+            rule,
+            action: action as u8,
+            flags: if log { LOG } else { 0 },
+            ..ZoneDefault::default()
+        };
+        let last = u32::try_from(self.infos.len() - 1).unwrap_or(u32::MAX);
+        let everything = default(last, policy.defaults.action, policy.defaults.log);
+        let mut table = vec![everything; zone::COUNT * zone::COUNT];
+        for (position, pair) in (self.first_default..).zip(&policy.zone_pairs) {
+            // A zone pair names one zone on each side, so each has one bit.
+            let (from, to) = (zone_bits(&pair.from, ids), zone_bits(&pair.to, ids));
+            let index = from.trailing_zeros() as usize * zone::COUNT + to.trailing_zeros() as usize;
+            table[index] = default(position, pair.action, pair.log);
+        }
+        table.into_iter().collect()
+    }
+}
+
+/// All rules while they are listed.
+#[derive(Default)]
+struct Listing {
+    infos: Vec<RuleInfo>,
+    clauses: Vec<Clause>,
+    places: Vec<Option<Location>>,
+}
+
+impl Listing {
+    fn next_position(&self) -> u32 {
+        u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
     }
 
     fn push(&mut self, info: RuleInfo, place: Option<Location>) {
@@ -140,25 +173,5 @@ impl RuleList {
             owner: String::new(),
             ticket: String::new(),
         }
-    }
-
-    /// The table of defaults: that of everything, and over it those of the zone pairs.
-    pub(super) fn zone_defaults(&self, policy: &Policy, ids: &ZoneIds) -> Column<DefaultLine> {
-        let default = |rule: u32, action: Action, log: bool| ZoneDefault {
-            rule,
-            action: action as u8,
-            flags: if log { LOG } else { 0 },
-            ..ZoneDefault::default()
-        };
-        let last = self.next_position() - 1;
-        let everything = default(last, policy.defaults.action, policy.defaults.log);
-        let mut table = vec![everything; zone::COUNT * zone::COUNT];
-        for (position, pair) in (self.first_default..).zip(&policy.zone_pairs) {
-            // A zone pair names one zone on each side, so each has one bit.
-            let (from, to) = (zone_bits(&pair.from, ids), zone_bits(&pair.to, ids));
-            let index = from.trailing_zeros() as usize * zone::COUNT + to.trailing_zeros() as usize;
-            table[index] = default(position, pair.action, pair.log);
-        }
-        table.into_iter().collect()
     }
 }
