@@ -11,6 +11,7 @@ use fw_common::abi::event::FlowEnd;
 use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
 
+use super::handles::Assigned;
 use super::layout::MAPS;
 use super::policy::Zones;
 use crate::dataplane::DataplaneError;
@@ -47,6 +48,8 @@ pub(super) struct Object {
     events_map: MapData,
     /// The zones in each slot, as far as this agent has put them there.
     zones: [Option<Zones>; 2],
+    /// The rules of the last policy that was loaded, with their handles.
+    assigned: Assigned,
 }
 
 impl Object {
@@ -77,7 +80,7 @@ impl Object {
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events, events_map, zones: [None, None] })
+        Ok(Self { ebpf, events, events_map, zones: [None, None], assigned: Assigned::default() })
     }
 
     /// Whether a pinned map is not pinned any more.
@@ -147,6 +150,11 @@ impl Object {
     /// Looks once at a batch of slots of both flow tables.
     pub(super) fn run_sweep(&mut self, batches: u32) -> Result<(), DataplaneError> {
         self.run("fw_sweep", &[0; 64], None, batches).map(drop)
+    }
+
+    /// The rules that were given handles last.
+    pub(super) const fn assigned(&mut self) -> &mut Assigned {
+        &mut self.assigned
     }
 
     /// What is known of the zones in a slot.

@@ -27,8 +27,7 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
         Some(active) => Active { epoch: next_epoch(active.epoch), slot: 1 - active.slot },
         None => Active { epoch: 1, slot: 0 },
     };
-    let ids: Vec<&str> = policy.rules.iter().map(|rule| rule.id.as_str()).collect();
-    let handles = handles::assign(object, &ids)?;
+    let handles = handles::assign(object, &policy.rules)?;
     fill_zones(object, next.slot, &policy.tables)?;
     let loaded = tables::fill(object, next.slot, &policy.tables, &handles)?;
     object
