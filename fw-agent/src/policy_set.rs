@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fw_policy::{
-    Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError, SourceFile,
-    TestResult,
+    Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError,
+    SourceFile, TestResult,
 };
 use time::OffsetDateTime;
 

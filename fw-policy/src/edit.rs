@@ -99,7 +99,10 @@ mod tests {
             assert_eq!((common_start(&one, &other), common_end(&one, &other)), (length, length));
             if let Some(byte) = other.get_mut(length / 2) {
                 *byte = b'b';
-                assert_eq!((common_start(&one, &other), common_end(&one, &other)), (length / 2, length - length / 2 - 1));
+                assert_eq!(
+                    (common_start(&one, &other), common_end(&one, &other)),
+                    (length / 2, length - length / 2 - 1)
+                );
             }
         }
     }

@@ -169,10 +169,13 @@ mod tests {
     #[test]
     fn an_edit_of_rules_is_read_by_itself() {
         let before = files(RULE, "");
-        for middle in [RULE.replace("allow", "reject"), RULE.replace("\"r\"", "\"s\""), format!("{RULE}# a\n"), String::new()] {
+        for middle in
+            [RULE.replace("allow", "reject"), RULE.replace("\"r\"", "\"s\""), format!("{RULE}# a\n"), String::new()]
+        {
             let after = renamed(files(&middle, ""), &before);
             let renewed = last(&before).renewed(&after).expect("nothing else has changed");
-            let places = |policy: &Policy| policy.rules.iter().map(|rule| (rule.id.clone(), rule.at)).collect::<Vec<_>>();
+            let places =
+                |policy: &Policy| policy.rules.iter().map(|rule| (rule.id.clone(), rule.at)).collect::<Vec<_>>();
             assert_eq!(places(&renewed.policy), places(&last(&after).policy));
         }
     }

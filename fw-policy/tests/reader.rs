@@ -85,9 +85,8 @@ impl Follower {
         let anew = load(files).map_err(|diagnostics| diagnostics.render(false));
         let anew = anew.and_then(|policy| told(&policy, |binding| policy.compile(binding, NOW)));
         let followed = reader.load(files).map_err(|diagnostics| diagnostics.render(false));
-        let followed = followed.and_then(|policy| {
-            told(policy, |binding| compiler.compile(policy, binding, NOW, &Options::default()))
-        });
+        let followed = followed
+            .and_then(|policy| told(policy, |binding| compiler.compile(policy, binding, NOW, &Options::default())));
         match (followed, anew) {
             (Ok((followed, told)), Ok((anew, expected))) => {
                 prop_assert_eq!(told, expected, "{:?}", files);

@@ -9,7 +9,7 @@ use super::operands::{FamilyClause, Operands};
 use super::pairs::{Bundles, Grouping, Renewed, TooMany};
 use super::rules::RuleList;
 use super::trie::{Trie, join};
-use super::{Grouped, clause::Clause, pair_table};
+use super::{Left, clause::Clause, pair_table};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::interval::{Cidr, Family};
@@ -41,7 +41,7 @@ impl Classifier {
         rules: &RuleList,
         operands: &[Operands; 2],
         budget: u64,
-        last: Option<Grouped>,
+        last: Option<Left>,
         report: &mut Report,
     ) -> Option<Self> {
         let mut kept = last.map_or([None, None], |last| last.found(operands));
@@ -167,7 +167,7 @@ impl Classifier {
     }
 }
 
-impl Grouped {
+impl Left {
     fn found(self, operands: &[Operands; 2]) -> [Option<Found>; 2] {
         self.classifier.found(&self.operands, operands)
     }

@@ -32,6 +32,7 @@ use crate::tables::Tables;
 
 pub use budget::Memory;
 use classifier::Classifier;
+use clause::Clause;
 pub use compiler::Compiler;
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
@@ -62,7 +63,7 @@ pub struct Compiled {
     pub tables: Tables,
     /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
-    pub rules: Arc<[RuleInfo]>,
+    pub rules: Arc<[Arc<RuleInfo>]>,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
@@ -150,8 +151,10 @@ impl Policy {
     }
 }
 
-/// What of a compilation depends on addresses alone.
-struct Grouped {
+/// What a compilation leaves for the next one.
+struct Left {
+    infos: Arc<[Arc<RuleInfo>]>,
+    clauses: Vec<Clause>,
     operands: [Operands; 2],
     classifier: Classifier,
 }
@@ -165,32 +168,39 @@ struct Compilation {
 }
 
 impl Compilation {
-    /// `last`: what an earlier compilation has left, of which everything is taken over that follows from the same addresses.
+    /// `last`: what an earlier compilation has left, of which everything is taken over that is still right.
     fn new(
         policy: &Policy,
         binding: &Binding,
         now: OffsetDateTime,
         options: &Options,
-        last: Option<Grouped>,
+        last: Option<Left>,
     ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(Arc::clone(&policy.sources));
         zones::check_binding(policy, binding, &mut report);
         let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
-        let list = RuleList::new(policy, binding, &ids, now, &mut report);
+        let list = RuleList::new(policy, binding, &ids, now, last.as_ref(), &mut report);
         let mut tables = Tables { zone_defaults: list.zone_defaults(policy, &ids), ..Tables::default() };
         zones::build_tries(policy, binding, &ids, &mut tables);
-        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
-        let mut classifier = None;
-        if !report.has_errors() {
-            classifier = Classifier::new(&list, &operands, options.memory_budget, last, &mut report);
-        }
+        let operands = Family::ALL.map(|family| {
+            let before = last.as_ref().map(|last| (&last.operands[usize::from(family == Family::V6)], &last.clauses));
+            let renewed = before.and_then(|(before, clauses)| before.renewed(clauses, &list.clauses, family));
+            renewed.unwrap_or_else(|| Operands::new(&list.clauses, family))
+        });
+        let zones = zones::describe(policy, binding, &ids);
+        let refused = report.has_errors();
+        let (classifier, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones));
+            let classifier =
+                (!refused).then(|| Classifier::new(&list, &operands, options.memory_budget, last, &mut report));
+            (classifier.flatten(), digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
         if let Some(classifier) = &classifier {
             classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
         }
         report.finish()?;
-        let zones = zones::describe(policy, binding, &ids);
         let compiled = Compiled {
-            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
+            digest,
             memory: budget::memory(&tables),
             next_change: policy.next_change(now),
             rules: Arc::clone(&list.infos),

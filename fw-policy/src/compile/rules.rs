@@ -6,10 +6,10 @@ use fw_common::abi::policy::{Action, MAX_RULES, ZoneDefault, zone};
 use fw_common::abi::tables::{DefaultLine, LOG};
 use time::OffsetDateTime;
 
-use super::RuleInfo;
 use super::clause::{Clause, zone_bits};
 use super::system_rules::{self, SystemRule};
 use super::zones::ZoneIds;
+use super::{Left, RuleInfo};
 use crate::Code;
 use crate::binding::Binding;
 use crate::diagnostic::Report;
@@ -19,7 +19,7 @@ use crate::tables::Column;
 
 /// All rules: those that match are also clauses.
 pub(super) struct RuleList {
-    pub(super) infos: Arc<[RuleInfo]>,
+    pub(super) infos: Arc<[Arc<RuleInfo>]>,
     pub(super) clauses: Vec<Clause>,
     /// Where each rule stands, for messages.
     places: Vec<Option<Location>>,
@@ -33,14 +33,16 @@ impl RuleList {
         binding: &Binding,
         ids: &ZoneIds,
         now: OffsetDateTime,
+        last: Option<&Left>,
         report: &mut Report,
     ) -> Self {
         let mut list = Listing::default();
         for rule in system_rules::generate(binding, ids, report) {
-            list.push_system(rule);
+            list.push_system(rule, last.map_or(&[], |last| &last.clauses));
         }
+        let known = last.map_or(&[][..], |last| &last.infos);
         for rule in &policy.rules {
-            list.push_rule(policy, rule, ids, now);
+            list.push_rule(policy, rule, ids, now, known);
         }
         let first_default = list.next_position();
         list.push_defaults(policy);
@@ -86,7 +88,7 @@ impl RuleList {
 /// All rules while they are listed.
 #[derive(Default)]
 struct Listing {
-    infos: Vec<RuleInfo>,
+    infos: Vec<Arc<RuleInfo>>,
     clauses: Vec<Clause>,
     places: Vec<Option<Location>>,
 }
@@ -96,12 +98,13 @@ impl Listing {
         u32::try_from(self.infos.len()).unwrap_or(u32::MAX)
     }
 
-    fn push(&mut self, info: RuleInfo, place: Option<Location>) {
-        self.infos.push(info);
+    fn push(&mut self, info: impl Into<Arc<RuleInfo>>, place: Option<Location>) {
+        self.infos.push(info.into());
         self.places.push(place);
     }
 
-    fn push_system(&mut self, rule: SystemRule) {
+    /// `last`: the clauses of an earlier list. What they have alike is shared, so that it is known to be the same.
+    fn push_system(&mut self, rule: SystemRule, last: &[Clause]) {
         let ordinal = self.next_position();
         let info = RuleInfo {
             id: rule.id.clone(),
@@ -118,26 +121,33 @@ impl Listing {
             ticket: String::new(),
         };
         self.push(info, None);
-        self.clauses.extend(rule.clauses(ordinal));
+        let known = last.get(self.clauses.len()..).unwrap_or_default().iter().map(Some).chain(std::iter::repeat(None));
+        let shared = rule.clauses(ordinal).zip(known).map(|(clause, known)| clause.sharing_with(known));
+        self.clauses.extend(shared);
     }
 
-    fn push_rule(&mut self, policy: &Policy, rule: &Rule, ids: &ZoneIds, now: OffsetDateTime) {
+    /// `last`: the rules of an earlier list. What is still right of them is shared.
+    fn push_rule(&mut self, policy: &Policy, rule: &Rule, ids: &ZoneIds, now: OffsetDateTime, last: &[Arc<RuleInfo>]) {
         let ordinal = self.next_position();
         let (file, line) = policy.file_and_line(rule.at);
         let active = rule.is_active(now);
-        let info = RuleInfo {
-            id: rule.id.clone(),
-            ordinal,
-            action: rule.action,
-            file,
-            line,
-            description: rule.description.clone(),
-            from: rule.from.display.clone(),
-            to: rule.to.display.clone(),
-            log: rule.log,
-            active,
-            owner: rule.owner.clone(),
-            ticket: rule.ticket.clone(),
+        let known = last.get(ordinal as usize).filter(|info| info.tells(rule) && info.is_at(ordinal, file, line));
+        let info = match known.filter(|info| info.active == active) {
+            Some(info) => Arc::clone(info),
+            None => Arc::new(RuleInfo {
+                id: rule.id.clone(),
+                ordinal,
+                action: rule.action,
+                file: file.to_owned(),
+                line,
+                description: rule.description.clone(),
+                from: rule.from.display.clone(),
+                to: rule.to.display.clone(),
+                log: rule.log,
+                active,
+                owner: rule.owner.clone(),
+                ticket: rule.ticket.clone(),
+            }),
         };
         self.push(info, Some(rule.at));
         if active {
@@ -163,7 +173,7 @@ impl Listing {
             id,
             ordinal: self.next_position(),
             action,
-            file,
+            file: file.to_owned(),
             line,
             description: "What no rule has matched".to_owned(),
             from: "any".to_owned(),
@@ -173,5 +183,20 @@ impl Listing {
             owner: String::new(),
             ticket: String::new(),
         }
+    }
+}
+
+impl RuleInfo {
+    /// Whether this is what a rule says of itself.
+    fn tells(&self, rule: &Rule) -> bool {
+        let Self { id, ordinal: _, action, file: _, line: _, description, from, to, log, active: _, owner, ticket } =
+            self;
+        (*id == rule.id && *description == rule.description && *owner == rule.owner && *ticket == rule.ticket)
+            && (*from == rule.from.display && *to == rule.to.display)
+            && (*action, *log) == (rule.action, rule.log)
+    }
+
+    fn is_at(&self, ordinal: u32, file: &str, line: u32) -> bool {
+        (self.ordinal, self.line) == (ordinal, line) && self.file == file
     }
 }

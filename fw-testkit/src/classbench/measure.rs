@@ -125,12 +125,7 @@ pub fn new_flow_cost(bed: &Bed, set: &RuleSet, trace: Trace, flows: usize) -> Re
 }
 
 /// Changes the rule in the middle.
-fn change(
-    bed: &Bed,
-    stopwatch: &mut Stopwatch,
-    set: &mut RuleSet,
-    edit: impl FnOnce(&mut Rule),
-) -> Result<Steps> {
+fn change(bed: &Bed, stopwatch: &mut Stopwatch, set: &mut RuleSet, edit: impl FnOnce(&mut Rule)) -> Result<Steps> {
     let middle = set.rules.len() / 2;
     set.rules.get_mut(middle).map(edit);
     let (compiled, mut steps) = stopwatch.compile(&set.files())?;

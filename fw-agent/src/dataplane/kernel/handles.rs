@@ -47,7 +47,7 @@ fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
 /// Rules that have handles, and these.
 #[derive(Default)]
 pub(super) struct Assigned {
-    rules: Arc<[RuleInfo]>,
+    rules: Arc<[Arc<RuleInfo>]>,
     handles: Arc<[u32]>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Assigned {
 ///
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
 /// are their handles given to new ids.
-pub(super) fn assign(object: &mut Object, rules: &Arc<[RuleInfo]>) -> Result<Arc<[u32]>, DataplaneError> {
+pub(super) fn assign(object: &mut Object, rules: &Arc<[Arc<RuleInfo>]>) -> Result<Arc<[u32]>, DataplaneError> {
     let Assigned { rules: before, handles } = object.assigned();
     let same = before.len() == rules.len() && before.iter().zip(rules.iter()).all(|(one, other)| one.id == other.id);
     if same {
