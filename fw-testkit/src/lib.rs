@@ -9,6 +9,7 @@ pub mod client;
 pub mod error;
 pub mod lab;
 pub mod netns;
+pub mod nftables;
 pub mod packet;
 pub mod process;
 pub mod reference;

@@ -56,7 +56,8 @@ fn a_live_flow_that_the_new_policy_forbids_is_cut_within_a_second() {
     let stream = NumberedStream::start(firewall.lab.ns(Node::It), both(OT, 5000)[0], INTERVAL).unwrap();
     wait::until_true("the stream runs", SOON, || stream.answered() >= 50).unwrap();
     let before = epoch(&firewall.agent);
-    fs::write(firewall.rules_file(), Firewall::first_rules().replacen("\"@modbus\", \"@echo\"", "\"@modbus\"", 1)).unwrap();
+    fs::write(firewall.rules_file(), Firewall::first_rules().replacen("\"@modbus\", \"@echo\"", "\"@modbus\"", 1))
+        .unwrap();
     wait::until_true("the new policy is in force", SOON, || epoch(&firewall.agent) > before).unwrap();
     let in_force = Instant::now();
     // Answers end: the stream goes on, and a tenth of a second of it stays without any.

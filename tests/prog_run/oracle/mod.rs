@@ -6,6 +6,7 @@ mod connection;
 mod long_run;
 mod policies;
 mod run;
+mod second;
 mod shrink;
 mod surroundings;
 mod traffic;
