@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod classbench;
 pub mod client;
+pub mod collection;
 pub mod error;
 pub mod lab;
 pub mod netns;

@@ -23,6 +23,14 @@ pub struct Steps {
     pub apply: Duration,
 }
 
+impl Steps {
+    /// From the files that were read to the last packet that the policy before judges.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.load + self.compile + self.apply
+    }
+}
+
 /// Takes policy files to tables one after the other, as the agent does, and measures the steps.
 #[derive(Default)]
 pub struct Stopwatch {

@@ -20,6 +20,9 @@ const AIMS: &[(&str, Aim)] = &[
     ("cost_vs_kernel_forward", AtMost(0.25)),
     ("new_vs_nftables_linear_10k", AtMost(1.0 / 150.0)),
     ("new_vs_nftables_set_10k", AtMost(0.5)),
+    ("new_100k_rules_vs_10", AtMost(1.3)),
+    ("new_100k_rules_vs_10_uniform", AtMost(2.0)),
+    ("sweep_share_of_core_1m", AtMost(0.05)),
     ("connections_vs_nftables", AtLeast(2.0)),
 ];
 
