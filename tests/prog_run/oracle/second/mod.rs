@@ -18,7 +18,7 @@ use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use self::kernel::Kernel;
 use super::policies;
 use super::run::Rival;
-use super::surroundings::{HOSTS, addr};
+use super::surroundings::{HOSTS, ODD, OWN, addr};
 use super::traffic::Traffic;
 use super::{PACKETS_VARIABLE, SEED_VARIABLE, clock, number};
 use crate::rig::compile;
@@ -154,7 +154,7 @@ fn conversation(datagram: &Datagram) -> Conversation {
 
 /// What is not sent, because the two are meant to differ.
 fn not_sent(slot: usize, datagram: &Datagram) -> Option<&'static str> {
-    let home = HOSTS.iter().find(|(_, host)| addr(host) == datagram.src);
+    let home = HOSTS.iter().chain(ODD).chain(OWN).find(|(_, host)| addr(host) == datagram.src);
     match &datagram.body {
         _ if slot > 2 || home.is_some_and(|(home, _)| *home != slot) => Some("by a wrong interface"),
         _ if datagram.ttl < 2 => Some("at the end of its hops"),
