@@ -44,7 +44,7 @@ enum Subject {
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         living: u32,
         /// Size of the table.
-        #[arg(long, value_name = "N", default_value_t = 262_144)]
+        #[arg(long, value_name = "N", default_value_t = 1_048_576)]
         max_flows: u32,
     },
     /// Serves in the caller's name space until killed.

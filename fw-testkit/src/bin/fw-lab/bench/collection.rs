@@ -12,7 +12,7 @@ pub(super) const NAME: &str = "collection";
 const SWEPT: u32 = 1_000_000;
 /// Flows that live, in a table of so many.
 const LIVING: u32 = 1_000;
-const MAX_FLOWS: u32 = 262_144;
+const MAX_FLOWS: u32 = 1_048_576;
 
 pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>> {
     eprintln!("{NAME}");
