@@ -118,9 +118,6 @@ pub(super) fn take_denied(object: &mut Object) -> Result<Vec<(DeniedKey, Denied)
     Ok(taken)
 }
 
-/// Batches that are swept before the lock is given free.
-pub(super) const SWEEP_CHUNK: u32 = 16;
-
 /// How many batches look once at every slot.
 pub(super) fn sweep_batches(object: &Object) -> Result<u32, DataplaneError> {
     Ok((object.buckets()? * LANES).div_ceil(SWEEP_BATCH))

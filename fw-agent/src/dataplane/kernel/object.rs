@@ -148,8 +148,8 @@ impl Object {
     }
 
     /// Looks once at a batch of slots of both flow tables.
-    pub(super) fn run_sweep(&mut self, batches: u32) -> Result<(), DataplaneError> {
-        self.run("fw_sweep", &[0; 64], None, batches).map(drop)
+    pub(super) fn run_sweep(&mut self) -> Result<(), DataplaneError> {
+        self.run("fw_sweep", &[0; 64], None, 1).map(drop)
     }
 
     /// The rules that were given handles last.
