@@ -83,3 +83,27 @@ impl Census {
         Ok(census)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fw_common::abi::flow::{Flow, FlowKey6};
+
+    use super::*;
+    use crate::dataplane::FlowRecord;
+    use crate::dataplane::fake::FakeDataplane;
+
+    #[test]
+    fn a_flow_that_a_new_policy_has_ended_is_not_counted() {
+        let dataplane = FakeDataplane::default();
+        let of_state = |state: State| FlowRecord {
+            key: FlowKey6 { protocol: 17, ..FlowKey6::default() },
+            family: 4,
+            flow: Flow { state: state as u8, ..Flow::default() },
+            timeout: 30,
+        };
+        dataplane.state().flows = vec![of_state(State::UdpNew), of_state(State::Ended)];
+        let census = Census::take(&dataplane).unwrap();
+        assert_eq!((census.ipv4, census.by_state[State::UdpNew as usize]), (1, 1));
+        assert_eq!(census.by_protocol, BTreeMap::from([(17, 1)]));
+    }
+}

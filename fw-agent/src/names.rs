@@ -22,7 +22,7 @@ impl Names {
     pub fn new(rules: Vec<(u32, String)>, policy: Option<&Compiled>) -> Self {
         let zones =
             policy.into_iter().flat_map(|policy| &policy.zones).map(|zone| (zone.id, zone.name.clone())).collect();
-        let silent = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| !rule.log);
+        let silent = policy.into_iter().flat_map(|policy| policy.rules.iter()).filter(|rule| !rule.log);
         Self { rules: rules.into_iter().collect(), zones, silent: silent.map(|rule| rule.id.clone()).collect() }
     }
 

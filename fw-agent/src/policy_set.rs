@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fw_policy::{
-    Binding, Compiled, Diagnostic, Diagnostics, LiveSets, Options, Policy, SetChangeError, SourceFile, TestResult,
+    Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError,
+    SourceFile, TestResult,
 };
 use time::OffsetDateTime;
 
@@ -78,30 +79,57 @@ pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
     Ok(files)
 }
 
-/// Compiles the files for these interfaces and runs their tests. `running`: the policy in force, whose zones keep their
-/// numbers, so that the records of its flows name them rightly.
-pub fn check(
-    files: &[SourceFile],
-    binding: &Binding,
-    now: OffsetDateTime,
-    running: Option<&Compiled>,
-) -> Result<CheckedPolicy, PolicyError> {
-    let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
-    let compiled = policy.compile_with(binding, now, &options(running)).map_err(PolicyError::Invalid)?;
-    let results = policy.run_tests(&compiled, now);
-    checked(compiled, &policy, results)
+/// Checks policies one after the other: what has not changed since the last one is neither read nor grouped again.
+#[derive(Default)]
+pub struct Checker {
+    reader: Reader,
+    compiler: Compiler,
 }
 
-/// Compiles files that are in force already for another time, without their tests.
-pub fn recompile(
-    files: &[SourceFile],
-    binding: &Binding,
-    now: OffsetDateTime,
-    running: Option<&Compiled>,
-) -> Result<CheckedPolicy, PolicyError> {
-    let policy = fw_policy::load(files).map_err(PolicyError::Invalid)?;
-    let compiled = policy.compile_with(binding, now, &options(running)).map_err(PolicyError::Invalid)?;
-    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
+impl Checker {
+    /// Compiles the files for these interfaces and runs their tests. `running`: the policy in force, whose zones keep their
+    /// numbers, so that the records of its flows name them rightly.
+    ///
+    /// # Errors
+    /// If the policy is invalid, or its own tests fail.
+    pub fn check(
+        &mut self,
+        files: &[SourceFile],
+        binding: &Binding,
+        now: OffsetDateTime,
+        running: Option<&Compiled>,
+    ) -> Result<CheckedPolicy, PolicyError> {
+        let (policy, compiled) = self.compile(files, binding, now, running)?;
+        let results = policy.run_tests(&compiled, now);
+        checked(compiled, policy, results)
+    }
+
+    /// Compiles files that are in force already for another time, without their tests.
+    ///
+    /// # Errors
+    /// If the policy is invalid.
+    pub fn recompile(
+        &mut self,
+        files: &[SourceFile],
+        binding: &Binding,
+        now: OffsetDateTime,
+        running: Option<&Compiled>,
+    ) -> Result<CheckedPolicy, PolicyError> {
+        let (policy, compiled) = self.compile(files, binding, now, running)?;
+        Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
+    }
+
+    fn compile(
+        &mut self,
+        files: &[SourceFile],
+        binding: &Binding,
+        now: OffsetDateTime,
+        running: Option<&Compiled>,
+    ) -> Result<(&Policy, Compiled), PolicyError> {
+        let policy = self.reader.load(files).map_err(PolicyError::Invalid)?;
+        let compiled = self.compiler.compile(policy, binding, now, &options(running)).map_err(PolicyError::Invalid)?;
+        Ok((policy, compiled))
+    }
 }
 
 /// Gives an address set of a policy that is in force other contents, and runs the policy's tests on the result. Rules, pairs

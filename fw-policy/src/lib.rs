@@ -35,28 +35,26 @@
 mod binding;
 mod compile;
 mod diagnostic;
+mod edit;
 mod limits;
 mod parse;
 mod policy;
 mod policy_test;
+mod reader;
 mod set;
 mod source;
 mod tables;
 mod validate;
 
-use std::sync::Arc;
-
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
-pub use compile::{Compiled, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
+pub use compile::{Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, SetChangeError, ZoneInfo};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
+pub use reader::Reader;
 pub use source::SourceFile;
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
-
-use diagnostic::Report;
-use source::Sources;
 
 /// Reads a policy: all of its files, in the order in which their rules are to be matched.
 ///
@@ -64,11 +62,5 @@ use source::Sources;
 ///
 /// Everything that is wrong in any of the files, at once.
 pub fn load(files: &[SourceFile]) -> Result<Policy, Diagnostics> {
-    let sources = Arc::new(Sources::new(files));
-    let mut report = Report::new(Arc::clone(&sources));
-    let definitions = parse::parse(&sources, &mut report);
-    let mut policy = validate::validate(definitions, sources, &mut report);
-    report.drop_consequences_of_syntax_errors();
-    policy.warnings = report.finish()?;
-    Ok(policy)
+    reader::read(files).map(|(policy, _)| policy)
 }

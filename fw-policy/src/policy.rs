@@ -104,8 +104,8 @@ impl Policy {
     }
 
     /// File and line of a location.
-    pub(crate) fn file_and_line(&self, at: Location) -> (String, u32) {
-        (self.sources.name(at.file).to_owned(), self.sources.line_and_column(at).0)
+    pub(crate) fn file_and_line(&self, at: Location) -> (&str, u32) {
+        (self.sources.name(at.file), self.sources.line_and_column(at).0)
     }
 }
 

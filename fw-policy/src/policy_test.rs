@@ -94,7 +94,7 @@ impl Policy {
         let (file, line) = self.file_and_line(test.at);
         TestResult {
             name: test.name.clone(),
-            file,
+            file: file.to_owned(),
             line,
             expected: test.expected_action,
             got,

@@ -1,5 +1,7 @@
 //! Where in which policy file something was written.
 
+use std::sync::Arc;
+
 /// One policy file. The caller reads the directory; this crate does no I/O.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -23,6 +25,12 @@ impl Location {
         Self { file, start: offset(span.start), end: offset(span.end) }
     }
 
+    /// The same, where the text in front of it is so many bytes longer.
+    pub(crate) fn shifted(self, by: i64) -> Self {
+        let shift = |at: u32| u32::try_from(i64::from(at) + by).unwrap_or(u32::MAX);
+        Self { start: shift(self.start), end: shift(self.end), ..self }
+    }
+
     pub(crate) fn span(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
@@ -41,33 +49,50 @@ impl<T> Spanned<T> {
     }
 }
 
+/// A file, and where its lines start.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    file: SourceFile,
+    lines: Vec<usize>,
+}
+
+impl Source {
+    fn new(file: &SourceFile) -> Arc<Self> {
+        let after_newlines = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Arc::new(Self { file: file.clone(), lines: std::iter::once(0).chain(after_newlines).collect() })
+    }
+}
+
 /// All files of a policy, in the order in which they were given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
-    files: Vec<SourceFile>,
-    /// For each file the offsets at which its lines start.
-    lines: Vec<Vec<usize>>,
+    files: Vec<Arc<Source>>,
 }
 
 impl Sources {
     pub(crate) fn new(files: &[SourceFile]) -> Self {
-        let line_starts = |file: &SourceFile| {
-            let after_newlines = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-            std::iter::once(0).chain(after_newlines).collect()
-        };
-        Self { lines: files.iter().map(line_starts).collect(), files: files.to_vec() }
+        Self { files: files.iter().map(Source::new).collect() }
+    }
+
+    /// The same for files of which most are as before.
+    pub(crate) fn renewed(&self, files: &[SourceFile]) -> Self {
+        let renewed = files.iter().enumerate().map(|(position, file)| {
+            let before = self.files.get(position).filter(|before| before.file == *file);
+            before.map_or_else(|| Source::new(file), Arc::clone)
+        });
+        Self { files: renewed.collect() }
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = (u32, &SourceFile)> {
-        (0u32..).zip(&self.files)
+        (0u32..).zip(self.files.iter().map(|source| &source.file))
     }
 
     pub(crate) fn name(&self, file: u32) -> &str {
-        self.files.get(file as usize).map_or("", |file| &file.name)
+        self.files.get(file as usize).map_or("", |source| &source.file.name)
     }
 
     pub(crate) fn text(&self, file: u32) -> &str {
-        self.files.get(file as usize).map_or("", |file| &file.text)
+        self.files.get(file as usize).map_or("", |source| &source.file.text)
     }
 
     /// What was written at a location.
@@ -79,7 +104,7 @@ impl Sources {
     pub(crate) fn line_and_column(&self, at: Location) -> (u32, u32) {
         let text = self.text(at.file);
         let start = floor_char_boundary(text, at.start as usize);
-        let lines = self.lines.get(at.file as usize).map_or(&[0][..], Vec::as_slice);
+        let lines = self.files.get(at.file as usize).map_or(&[0][..], |source| source.lines.as_slice());
         let line = lines.partition_point(|line| *line <= start).max(1);
         let column = text[lines[line - 1]..start].chars().count() + 1;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -6,10 +6,12 @@
 pub mod capture;
 pub mod classbench;
 pub mod client;
+pub mod collection;
 pub mod error;
 pub mod flood;
 pub mod lab;
 pub mod netns;
+pub mod nftables;
 pub mod packet;
 pub mod process;
 pub mod reference;

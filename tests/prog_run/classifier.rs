@@ -15,7 +15,7 @@ fn bed() -> Option<Bed> {
 }
 
 fn compile(files: &[SourceFile]) -> Compiled {
-    measure::compile(files).unwrap_or_else(|errors| panic!("{}", errors.render(false))).1
+    measure::Stopwatch::default().compile(files).unwrap_or_else(|errors| panic!("{}", errors.render(false))).0
 }
 
 fn policy(more: &str) -> Compiled {

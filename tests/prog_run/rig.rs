@@ -143,10 +143,7 @@ impl Rig {
             println!("skipped: program runs need root");
             return None;
         }
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        static SWEPT: Once = Once::new();
-        SWEPT.call_once(remove_leftovers);
-        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = new_name();
         let network = Network::new(&name);
         let netns = NetNs::open(&name).unwrap();
         let pin_dir = PathBuf::from("/sys/fs/bpf").join(&name);
@@ -207,6 +204,14 @@ impl Rig {
 /// What the names of rigs start with; the process that made one, and a number, follow.
 const PREFIX: &str = "ofwpr";
 
+/// A name for a rig. The first one also removes what was left behind.
+pub(crate) fn new_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(remove_leftovers);
+    format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Removes the rigs of test runs that were killed: those whose process is gone.
 fn remove_leftovers() {
     let is_left = |name: &String| {
@@ -256,12 +261,12 @@ pub(crate) fn compile_for(policy: &str, order: [usize; 3]) -> Compiled {
 }
 
 /// The interfaces, routes and neighbours. Dropping it deletes the name space: kept only until the rig is whole.
-struct Network {
+pub(crate) struct Network {
     name: String,
 }
 
 impl Network {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         ip(&format!("netns add {name}"));
         let network = Self { name: name.to_owned() };
         let netns = NetNs::open(name).unwrap();
@@ -279,7 +284,7 @@ impl Network {
     }
 
     /// Runs `ip` for each line.
-    fn run(&self, commands: &str) {
+    pub(crate) fn run(&self, commands: &str) {
         for command in commands.lines().filter(|line| !line.is_empty()) {
             ip(&format!("-n {} {command}", self.name));
         }

@@ -10,6 +10,7 @@ mod docs;
 mod lab;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -41,6 +42,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure what packets cost, side by side with a bare redirect, nftables and plain forwarding.
     Bench(bench::Arguments),
+    /// Run long what the tests run shortly: oracles, policies under traffic, collection of flows.
+    Soak(soak::Arguments),
     /// Raise, remove, or run a command in the reference topology.
     Lab(lab::Arguments),
     /// Write the generated reference documents.
@@ -65,6 +68,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Test => return test::run(&workspace),
         Task::Demo(arguments) => return demo::run(&workspace, &arguments),
         Task::Bench(arguments) => return bench::run(&workspace, &arguments),
+        Task::Soak(arguments) => return soak::run(&workspace, &arguments),
         Task::Lab(arguments) => return lab::run(&workspace, &arguments),
         Task::Docs(arguments) => docs::run(&workspace, &arguments)?,
         Task::Tidy(arguments) => tidy::run(&workspace, &arguments)?,

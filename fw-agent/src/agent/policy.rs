@@ -1,9 +1,9 @@
 //! Takes the policy directory over: read, check, test, swap; or keep what runs and say why.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fw_policy::{Binding, Compiled, SourceFile};
+use fw_policy::{Compiled, SourceFile};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
@@ -13,7 +13,7 @@ use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
 use crate::names::Names;
-use crate::policy_set::{self, CheckedPolicy, PolicyError};
+use crate::policy_set::{self, CheckedPolicy, Checker, PolicyError};
 
 /// How long a directory that is being changed is waited for.
 const LONGEST_FLUX: Duration = Duration::from_secs(10);
@@ -30,12 +30,22 @@ pub(super) struct Attempt {
     pub(super) result: Result<CheckedPolicy, PolicyError>,
 }
 
+/// What checks policies; checks run apart from the agent's own task.
+pub(super) type SharedChecker = Arc<Mutex<Checker>>;
+
 /// Reads the policy directory and checks it.
-pub(super) async fn attempt(config: &AgentConfig, running: Option<Arc<Compiled>>) -> Result<Attempt, RunError> {
+pub(super) async fn attempt(
+    config: &AgentConfig,
+    checker: &SharedChecker,
+    running: Option<Arc<Compiled>>,
+) -> Result<Attempt, RunError> {
     match read_whole(config).await? {
         Ok(files) => {
-            let result = check(files.clone(), config.binding(), running).await?;
-            Ok(Attempt { files: Some(files), result })
+            let binding = config.binding();
+            let checked = check(checker, files.clone(), move |checker, files| {
+                checker.check(files, &binding, OffsetDateTime::now_utc(), running.as_deref())
+            });
+            Ok(Attempt { result: checked.await?, files: Some(files) })
         }
         Err(error) => Ok(Attempt { files: None, result: Err(error) }),
     }
@@ -54,14 +64,15 @@ async fn read_whole(config: &AgentConfig) -> Result<Result<Vec<SourceFile>, Poli
 }
 
 async fn check(
+    checker: &SharedChecker,
     files: Vec<SourceFile>,
-    binding: Binding,
-    running: Option<Arc<Compiled>>,
+    work: impl FnOnce(&mut Checker, &[SourceFile]) -> Result<CheckedPolicy, PolicyError> + Send + 'static,
 ) -> Result<Result<CheckedPolicy, PolicyError>, RunError> {
-    let now = OffsetDateTime::now_utc();
+    let checker = Arc::clone(checker);
+    // A check that panicked has left nothing that the next one would go on from.
     let checked =
-        tokio::task::spawn_blocking(move || policy_set::check(&files, &binding, now, running.as_deref())).await;
-    checked.map_err(|_| RunError::Interrupted("compiling the policy"))
+        tokio::task::spawn_blocking(move || work(&mut checker.lock().unwrap_or_else(PoisonError::into_inner), &files));
+    checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
 /// Makes a checked policy the one that judges packets, unless it is that already.
@@ -130,13 +141,14 @@ impl Supervisor {
         let Some(files) = self.applied.clone() else { return };
         let binding = self.config.binding();
         let running = self.facts.policy.compiled.clone();
-        let compiled =
-            tokio::task::spawn_blocking(move || policy_set::recompile(&files, &binding, now, running.as_deref())).await;
+        let compiled = check(&self.checker, files, move |checker, files| {
+            checker.recompile(files, &binding, now, running.as_deref())
+        });
         let problem = self.facts.policy.problem.clone();
-        let result = match compiled {
+        let result = match compiled.await {
             Ok(Ok(checked)) => apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await,
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(RunError::Interrupted("compiling the policy")),
+            Err(error) => Err(error),
         };
         self.facts.policy.problem = problem;
         if let Err(error) = result {
@@ -149,7 +161,7 @@ impl Supervisor {
 
     /// Reads, checks and applies the policy; what fails leaves the running one in place.
     pub(super) async fn reload_policy(&mut self, reason: &str) {
-        let result = match attempt(&self.config, self.facts.policy.compiled.clone()).await {
+        let result = match attempt(&self.config, &self.checker, self.facts.policy.compiled.clone()).await {
             Ok(Attempt { files, result }) => self.take_over(files, result, reason).await,
             Err(error) => Err(error),
         };
@@ -193,7 +205,7 @@ mod tests {
     fn checked(extra: &str) -> CheckedPolicy {
         let files = [SourceFile { name: "a.toml".to_owned(), text: format!("{POLICY}{extra}") }];
         let binding = AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
-        policy_set::check(&files, &binding, OffsetDateTime::UNIX_EPOCH, None).unwrap()
+        Checker::default().check(&files, &binding, OffsetDateTime::UNIX_EPOCH, None).unwrap()
     }
 
     fn fake() -> (Arc<FakeDataplane>, Arc<dyn Dataplane>) {

@@ -14,7 +14,7 @@ use super::RunError;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::options::RunOptions;
-use super::policy::{self, Attempt};
+use super::policy::{self, Attempt, SharedChecker};
 use super::supervisor::{Supervisor, notify};
 use super::watch::Watch;
 use crate::api;
@@ -40,7 +40,8 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
-    let Attempt { files, result } = policy::attempt(&config, None).await?;
+    let checker = SharedChecker::default();
+    let Attempt { files, result } = policy::attempt(&config, &checker, None).await?;
     let checked = go_on_only_with_a_policy(result, options.has_pins())?;
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
@@ -56,6 +57,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let mut supervisor = assemble(options, config, (dataplane, pair), kernel, events, facts)?;
     supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
     supervisor.files = files;
+    supervisor.checker = checker;
     supervisor.forget_unused_slots();
     supervisor.attach_all().await?;
     supervisor.refuse_a_cold_start_without_program()?;
@@ -156,6 +158,7 @@ fn assemble(
         reloads,
         shared,
         facts,
+        checker: SharedChecker::default(),
         files: None,
         applied: None,
         observed: Observed::default(),

@@ -15,6 +15,7 @@ use super::RunError;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
+use super::policy::SharedChecker;
 use super::watch::Watch;
 use crate::api::answers::Reload;
 use crate::api::server::ReloadRequest;
@@ -47,6 +48,7 @@ pub(super) struct Supervisor {
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
     pub(super) shared: Arc<Shared>,
     pub(super) facts: Facts,
+    pub(super) checker: SharedChecker,
     /// The policy files as they were last read whole.
     pub(super) files: Option<Vec<SourceFile>>,
     /// The policy files that judge packets; a rule of theirs expires also while the files on disk are invalid.

@@ -163,7 +163,7 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
         }
     }
     let mut rows = Vec::new();
-    for rule in facts.policy.compiled.iter().flat_map(|compiled| &compiled.rules) {
+    for rule in facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter()) {
         let counter = by_id.remove(rule.id.as_str()).unwrap_or_default();
         rows.push(RuleRow {
             current: true,

@@ -9,7 +9,7 @@ use super::operands::{FamilyClause, Operands};
 use super::pairs::{Bundles, Grouping, Renewed, TooMany};
 use super::rules::RuleList;
 use super::trie::{Trie, join};
-use super::{clause::Clause, pair_table};
+use super::{Left, clause::Clause, pair_table};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::interval::{Cidr, Family};
@@ -24,26 +24,49 @@ pub(super) struct Classifier {
     tries: [Vec<Trie>; 2],
     pairs: Vec<PairSlot>,
     lists: Lists,
+    /// By family: the pairs with what applies to them, as [`Grouping::pairs`] says, until sets change in place.
+    listed: Vec<Vec<(u64, u32)>>,
+}
+
+/// What a family has been grouped into.
+struct Found {
+    grouping: Grouping,
+    listed: Vec<(u64, u32)>,
+    tries: [Trie; 2],
 }
 
 impl Classifier {
-    /// Groups all clauses; what cannot be held is reported.
-    pub(super) fn new(rules: &RuleList, operands: &[Operands; 2], budget: u64, report: &mut Report) -> Option<Self> {
+    /// Groups all clauses, or takes over how they are grouped; what cannot be held is reported.
+    pub(super) fn new(
+        rules: &RuleList,
+        operands: &[Operands; 2],
+        budget: u64,
+        last: Option<Left>,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let mut kept = last.map_or([None, None], |last| last.found(operands));
+        let mut tries = Vec::new();
         let mut classifier = Self::default();
-        for (operands, family) in operands.iter().zip(Family::ALL) {
-            match Grouping::choose(operands, family) {
-                Ok(grouping) => classifier.groupings.push(grouping),
+        for ((operands, family), kept) in operands.iter().zip(Family::ALL).zip(&mut kept) {
+            let found = match kept.take().map_or_else(|| Found::new(operands, family), Ok) {
+                Ok(found) => found,
                 Err(TooMany { listed }) => {
                     refuse_memory(None, budget, costs(operands, listed), rules, report);
                     return None;
                 }
-            }
+            };
+            classifier.groupings.push(found.grouping);
+            classifier.listed.push(found.listed);
+            tries.push(found.tries);
         }
         for family in 0..Family::ALL.len() {
-            let listed = classifier.groupings[family].pairs();
+            let listed = std::mem::take(&mut classifier.listed[family]);
             classifier.write(family, &listed, rules, operands, budget, report)?;
-            classifier.tries[0].push(classifier.trie(family, Grouping::source_prefixes));
-            classifier.tries[1].push(classifier.trie(family, Grouping::destination_prefixes));
+            classifier.listed[family] = listed;
+        }
+        for [source, destination] in tries {
+            classifier.tries[0].push(source);
+            classifier.tries[1].push(destination);
         }
         Some(classifier)
     }
@@ -51,6 +74,15 @@ impl Classifier {
     /// Number of pairs, those that no address leads to any more among them.
     pub(super) fn pairs(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// What was found of each family, where it follows from the same addresses.
+    fn found(self, before: &[Operands; 2], now: &[Operands; 2]) -> [Option<Found>; 2] {
+        let [sources, destinations] = self.tries;
+        let tries = sources.into_iter().zip(destinations).map(|(source, destination)| [source, destination]);
+        let found = self.groupings.into_iter().zip(self.listed).zip(tries);
+        let mut found = found.map(|((grouping, listed), tries)| Found { grouping, listed, tries });
+        [0, 1].map(|family: usize| found.next().filter(|_| before[family].has_addresses_of(&now[family])))
     }
 
     fn trie(&self, family: usize, prefixes: fn(&Grouping) -> Vec<(Cidr, AddressClass)>) -> Trie {
@@ -92,6 +124,7 @@ impl Classifier {
         report: &mut Report,
     ) -> Option<()> {
         let listed = self.groupings[family].renew(&operands[family], renewed);
+        self.listed.clear();
         self.write(family, &listed, rules, operands, budget, report)?;
         // New pairs may be the first ones of a class that is on the other side.
         let both = !listed.is_empty();
@@ -131,6 +164,21 @@ impl Classifier {
             });
             refuse_memory(Some(needed), budget, costs, rules, report);
         }
+    }
+}
+
+impl Left {
+    fn found(self, operands: &[Operands; 2]) -> [Option<Found>; 2] {
+        self.classifier.found(&self.operands, operands)
+    }
+}
+
+impl Found {
+    fn new(operands: &Operands, family: Family) -> Result<Self, TooMany> {
+        let mut grouping = Grouping::choose(operands, family)?;
+        let listed = grouping.pairs();
+        let sides = [grouping.source_prefixes(), grouping.destination_prefixes()];
+        Ok(Self { tries: sides.map(|prefixes| Trie::new(&prefixes, family)), grouping, listed })
     }
 }
 

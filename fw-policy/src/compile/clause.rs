@@ -42,6 +42,21 @@ impl Clause {
         }
     }
 
+    /// The same, with the sets of another one where they are equal.
+    pub(super) fn sharing_with(mut self, other: Option<&Self>) -> Self {
+        fn share<T: PartialEq>(own: &mut Arc<T>, other: &Arc<T>) {
+            if **own == **other {
+                *own = Arc::clone(other);
+            }
+        }
+        if let Some(other) = other {
+            share(&mut self.source, &other.source);
+            share(&mut self.destination, &other.destination);
+            share(&mut self.services, &other.services);
+        }
+        self
+    }
+
     /// The clause as the data plane has it.
     pub(super) fn to_table(&self) -> tables::Clause {
         tables::Clause {

@@ -1,5 +1,7 @@
 //! The digest that tells one policy from another.
 
+use std::sync::Arc;
+
 use fw_common::abi::policy::{ZoneDefault, ZoneEntry};
 use sha2::{Digest, Sha256};
 
@@ -18,7 +20,7 @@ pub(super) fn digest(
     tables: &Tables,
     clauses: &[Clause],
     operands: &[Operands; 2],
-    rules: &[RuleInfo],
+    rules: &[Arc<RuleInfo>],
     zones: &[ZoneInfo],
 ) -> [u8; 32] {
     let mut feed = Feed { hash: Sha256::new(), buffer: Vec::with_capacity(2 * BUFFER) };
@@ -32,7 +34,7 @@ pub(super) fn digest(
     });
     feed.all(clauses.len(), clauses.iter(), Feed::clause);
     operands.iter().for_each(|operands| feed.operands(operands));
-    feed.all(rules.len(), rules.iter(), Feed::rule);
+    feed.all(rules.len(), rules.iter().map(Arc::as_ref), Feed::rule);
     feed.all(zones.len(), zones.iter(), Feed::zone);
     feed.finish()
 }

@@ -62,7 +62,7 @@ impl LiveSets {
     ///
     /// As [`Policy::compile_with`].
     pub fn new(policy: Policy, binding: &Binding, now: OffsetDateTime, options: &Options) -> Result<Self, Diagnostics> {
-        let compilation = Compilation::new(&policy, binding, now, options)?;
+        let compilation = Compilation::new(&policy, binding, now, options, None)?;
         let first_pairs = compilation.classifier.pairs();
         Ok(Self { policy, now, compilation, first_pairs })
     }
@@ -102,7 +102,7 @@ impl LiveSets {
 
     fn compile_anew(&mut self) -> Result<(), Diagnostics> {
         let Compiled { binding, options, .. } = &self.compilation.compiled;
-        let compilation = Compilation::new(&self.policy, binding, self.now, options)?;
+        let compilation = Compilation::new(&self.policy, binding, self.now, options, None)?;
         self.first_pairs = compilation.classifier.pairs();
         self.compilation = compilation;
         Ok(())

@@ -4,6 +4,7 @@ mod budget;
 mod classes;
 mod classifier;
 mod clause;
+mod compiler;
 mod digest;
 mod hash;
 pub(crate) mod link;
@@ -32,6 +33,8 @@ use crate::tables::Tables;
 
 pub use budget::Memory;
 use classifier::Classifier;
+use clause::Clause;
+pub use compiler::Compiler;
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
@@ -61,7 +64,7 @@ pub struct Compiled {
     pub tables: Tables,
     /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
-    pub rules: Vec<RuleInfo>,
+    pub rules: Arc<[Arc<RuleInfo>]>,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
@@ -141,7 +144,7 @@ impl Policy {
         now: OffsetDateTime,
         options: &Options,
     ) -> Result<Compiled, Diagnostics> {
-        Ok(Compilation::new(self, binding, now, options)?.compiled)
+        Ok(Compilation::new(self, binding, now, options, None)?.compiled)
     }
 
     /// The first start or expiry after `now`.
@@ -149,6 +152,14 @@ impl Policy {
         let moments = self.rules.iter().flat_map(|rule| [rule.starts, rule.expires]).flatten();
         moments.filter(|moment| *moment > now).min()
     }
+}
+
+/// What a compilation leaves for the next one.
+struct Left {
+    infos: Arc<[Arc<RuleInfo>]>,
+    clauses: Vec<Clause>,
+    operands: [Operands; 2],
+    classifier: Classifier,
 }
 
 /// A compiled policy with everything that went into it.
@@ -160,28 +171,42 @@ struct Compilation {
 }
 
 impl Compilation {
-    fn new(policy: &Policy, binding: &Binding, now: OffsetDateTime, options: &Options) -> Result<Self, Diagnostics> {
+    /// `last`: what an earlier compilation has left, of which everything is taken over that is still right.
+    fn new(
+        policy: &Policy,
+        binding: &Binding,
+        now: OffsetDateTime,
+        options: &Options,
+        last: Option<Left>,
+    ) -> Result<Self, Diagnostics> {
         let mut report = Report::new(Arc::clone(&policy.sources));
         zones::check_binding(policy, binding, &mut report);
         let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
-        let list = RuleList::new(policy, binding, &ids, now, &mut report);
+        let list = RuleList::new(policy, binding, &ids, now, last.as_ref(), &mut report);
         let mut tables = Tables { zone_defaults: list.zone_defaults(policy, &ids), ..Tables::default() };
         zones::build_tries(policy, binding, &ids, &mut tables);
-        let operands = Family::ALL.map(|family| Operands::new(&list.clauses, family));
-        let mut classifier = None;
-        if !report.has_errors() {
-            classifier = Classifier::new(&list, &operands, options.memory_budget, &mut report);
-        }
+        let operands = Family::ALL.map(|family| {
+            let before = last.as_ref().map(|last| (&last.operands[usize::from(family == Family::V6)], &last.clauses));
+            let renewed = before.and_then(|(before, clauses)| before.renewed(clauses, &list.clauses, family));
+            renewed.unwrap_or_else(|| Operands::new(&list.clauses, family))
+        });
+        let zones = zones::describe(policy, binding, &ids);
+        let refused = report.has_errors();
+        let (classifier, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones));
+            let classifier =
+                (!refused).then(|| Classifier::new(&list, &operands, options.memory_budget, last, &mut report));
+            (classifier.flatten(), digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
         if let Some(classifier) = &classifier {
             classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
         }
         report.finish()?;
-        let zones = zones::describe(policy, binding, &ids);
         let compiled = Compiled {
-            digest: digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones),
+            digest,
             memory: budget::memory(&tables),
             next_change: policy.next_change(now),
-            rules: list.infos.clone(),
+            rules: Arc::clone(&list.infos),
             zones,
             tables,
             binding: binding.clone(),

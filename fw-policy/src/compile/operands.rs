@@ -66,6 +66,99 @@ impl Operands {
         operands.services = services.values;
         operands
     }
+
+    /// As [`Operands::new`], from those of clauses of which nearly all are the same; `None` if they are not.
+    ///
+    /// Where a clause has the very sets that it had, what they hold is known. Ids are given anew all the same, in the order in
+    /// which sets occur first, so that the result is that of [`Operands::new`].
+    pub(super) fn renewed(&self, before: &[Clause], clauses: &[Clause], family: Family) -> Option<Self> {
+        let same = |(before, now): (&Clause, &Clause)| {
+            Arc::ptr_eq(&before.source, &now.source)
+                && Arc::ptr_eq(&before.destination, &now.destination)
+                && Arc::ptr_eq(&before.services, &now.services)
+        };
+        let others: Vec<usize> =
+            (0..).zip(before.iter().zip(clauses)).filter(|(_, pair)| !same(*pair)).map(|(at, _)| at).collect();
+        if before.len() != clauses.len() || others.len() > MOST_RENEWED {
+            return None;
+        }
+        let mut renewed = Self::default();
+        let mut addresses = Renumbered::new(&self.addresses);
+        let mut services = Renumbered::new(&self.services);
+        let mut known = self.clauses.iter().peekable();
+        for (position, clause) in (0u32..).zip(clauses) {
+            let known = known.next_if(|of_family| of_family.clause == position);
+            let of_family = if others.contains(&(position as usize)) {
+                let Some(alone) = Self::of_clause(clause, family) else { continue };
+                let services = services.of_value(&alone.services[0]);
+                let [source, destination] = [alone.clauses[0].source, alone.clauses[0].destination]
+                    .map(|id| addresses.of_value(&alone.addresses[id as usize]));
+                FamilyClause { clause: position, source, destination, services }
+            } else {
+                let Some(known) = known else { continue };
+                let services = services.of_id(known.services);
+                let (source, destination) = (addresses.of_id(known.source), addresses.of_id(known.destination));
+                FamilyClause { clause: position, source, destination, services }
+            };
+            renewed.clauses.push(of_family);
+        }
+        renewed.addresses = addresses.values;
+        renewed.services = services.values;
+        Some(renewed)
+    }
+
+    /// What one clause uses, if it can match in a family.
+    fn of_clause(clause: &Clause, family: Family) -> Option<Self> {
+        Some(Self::new(std::slice::from_ref(clause), family)).filter(|operands| !operands.clauses.is_empty())
+    }
+
+    /// Whether the clauses name the same addresses, one after the other.
+    pub(super) fn has_addresses_of(&self, other: &Self) -> bool {
+        let addresses = |clause: &FamilyClause| (clause.source, clause.destination);
+        self.addresses == other.addresses && self.clauses.iter().map(addresses).eq(other.clauses.iter().map(addresses))
+    }
+}
+
+/// More clauses than that with other sets are worth collecting everything.
+const MOST_RENEWED: usize = 16;
+
+/// Gives values that had ids new ones, in the order in which they are asked for.
+struct Renumbered<'b, T> {
+    before: &'b [Arc<[T]>],
+    /// By old id.
+    ids: Vec<Option<u32>>,
+    values: Vec<Arc<[T]>>,
+}
+
+impl<'b, T: Eq> Renumbered<'b, T> {
+    fn new(before: &'b [Arc<[T]>]) -> Self {
+        Self { before, ids: vec![None; before.len()], values: Vec::with_capacity(before.len()) }
+    }
+
+    fn next(&self) -> u32 {
+        u32::try_from(self.values.len()).unwrap_or(u32::MAX)
+    }
+
+    fn of_id(&mut self, before: u32) -> u32 {
+        let next = self.next();
+        let id = self.ids[before as usize].get_or_insert(next);
+        if *id == next {
+            self.values.push(Arc::clone(&self.before[before as usize]));
+        }
+        *id
+    }
+
+    fn of_value(&mut self, value: &Arc<[T]>) -> u32 {
+        if let Some(before) = self.before.iter().position(|before| before == value) {
+            return self.of_id(u32::try_from(before).unwrap_or(u32::MAX));
+        }
+        // One of the few that are new.
+        let known = self.values.iter().position(|known| known == value).and_then(|at| u32::try_from(at).ok());
+        known.unwrap_or_else(|| {
+            self.values.push(Arc::clone(value));
+            self.next() - 1
+        })
+    }
 }
 
 /// Gives equal values equal ids. The same `Arc` is recognized without looking at what it holds.

@@ -3,7 +3,7 @@
 use fw_common::abi::policy::Action;
 use toml::de::{DeTable, DeValue};
 
-use super::definitions::{DefaultsDefinition, Definitions, ZoneDefinition, ZonePairDefinition};
+use super::definitions::{DefaultsDefinition, Definitions, RuleDefinition, ZoneDefinition, ZonePairDefinition};
 use super::table::{Schema, TableReader, in_written_order};
 use super::terms::reported;
 use super::{rule, test};
@@ -54,6 +54,16 @@ pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions,
     for (table, at) in tables(&mut reader, "test") {
         definitions.tests.extend(test::read(table, at, reader.report));
     }
+}
+
+/// Reads the rules of a table that holds nothing else; else `None`.
+pub(super) fn read_rules(file: u32, root: &DeTable<'_>, report: &mut Report) -> Option<Vec<RuleDefinition>> {
+    if root.len() != 1 {
+        return None;
+    }
+    let mut reader = TableReader::new(&FILE, root, Location::new(file, 0..0), report);
+    reader.value("rule")?;
+    Some(tables(&mut reader, "rule").into_iter().map(|(table, at)| rule::read(table, at, reader.report)).collect())
 }
 
 fn check_version(reader: &mut TableReader<'_, '_, '_>) {

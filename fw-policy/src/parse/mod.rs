@@ -33,3 +33,12 @@ pub(crate) fn parse(sources: &Sources, report: &mut Report) -> Definitions {
     }
     definitions
 }
+
+/// Reads rules by themselves; `None` if the text is not TOML, or holds anything else. Locations count from its start.
+pub(crate) fn parse_rules(file: u32, text: &str, report: &mut Report) -> Option<Vec<RuleDefinition>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return None;
+    }
+    document::read_rules(file, root.get_ref(), report)
+}

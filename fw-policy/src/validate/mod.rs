@@ -11,8 +11,8 @@ use fw_common::abi::policy::Action;
 
 use crate::Code;
 use crate::diagnostic::Report;
-use crate::parse::{DefaultsDefinition, Definitions};
-use crate::policy::{Defaults, Policy};
+use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
+use crate::policy::{Defaults, Policy, Rule};
 use crate::set::SetAlgebra;
 use crate::set::address::AddressSet;
 use crate::set::resolve::NamedSets;
@@ -22,7 +22,7 @@ use crate::source::{Location, Sources};
 use zones::Zones;
 
 /// Everything that names are looked up in.
-struct Context {
+pub(crate) struct Context {
     zones: Zones,
     addresses: NamedSets<AddressSet>,
     services: NamedSets<ServiceSet>,
@@ -31,8 +31,9 @@ struct Context {
     any_service: Arc<ServiceSet>,
 }
 
-/// Checks the definitions; the policy means nothing if the report then has errors.
-pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: &mut Report) -> Policy {
+/// Checks the definitions; the policy means nothing if the report then has errors. Also what further rules of the policy can be
+/// looked up in.
+pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: &mut Report) -> (Policy, Context) {
     names::check(&definitions, report);
     let defaults = defaults(&definitions.defaults, &sources, report);
     let context = Context {
@@ -45,15 +46,24 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
     let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
-    Policy {
+    let policy = Policy {
         sources,
         defaults,
-        zones: context.zones.into_zones(),
+        zones: context.zones.all().to_vec(),
         rules,
         zone_pairs,
         tests,
-        addresses: context.addresses,
+        addresses: context.addresses.clone(),
         warnings: Vec::new(),
+    };
+    (policy, context)
+}
+
+impl Context {
+    /// Checks rules that take the place of others in a valid policy; nothing may be reported of them.
+    pub(crate) fn rules(&self, definitions: Vec<RuleDefinition>, report: &mut Report) -> Vec<Rule> {
+        names::check_rules(&definitions, report);
+        definitions.into_iter().filter_map(|rule| rules::rule(rule, self, report)).collect()
     }
 }
 

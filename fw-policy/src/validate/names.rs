@@ -6,7 +6,7 @@ use fw_common::abi::policy::MAX_RULE_ID;
 
 use crate::Code;
 use crate::diagnostic::Report;
-use crate::parse::Definitions;
+use crate::parse::{Definitions, RuleDefinition};
 use crate::source::{Location, Spanned};
 
 /// The longest zone name, in bytes: two of them make the id of a zone pair, `default:FROM>TO`.
@@ -19,9 +19,14 @@ pub(super) fn check(definitions: &Definitions, report: &mut Report) {
     check_kind("zone", MAX_ZONE_NAME, definitions.zones.iter().map(|zone| &zone.name), report);
     check_kind("address set", MAX_RULE_ID, definitions.addresses.iter().map(|set| &set.name), report);
     check_kind("service set", MAX_RULE_ID, definitions.services.iter().map(|set| &set.name), report);
-    check_kind("rule", MAX_RULE_ID, definitions.rules.iter().filter_map(|rule| rule.id.as_ref()), report);
+    check_rules(&definitions.rules, report);
     // The name of a test is a sentence.
     report_duplicates("test", definitions.tests.iter().map(|test| &test.name), report);
+}
+
+/// Checks the ids of rules.
+pub(super) fn check_rules(rules: &[RuleDefinition], report: &mut Report) {
+    check_kind("rule", MAX_RULE_ID, rules.iter().filter_map(|rule| rule.id.as_ref()), report);
 }
 
 fn check_kind<'d>(

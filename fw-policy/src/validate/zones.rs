@@ -45,8 +45,8 @@ impl Zones {
         zones
     }
 
-    pub(super) fn into_zones(self) -> Vec<Zone> {
-        self.zones
+    pub(super) fn all(&self) -> &[Zone] {
+        &self.zones
     }
 
     pub(super) fn zone(&self, position: usize) -> &Zone {

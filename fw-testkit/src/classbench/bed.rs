@@ -1,6 +1,7 @@
 //! A firewall with two interfaces for rule sets: what the data plane decides about a header, and what that costs.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,6 +38,14 @@ impl Bed {
     /// # Errors
     /// What the kernel says.
     pub fn new(max_flows: u32) -> Result<Self> {
+        Self::with_timeouts(max_flows, Timeouts::default())
+    }
+
+    /// The same, with time-outs for flows.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn with_timeouts(max_flows: u32, timeouts: Timeouts) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ofwcb{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let guard = Names { name: name.clone(), pin_dir: PathBuf::from("/sys/fs/bpf").join(&name) };
@@ -48,7 +57,7 @@ impl Bed {
         for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")] {
             netns.set_sysctl(key, value)?;
         }
-        let (dataplane, outer) = netns.within(|| open(&guard.pin_dir, max_flows))??;
+        let (dataplane, outer) = netns.within(|| open(&guard.pin_dir, max_flows, timeouts))??;
         let pin_dir = guard.pin_dir.clone();
         std::mem::forget(guard);
         Ok(Self { dataplane, outer, pin_dir, netns })
@@ -58,6 +67,22 @@ impl Bed {
     #[must_use]
     pub fn dataplane(&self) -> &KernelDataplane {
         &self.dataplane
+    }
+
+    /// Bytes that the kernel says the tables of IPv4 flows take.
+    ///
+    /// # Errors
+    /// If they are not pinned.
+    pub fn flow_memory(&self) -> Result<u64> {
+        let maps = self.pin_dir.join(format!("abi-{}", fw_common::ABI_VERSION));
+        let bytes = ["FLOWS4", "TAGS4"].map(|name| -> Result<u64> {
+            let map = aya::maps::MapData::from_pin(maps.join(name))?;
+            let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+            let info = std::fs::read_to_string(path)?;
+            let memlock = info.lines().find_map(|line| line.strip_prefix("memlock:")).context("no memlock")?;
+            Ok(memlock.trim().parse()?)
+        });
+        bytes.into_iter().sum()
     }
 
     /// Loads a policy that was compiled with [`RuleSet::binding`]; how long that took.
@@ -136,7 +161,7 @@ route add default via 203.0.113.6
 -6 route add default via 2001:db8::6
 ";
 
-fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u32)> {
+fn open(pin_dir: &std::path::Path, max_flows: u32, timeouts: Timeouts) -> Result<(KernelDataplane, u32)> {
     let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(max_flows), max_half_open: None };
     let dataplane = KernelDataplane::open(options)?;
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
@@ -162,7 +187,7 @@ fn open(pin_dir: &std::path::Path, max_flows: u32) -> Result<(KernelDataplane, u
     let own: Vec<IpAddr> = ["203.0.113.1", "203.0.113.5"].map(str::parse).into_iter().collect::<Result<_, _>>()?;
     dataplane.set_local_addresses(&own, &[])?;
     dataplane.set_settings(&Settings {
-        timeouts: Timeouts::default(),
+        timeouts,
         answers_per_second: 1_000,
         pick_up: PickUp::Never,
         verify_checksums: false,

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use fw_policy::{Compiled, Diagnostics, LiveSets, Options, Policy, SourceFile};
+use fw_policy::{Compiled, Compiler, Diagnostics, LiveSets, Options, Reader, SourceFile};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::bed::Bed;
-use super::{Family, Header, RuleSet, Style, Trace};
+use super::{ANY_PORT, Family, Header, Prefix, Rule, RuleSet, Style, Trace};
 
 /// How long each step from text to tables took.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -23,17 +23,35 @@ pub struct Steps {
     pub apply: Duration,
 }
 
-/// Takes policy files to tables, and measures the steps.
-///
-/// # Errors
-/// What the policy language says of the files.
-pub fn compile(files: &[SourceFile]) -> Result<(Policy, Compiled, Steps), Diagnostics> {
-    let start = Instant::now();
-    let policy = fw_policy::load(files)?;
-    let load = start.elapsed();
-    let start = Instant::now();
-    let compiled = policy.compile(&RuleSet::binding(), OffsetDateTime::UNIX_EPOCH)?;
-    Ok((policy, compiled, Steps { load, compile: start.elapsed(), apply: Duration::ZERO }))
+impl Steps {
+    /// From the files that were read to the last packet that the policy before judges.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.load + self.compile + self.apply
+    }
+}
+
+/// Takes policy files to tables one after the other, as the agent does, and measures the steps.
+#[derive(Default)]
+pub struct Stopwatch {
+    reader: Reader,
+    compiler: Compiler,
+}
+
+impl Stopwatch {
+    /// The tables of some files; what has not changed since the last ones is not looked at again.
+    ///
+    /// # Errors
+    /// What the policy language says of the files.
+    pub fn compile(&mut self, files: &[SourceFile]) -> Result<(Compiled, Steps), Diagnostics> {
+        let start = Instant::now();
+        let policy = self.reader.load(files)?;
+        let load = start.elapsed();
+        let start = Instant::now();
+        let (binding, options) = (RuleSet::binding(), Options::default());
+        let compiled = self.compiler.compile(policy, &binding, OffsetDateTime::UNIX_EPOCH, &options)?;
+        Ok((compiled, Steps { load, compile: start.elapsed(), apply: Duration::ZERO }))
+    }
 }
 
 /// What one rule set costs.
@@ -49,8 +67,10 @@ pub struct Figures {
     pub text: usize,
     /// The first time.
     pub first: Steps,
-    /// With one more rule in the middle.
+    /// With other services in one rule in the middle.
     pub one_rule: Steps,
+    /// With another destination in that rule.
+    pub one_address: Steps,
     /// Kernel memory of the tables in bytes, as predicted and as the kernel says.
     pub memory: (u64, u64),
     /// Nanoseconds of the program for a packet that opens a flow, by kind of trace: the mean without the slowest hundredth.
@@ -75,17 +95,22 @@ pub fn measure(style: Style, family: Family, rules: usize, flows: usize) -> Resu
     let mut set = RuleSet::generate(style, family, rules, 1);
     set.rules.iter_mut().for_each(|rule| rule.allow = true);
     let files = set.files();
-    let (_, compiled, mut first) = compile(&files)?;
+    let mut stopwatch = Stopwatch::default();
+    let (compiled, mut first) = stopwatch.compile(&files)?;
     first.apply = bed.apply(&compiled)?;
     let memory = (compiled.memory.total(), bed.dataplane().table_memory()?);
     let mut new_flow = Vec::new();
     for (name, trace) in TRACES {
         new_flow.push((name, new_flow_cost(bed, &set, trace, flows)?));
     }
-    let one_rule = change_one_rule(bed, &mut set)?;
+    let one_rule = change(bed, &mut stopwatch, &mut set, |rule| {
+        (rule.protocol, rule.src_port, rule.dst_port) = (Some(6), ANY_PORT, (4321, 4321));
+    })?;
+    let one_address =
+        change(bed, &mut stopwatch, &mut set, |rule| rule.destination = Prefix { first: 0x0a09_0807 << 96, len: 32 })?;
     let text = files.iter().map(|file| file.text.len()).sum();
     let family = if family == Family::V4 { 4 } else { 6 };
-    Ok(Figures { style: style.name(), family, rules, text, first, one_rule, memory, new_flow })
+    Ok(Figures { style: style.name(), family, rules, text, first, one_rule, one_address, memory, new_flow })
 }
 
 /// Nanoseconds of the program for a packet that opens a flow.
@@ -107,15 +132,11 @@ pub fn new_flow_cost(bed: &Bed, set: &RuleSet, trace: Trace, flows: usize) -> Re
     Ok(total.as_secs_f64() * 1e9 / measured.len() as f64)
 }
 
-fn change_one_rule(bed: &Bed, set: &mut RuleSet) -> Result<Steps> {
+/// Changes the rule in the middle.
+fn change(bed: &Bed, stopwatch: &mut Stopwatch, set: &mut RuleSet, edit: impl FnOnce(&mut Rule)) -> Result<Steps> {
     let middle = set.rules.len() / 2;
-    if let Some(rule) = set.rules.get(middle).copied() {
-        let mut more = rule;
-        more.dst_port = (4321, 4321);
-        more.protocol = Some(6);
-        set.rules.insert(middle, more);
-    }
-    let (_, compiled, mut steps) = compile(&set.files())?;
+    set.rules.get_mut(middle).map(edit);
+    let (compiled, mut steps) = stopwatch.compile(&set.files())?;
     steps.apply = bed.apply(&compiled)?;
     Ok(steps)
 }
@@ -154,7 +175,9 @@ pub fn measure_list(rules: usize, prefixes: (usize, usize)) -> Result<ListFigure
     live.replace(LIST, changed.into_iter())?;
     let compile_time = start.elapsed();
     let in_place = Steps { load: Duration::ZERO, compile: compile_time, apply: bed.apply(live.compiled())? };
-    let (_, compiled, mut from_files) = compile(&files_with_list(&set, prefixes.0))?;
+    let mut stopwatch = Stopwatch::default();
+    stopwatch.compile(&files_with_list(&set, prefixes.0))?;
+    let (compiled, mut from_files) = stopwatch.compile(&files_with_list(&set, prefixes.1))?;
     from_files.apply = bed.apply(&compiled)?;
     Ok(ListFigures { rules, prefixes, from_files, in_place, memory: live.compiled().memory.total() })
 }

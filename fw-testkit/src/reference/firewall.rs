@@ -125,7 +125,8 @@ impl Reference {
             return Err(DropReason::Broadcast);
         }
         let connection = opening(datagram)?;
-        let (to, onward) = if self.topology.is_own(datagram.dst) || datagram.dst == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        let for_host = self.topology.is_own(datagram.dst) || datagram.dst == Ipv4Addr::BROADCAST;
+        let (to, onward) = if for_host {
             (Place::Local, None)
         } else {
             let (to, way) = self.egress(slot, datagram.dst)?;

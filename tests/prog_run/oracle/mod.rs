@@ -3,24 +3,26 @@
 
 mod case;
 mod connection;
+mod long_run;
 mod policies;
 mod run;
+mod second;
 mod shrink;
 mod surroundings;
 mod traffic;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use fw_testkit::classbench::Random;
 
 use self::case::Case;
+use self::long_run::Plan;
 use self::run::Rival;
 
 /// Which seed a random run starts with; else it is another on each run.
 const SEED_VARIABLE: &str = "OUTPOST_FW_ORACLE_SEED";
 /// How many packets a random run sends.
 const PACKETS_VARIABLE: &str = "OUTPOST_FW_ORACLE_PACKETS";
+/// How many firewalls judge at once.
+const RIGS_VARIABLE: &str = "OUTPOST_FW_ORACLE_RIGS";
 /// Packets of a run in CI.
 const PACKETS: u64 = 10_000;
 
@@ -34,31 +36,13 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn random_traffic_is_judged_as_the_reference_judges() {
-    let Some(mut rival) = Rival::new() else { return };
     let seed = number(SEED_VARIABLE).unwrap_or_else(|| u64::from(std::process::id()) << 32 | clock());
     let packets = number(PACKETS_VARIABLE).unwrap_or(PACKETS);
-    println!("{SEED_VARIABLE}={seed} {PACKETS_VARIABLE}={packets}");
-    let mut random = Random::new(seed);
-    let (mut sent, mut cases) = (0, 0);
-    let (start, mut told) = (Instant::now(), Instant::now());
-    while sent < packets {
-        let case = Case::random(&mut random);
-        sent += case.packets();
-        cases += 1;
-        if let Some(difference) = rival.difference(&case) {
-            let small = shrink::shrink(&case, |candidate| rival.difference(candidate).is_some());
-            let difference = rival.difference(&small).unwrap_or(difference);
-            let path = corpus().join(format!("failed-{seed}-{cases}.txt"));
-            std::fs::write(&path, small.with_comment(&difference.to_string()).to_string()).unwrap();
-            panic!("seed {seed}, case {cases}: {difference}\nkept as {}:\n{small}", path.display());
-        }
-        if told.elapsed() > Duration::from_secs(60) {
-            told = Instant::now();
-            println!("{sent} packets in {:?}", start.elapsed());
-        }
-    }
-    println!("{sent} packets in {cases} cases, {:?}: {}", start.elapsed(), rival.seen());
-    assert!(packets < PACKETS || rival.has_seen_much(), "the traffic is too uniform: {}", rival.seen());
+    let rigs = number(RIGS_VARIABLE).map_or(1, |rigs| usize::try_from(rigs).unwrap());
+    println!("{SEED_VARIABLE}={seed} {PACKETS_VARIABLE}={packets} {RIGS_VARIABLE}={rigs}");
+    let Some(tally) = long_run::run(Plan { seed, packets, rigs }) else { return };
+    assert!(tally.differences.is_empty(), "seed {seed}: {}", tally.differences.join("\n\n"));
+    assert!(packets < PACKETS || tally.seen.len() > 20, "the traffic is too uniform: {:?}", tally.seen);
 }
 
 #[test]

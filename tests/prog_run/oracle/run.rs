@@ -39,8 +39,8 @@ const MAX_FLOWS: u32 = 512;
 
 /// The program in the kernel, and its maps.
 pub(super) struct Rival {
-    rig: Rig,
-    netns: Arc<NetNs>,
+    pub(super) rig: Rig,
+    pub(super) netns: Arc<NetNs>,
     drops: PerCpuArray<MapData, Counter>,
     /// Packets dropped until now, by reason.
     dropped: Vec<u64>,
@@ -64,14 +64,9 @@ impl Rival {
         Some(rival)
     }
 
-    /// How often each verdict was seen.
-    pub(super) fn seen(&self) -> String {
-        format!("{:?}", self.seen)
-    }
-
-    /// Whether the traffic has met most of what can happen.
-    pub(super) fn has_seen_much(&self) -> bool {
-        self.seen.len() > 20
+    /// How often each verdict was seen since the last call.
+    pub(super) fn take_seen(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Where the two part in a case, if they do. A case whose policies are not valid tells them not apart.
@@ -112,7 +107,7 @@ impl Rival {
     }
 
     /// Lets the program judge a packet; `None` if it did what no verdict is.
-    fn receive(&mut self, slot: usize, datagram: &Datagram, expected: Verdict) -> Option<Verdict> {
+    pub(super) fn receive(&mut self, slot: usize, datagram: &Datagram, expected: Verdict) -> Option<Verdict> {
         let frame = datagram.frame(NEIGHBOUR, MACS[slot]);
         let (action, after) = self.rig.dataplane.run(&frame, self.rig.ifindexes[slot]).unwrap();
         match action {
@@ -156,7 +151,7 @@ impl Rival {
     }
 
     /// Forgets all flows, as if the program had just been loaded.
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         for tags in &mut self.tags {
             for bucket in 0..tags.len() {
                 tags.set(bucket, Tags::default(), 0).unwrap();

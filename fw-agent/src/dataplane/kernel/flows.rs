@@ -138,9 +138,6 @@ pub(super) fn occupancy(object: &Object) -> Result<[Occupancy; 2], DataplaneErro
 /// Flows that are ended before the lock is given free.
 pub(super) const END_CHUNK: usize = 1_024;
 
-/// Batches that are swept before the lock is given free.
-pub(super) const SWEEP_CHUNK: u32 = 16;
-
 /// How many batches look once at every slot.
 pub(super) fn sweep_batches(object: &Object) -> Result<u32, DataplaneError> {
     Ok((object.buckets()? * LANES).div_ceil(SWEEP_BATCH))

@@ -4,10 +4,12 @@
 //! its counters go on. The pinned map `RULE_NAMES` is the only record of them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use aya::maps::{Map, PerCpuValues};
 use fw_common::abi::counters::RuleCounter;
 use fw_common::abi::policy::{MAX_RULE_ID, MAX_RULES, RuleName};
+use fw_policy::RuleInfo;
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
@@ -42,15 +44,29 @@ fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
     Mapped::new(map.fd(), MAX_RULES as usize).map_err(|error| map_error("RULE_NAMES", &error))
 }
 
-/// The handle of each id, in the order of `ids`; new ones are stored.
+/// Rules that have handles, and these.
+#[derive(Default)]
+pub(super) struct Assigned {
+    rules: Arc<[Arc<RuleInfo>]>,
+    handles: Arc<[u32]>,
+}
+
+/// The handle of each rule, in their order; new ones are stored.
 ///
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
 /// are their handles given to new ids.
-pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, DataplaneError> {
+pub(super) fn assign(object: &mut Object, rules: &Arc<[Arc<RuleInfo>]>) -> Result<Arc<[u32]>, DataplaneError> {
+    let Assigned { rules: before, handles } = object.assigned();
+    let same = before.len() == rules.len() && before.iter().zip(rules.iter()).all(|(one, other)| one.id == other.id);
+    if same {
+        // Most changes change what rules say, not which there are.
+        return Ok(Arc::clone(handles));
+    }
+    let ids: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
     let mut memory = memory(object)?;
     let stored = stored(&memory);
     let known: Vec<&[u8]> = stored.iter().map(bytes).collect();
-    let plan = plan(&known, ids)?;
+    let plan = plan(&known, &ids)?;
     for (handle, id) in &plan.new {
         if known.len() >= *handle as usize {
             // It was another rule's. What was never given out has counters at zero.
@@ -58,7 +74,9 @@ pub(super) fn assign(object: &mut Object, ids: &[&str]) -> Result<Vec<u32>, Data
         }
         memory.set(*handle as usize, name(id));
     }
-    Ok(plan.handles)
+    let handles: Arc<[u32]> = plan.handles.into();
+    *object.assigned() = Assigned { rules: Arc::clone(rules), handles: Arc::clone(&handles) };
+    Ok(handles)
 }
 
 /// Which handles an id list gets.

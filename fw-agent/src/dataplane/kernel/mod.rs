@@ -323,12 +323,11 @@ impl Dataplane for KernelDataplane {
 
     fn sweep(&self) -> Result<u32, DataplaneError> {
         let before = counters::happenings(&self.object())?.swept;
-        let mut batches = flows::sweep_batches(&self.object())?;
-        // The lock is given free in between: attaching and reading go before sweeping.
-        while batches > 0 {
-            let chunk = batches.min(flows::SWEEP_CHUNK);
-            self.object().run_sweep(chunk)?;
-            batches -= chunk;
+        let batches = flows::sweep_batches(&self.object())?;
+        // The lock is given free in between: attaching and reading go before sweeping. One run at a time: for several, the
+        // kernel waits for two grace periods (bpf_dispatcher_change_prog), which is longer than the runs take.
+        for _ in 0..batches {
+            self.object().run_sweep()?;
         }
         let after = counters::happenings(&self.object())?.swept;
         Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))

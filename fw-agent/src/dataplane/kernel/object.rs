@@ -12,6 +12,7 @@ use fw_common::abi::flow::LANES;
 use fw_common::flow_index::buckets_for;
 use fw_common::half_open;
 
+use super::handles::Assigned;
 use super::layout::MAPS;
 use super::policy::Zones;
 use super::ring::Ring;
@@ -53,6 +54,8 @@ pub(super) struct Object {
     pub(super) captured: bool,
     /// The zones in each slot, as far as this agent has put them there.
     zones: [Option<Zones>; 2],
+    /// The rules of the last policy that was loaded, with their handles.
+    assigned: Assigned,
 }
 
 impl Object {
@@ -84,7 +87,7 @@ impl Object {
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events, events_map, captured: false, zones: [None, None] })
+        Ok(Self { ebpf, events, events_map, captured: false, zones: [None, None], assigned: Assigned::default() })
     }
 
     /// A ring buffer that is not pinned, which can be had once.
@@ -172,8 +175,13 @@ impl Object {
     }
 
     /// Looks once at a batch of slots of both flow tables.
-    pub(super) fn run_sweep(&mut self, batches: u32) -> Result<(), DataplaneError> {
-        self.run("fw_sweep", &[0; 64], None, batches).map(drop)
+    pub(super) fn run_sweep(&mut self) -> Result<(), DataplaneError> {
+        self.run("fw_sweep", &[0; 64], None, 1).map(drop)
+    }
+
+    /// The rules that were given handles last.
+    pub(super) const fn assigned(&mut self) -> &mut Assigned {
+        &mut self.assigned
     }
 
     /// What is known of the zones in a slot.

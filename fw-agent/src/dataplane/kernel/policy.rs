@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, InnerMap, MapData};
@@ -28,8 +30,7 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
         Some(active) => Active { epoch: next_epoch(active.epoch), slot: 1 - active.slot },
         None => Active { epoch: 1, slot: 0 },
     };
-    let ids: Vec<&str> = policy.rules.iter().map(|rule| rule.id.as_str()).collect();
-    let handles = handles::assign(object, &ids)?;
+    let handles = handles::assign(object, &policy.rules)?;
     fill_zones(object, next.slot, &policy.tables)?;
     let loaded = tables::fill(object, next.slot, &policy.tables, &handles)?;
     object
@@ -67,7 +68,7 @@ fn store_timeouts(object: &Object, tables: &Tables, handles: &[u32]) -> Result<(
 const RULE_LIMITS: &str = "RULE_LIMITS";
 
 /// Stores the limits of the rules that have some. What has been counted for a rule goes on counting.
-fn store_limits(object: &Object, rules: &[RuleInfo], handles: &[u32]) -> Result<(), DataplaneError> {
+fn store_limits(object: &Object, rules: &[Arc<RuleInfo>], handles: &[u32]) -> Result<(), DataplaneError> {
     let data = object.array_data(RULE_LIMITS)?;
     let mut map =
         Mapped::<RuleLimit>::new(data.fd(), MAX_RULES as usize).map_err(|error| map_error(RULE_LIMITS, &error))?;

@@ -53,9 +53,10 @@ pub(crate) fn run(arguments: &Classifier) -> Result<ExitCode> {
 }
 
 fn print(figures: &Figures, base: Option<&Figures>) {
-    let Figures { style, family, rules, text, first, one_rule, memory, new_flow } = figures;
+    let Figures { style, family, rules, text, first, one_rule, one_address, memory, new_flow } = figures;
     println!("{style} IPv{family}, {rules} rules, {} KiB of text", text >> 10);
-    println!("  first: {}; one rule more: {}", steps(first), steps(one_rule));
+    println!("  first: {}", steps(first));
+    println!("  other services in one rule: {}; another address: {}", steps(one_rule), steps(one_address));
     println!("  tables: {} KiB predicted, {} KiB taken", memory.0 >> 10, memory.1 >> 10);
     for (position, (name, nanoseconds)) in new_flow.iter().enumerate() {
         let ratio =

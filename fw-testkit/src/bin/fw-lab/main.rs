@@ -35,6 +35,18 @@ enum Subject {
     Bench(bench::Bench),
     /// Measures what large rule sets cost: to read, compile, load, change and look up.
     Classifier(classifier::Classifier),
+    /// Opens flows that die beside flows that live, and says whether collection has left these alone.
+    Collection {
+        /// Connections that come and go.
+        #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+        connections: u32,
+        /// Flows that live.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        living: u32,
+        /// Size of the table.
+        #[arg(long, value_name = "N", default_value_t = 1_048_576)]
+        max_flows: u32,
+    },
     /// Serves in the caller's name space until killed.
     Serve {
         /// What to serve and where, such as `http=[::]:80`, `modbus=[::]:502`, `echo=[::]:5000`.
@@ -52,12 +64,19 @@ fn main() -> ExitCode {
         Subject::Demo(arguments) => demo::run(&arguments),
         Subject::Bench(arguments) => bench::run(&arguments),
         Subject::Classifier(arguments) => classifier::run(&arguments),
+        Subject::Collection { connections, living, max_flows } => collect(connections, living, max_flows),
         Subject::Serve { endpoints } => serve(&endpoints),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("fw-lab: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn collect(connections: u32, living: u32, max_flows: u32) -> anyhow::Result<ExitCode> {
+    let survival = fw_testkit::collection::survive(connections, living, max_flows)?;
+    println!("{survival:?}");
+    Ok(if survival.killed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn serve(endpoints: &[Endpoint]) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::{connections, denied, established, flood, iperf3, new, sockets, variants};
+use super::{collection, connections, denied, established, flood, iperf3, new, rule_sets, sockets, variants};
 
 /// Benchmarks that are run together.
 pub(super) struct Group {
@@ -18,6 +18,8 @@ fn groups() -> Vec<Group> {
         Group { names: established::CASES.map(|case| case.name).to_vec(), run: established::run },
         Group { names: variants::CASES.map(|case| case.name).to_vec(), run: variants::run },
         Group { names: new::BENCHMARKS.map(|(name, _)| name).to_vec(), run: new::run },
+        Group { names: vec![rule_sets::NAME], run: rule_sets::run },
+        Group { names: vec![collection::NAME], run: collection::run },
         Group { names: denied::BENCHMARKS.map(|(name, _)| name).to_vec(), run: denied::run },
         Group { names: vec![connections::NAME], run: connections::run },
         Group { names: vec![sockets::NAME], run: sockets::run },
