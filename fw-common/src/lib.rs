@@ -13,6 +13,7 @@ pub mod anomaly;
 pub mod conntrack;
 pub mod drop_reason;
 pub mod flow_index;
+pub mod fragment;
 pub mod icmp_error;
 pub mod policy;
 pub mod tcp;

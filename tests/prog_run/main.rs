@@ -9,6 +9,7 @@ mod checksums;
 mod classifier;
 mod flows;
 mod forwarding;
+mod fragments;
 mod maps;
 mod oracle;
 mod policies;

@@ -6,6 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod count;
 pub(crate) mod flow;
 pub(crate) mod forward;
+pub(crate) mod fragment;
 pub(crate) mod interface;
 pub(crate) mod next_hop;
 pub(crate) mod receive;

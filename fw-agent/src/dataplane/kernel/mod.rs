@@ -7,6 +7,7 @@ mod attach;
 mod calls;
 mod counters;
 mod flows;
+mod fragments;
 mod handles;
 mod interfaces;
 mod layout;
@@ -28,6 +29,7 @@ use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
 
 use super::{Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, PICK_UP_SECONDS, PickUp, Settings};
+pub use fragments::{FragmentRecord, HeldFragments};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;

@@ -1,0 +1,3 @@
+//! Datagrams cut at random, in random order, with repetitions and forgeries.
+
+use super::*;
