@@ -124,7 +124,11 @@ impl Job {
     /// This processor's scratch space, cleared of what would outlive its packet.
     #[inline(always)]
     pub(crate) fn begin(program: Program) -> Option<&'static mut Self> {
-        let job = Self::resume(program)?;
+        let job = JOBS.get_ptr_mut(program as u32)?;
+        // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
+        // the two programs, with what it calls, has an entry of its own. Every bit pattern that a stage leaves is one that it
+        // wrote.
+        let job = unsafe { &mut *job };
         job.interface.slot = u32::MAX;
         job.packet.part = job.next_part;
         job.next_part = Part::Whole;
@@ -137,16 +141,6 @@ impl Job {
         job.query.from_zone = 0;
         job.query.to_zone = 0;
         Some(job)
-    }
-
-    /// This processor's scratch space, as the program left it that has called this one.
-    #[inline(always)]
-    pub(crate) fn resume(program: Program) -> Option<&'static mut Self> {
-        let job = JOBS.get_ptr_mut(program as u32)?;
-        // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
-        // the two programs, with what it calls, has an entry of its own. Every bit pattern that a stage leaves is one that it
-        // wrote.
-        Some(unsafe { &mut *job })
     }
 
     /// The same number, of which the verifier knows nothing: see [`Job::forget`].

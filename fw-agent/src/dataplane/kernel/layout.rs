@@ -130,7 +130,7 @@ pub const MAPS: &[MapDescription] = &[
     map("EGRESS_STAGES", "prog_array", (INDEX, 4), Fixed(2),
         "the programs that frames of the host pass: `fw_egress`, `fw_egress_fragments`", CANNOT_FILL),
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 696, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 784, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

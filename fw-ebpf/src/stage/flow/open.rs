@@ -10,7 +10,7 @@ use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
 use fw_common::conntrack::{self, Opening};
 use fw_common::tcp::{End, Segment};
-use fw_common::wire::parse::{Kind, Part, tcp_flag};
+use fw_common::wire::parse::{Kind, tcp_flag};
 
 use super::rejudge::{ask, flags_of};
 use crate::job::Job;
@@ -169,8 +169,8 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     } else {
         End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() }
     };
-    if end.has_acknowledged() || (job.packet.kind == Kind::Tcp && job.packet.part == Part::First) {
-        // Picked up in the middle: the other end's numbers, and both scales, are unknown. Of a segment in fragments the end is.
+    if end.has_acknowledged() {
+        // Picked up in the middle: the other end's numbers, and both scales, are unknown.
         flow.flags |= flow_flags::LIBERAL;
     }
     flow._pad = [0; 3];

@@ -6,7 +6,6 @@ use fw_common::DropReason;
 use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::conntrack::State;
 use fw_common::tcp::{self, End, Judgement, Segment, Side};
-use fw_common::wire::parse::Part;
 
 use super::Progress;
 use super::side::index_of;
@@ -25,12 +24,6 @@ pub(super) fn advance(job: &Job, flow: NonNull<Flow>, side: Side) -> Result<Prog
     let segment = Segment::of(&job.packet);
     match tcp::judge(state, side, &segment, &mut sender, &receiver, liberal) {
         Judgement::Pass(next) => {
-            if job.packet.part == Part::First {
-                // How long the segment is, only its last fragment says: its end is not known, and neither is what may be
-                // acknowledged from now on.
-                // SAFETY: as above.
-                unsafe { (*pointer).flags |= flow_flags::LIBERAL };
-            }
             write(flow, own, &before, &sender);
             if next != state {
                 // SAFETY: as above.

@@ -14,14 +14,17 @@ use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_md};
 use aya_ebpf::helpers::bpf_xdp_adjust_meta;
 use aya_ebpf::programs::{TcContext, XdpContext};
+use fw_common::abi::flow::flow_flags;
+use fw_common::abi::fragment::Datagram;
 use fw_common::fragment::{self, Arrival, HOST_SLOT};
-use fw_common::wire::parse::Part;
+use fw_common::wire::parse::{Kind, Part};
 use fw_common::{DropReason, Verdict};
 
 use crate::job::{Job, Program};
 use crate::maps::{EGRESS_STAGES, STAGES};
 use crate::packet::Linear;
-use crate::stage::count;
+use crate::stage::receive::{self, Received};
+use crate::stage::{count, table as flow_table};
 
 /// Positions in [`STAGES`] and [`EGRESS_STAGES`].
 const JUDGE: u32 = 0;
@@ -46,14 +49,21 @@ pub(crate) fn follow_from_host(ctx: &TcContext) {
 /// The whole of `fw_fragments`.
 #[inline(always)]
 pub(crate) fn from_wire(ctx: &XdpContext) -> u32 {
-    let Some(job) = Job::resume(Program::Ingress) else { return XDP_DROP };
     let waited = take_mark(ctx);
-    let slot = job.interface.slot as u16;
-    let verdict = match read(&Linear::of_xdp(ctx), job, slot) {
-        Ok(()) => enter(ctx, job, waited),
-        Err(reason) => Entry::Drop(reason),
+    let Some(job) = Job::begin(Program::Ingress) else { return XDP_DROP };
+    // Read anew: while an agent replaces the programs, the one that called may have another scratch space.
+    let entry = match receive::from_wire(ctx, job) {
+        Received::Drop(DropReason::Fragment) => {
+            let slot = job.interface.slot as u16;
+            match read(&Linear::of_xdp(ctx), job, slot) {
+                Ok(()) => enter(ctx, job, waited),
+                Err(reason) => Entry::Drop(reason),
+            }
+        }
+        Received::Drop(reason) => Entry::Drop(reason),
+        Received::Judge | Received::Host => Entry::Drop(DropReason::Fragment),
     };
-    let reason = match verdict {
+    let reason = match entry {
         Entry::Judge => {
             // SAFETY: nothing here has to be dropped.
             unsafe { STAGES.tail_call(ctx, JUDGE) };
@@ -71,8 +81,16 @@ pub(crate) fn from_wire(ctx: &XdpContext) -> u32 {
 /// The whole of `fw_egress_fragments`.
 #[inline(always)]
 pub(crate) fn from_host(ctx: &TcContext) -> i32 {
-    let Some(job) = Job::resume(Program::Egress) else { return TC_ACT_SHOT };
-    let reason = match read(&Linear::of_tc(ctx), job, HOST_SLOT).and_then(|()| enter_from_host(job)) {
+    let Some(job) = Job::begin(Program::Egress) else { return TC_ACT_SHOT };
+    // As above.
+    let entry = match receive::from_host(ctx, job) {
+        Received::Drop(DropReason::Fragment) => {
+            read(&Linear::of_tc(ctx), job, HOST_SLOT).and_then(|()| enter_from_host(job))
+        }
+        Received::Drop(reason) => Err(reason),
+        Received::Judge | Received::Host => Err(DropReason::Fragment),
+    };
+    let reason = match entry {
         Ok(()) => {
             // SAFETY: nothing here has to be dropped.
             unsafe { EGRESS_STAGES.tail_call(ctx, JUDGE) };
@@ -180,7 +198,7 @@ fn enter_from_host(job: &mut Job) -> Result<(), DropReason> {
 
 /// Notes what a fragment that passes is to the program that goes on with it.
 #[inline(always)]
-fn note(job: &mut Job, datagram: &fw_common::abi::fragment::Datagram, arrival: Arrival) {
+fn note(job: &mut Job, datagram: &Datagram, arrival: Arrival) {
     job.next_part = match arrival {
         Arrival::Judge => Part::First,
         Arrival::Follow => Part::Later,
@@ -205,6 +223,9 @@ pub(crate) fn complete(job: &mut Job) {
 #[inline(never)]
 pub(crate) fn conclude(job: &mut Job, verdict: Verdict) -> Verdict {
     let passed = !matches!(verdict, Verdict::Drop(_));
+    if passed && job.packet.kind == Kind::Tcp {
+        forgive_numbers(job);
+    }
     let Some(bucket) = table::lock(job) else {
         return if passed { Verdict::Drop(DropReason::FlowRace) } else { verdict };
     };
@@ -218,5 +239,15 @@ pub(crate) fn conclude(job: &mut Job, verdict: Verdict) -> Verdict {
     match concluded {
         Err(reason) if passed => Verdict::Drop(reason),
         Ok(_) | Err(_) => verdict,
+    }
+}
+
+/// Makes the connection of a segment in fragments liberal: how long the segment is, only its last fragment says, so that what
+/// may be acknowledged from now on is not known.
+#[inline(always)]
+fn forgive_numbers(job: &mut Job) {
+    if let Some(flow) = flow_table::find(job) {
+        // SAFETY: a live map value.
+        unsafe { (*flow.as_ptr()).flags |= flow_flags::LIBERAL };
     }
 }
