@@ -7,6 +7,7 @@ mod attachment;
 mod firewall;
 mod flow_log;
 mod forwarding;
+mod fragments;
 mod garbage;
 mod host_services;
 mod instruments;

@@ -39,6 +39,7 @@ fn fixture() -> Fixture {
         dataplane: Arc::new(dataplane),
         facts: ArcSwap::from_pointee(Facts::default()),
         flow_log: Arc::default(),
+        fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
     });

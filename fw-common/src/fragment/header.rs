@@ -113,6 +113,13 @@ pub const fn key(packet: &Packet, fragment: &Fragment, ingress_slot: u16) -> Dat
     DatagramKey { words: [join(s0, s1), join(s2, s3), join(d0, d1), join(d2, d3), rest] }
 }
 
+/// The family of the datagram with this key.
+#[must_use]
+pub const fn is_ipv4(key: &DatagramKey) -> bool {
+    let [.., rest] = key.words;
+    (rest >> 40) & 0xff == 4
+}
+
 /// Two words as one.
 #[inline(always)]
 const fn join(first: u32, second: u32) -> u64 {

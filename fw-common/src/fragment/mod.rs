@@ -11,4 +11,4 @@ mod header;
 mod tests;
 
 pub use datagram::{Arrival, Comparison, OWN, Progress, arrive, conclude, lifetime, worth};
-pub use header::{Fragment, HOST_SLOT, check_kind, check_transport_header, key, read};
+pub use header::{Fragment, HOST_SLOT, check_kind, check_transport_header, is_ipv4, key, read};
