@@ -88,7 +88,8 @@ fn socket_is_refused(firewall: &Firewall, to: IpAddr) -> bool {
 fn the_host_sends_and_receives_large_datagrams() {
     let Some(firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
     let mut firewall = firewall;
-    let rules = Firewall::first_rules().replace("from = [\"it\"]\nto = [\"ot\"]", "from = [\"it\", \"local\"]\nto = [\"ot\"]");
+    let rules =
+        Firewall::first_rules().replace("from = [\"it\"]\nto = [\"ot\"]", "from = [\"it\", \"local\"]\nto = [\"ot\"]");
     assert_ne!(rules, Firewall::first_rules());
     std::fs::write(firewall.rules_file(), rules).unwrap();
     firewall.agent.start().unwrap();
@@ -114,7 +115,8 @@ fn fragments_out_of_order_are_put_in_order() {
             for place in order {
                 sender.send(&fragments[place]).unwrap();
             }
-            assert_eq!(answer(&socket).unwrap(), sent, "{to} in the order {order:?}");
+            let answer = answer(&socket).unwrap_or_else(|error| panic!("{to} in the order {order:?}: {error}"));
+            assert_eq!(answer, sent, "{to} in the order {order:?}");
         }
     }
     assert_eq!(dropped(&firewall), 0);

@@ -21,7 +21,9 @@ const fn v6(subnet: u16, host: u16) -> Ipv6Addr {
 /// A datagram of the OT host that the policy allows, of both families.
 fn datagrams(len: usize) -> [Packet; 2] {
     let payload: Vec<u8> = (0..len).map(|at| at as u8).collect();
-    [0, 1].map(|family| Packet::udp(OT_HOSTS[family], 4000, IT_HOSTS[family], 53).macs(NEIGHBOUR, MACS[OT]).payload(&payload))
+    [0, 1].map(|family| {
+        Packet::udp(OT_HOSTS[family], 4000, IT_HOSTS[family], 53).macs(NEIGHBOUR, MACS[OT]).payload(&payload)
+    })
 }
 
 /// The same datagram over IPv4, with a payload of 2,000 bytes.
@@ -316,8 +318,12 @@ fn a_flood_of_fragments_that_are_not_allowed_interrupts_none_that_is() {
     let forbidden = Packet::udp(OT_HOSTS[0], 4000, IT_HOSTS[0], 54).payload(&[0; 64]).macs(NEIGHBOUR, MACS[OT]);
     let table = 4 * fw_common::abi::fragment::FRAGMENT_BUCKETS;
     for id in 0..table {
-        rig.netns.within(|| rig.dataplane.run(&forbidden.fragment(10_000 + id, 0..40, true), rig.ifindexes[OT]).unwrap()).unwrap();
-        rig.netns.within(|| rig.dataplane.run(&forbidden.fragment(30_000 + id, 40..72, false), rig.ifindexes[OT]).unwrap()).unwrap();
+        rig.netns
+            .within(|| rig.dataplane.run(&forbidden.fragment(10_000 + id, 0..40, true), rig.ifindexes[OT]).unwrap())
+            .unwrap();
+        rig.netns
+            .within(|| rig.dataplane.run(&forbidden.fragment(30_000 + id, 40..72, false), rig.ifindexes[OT]).unwrap())
+            .unwrap();
     }
     assert_forwarded(&rig.receive(OT, &allowed[1]));
 }
@@ -333,7 +339,8 @@ fn atomic_fragments_are_whole_packets() {
     assert_forwarded(&rig.receive(OT, &atomic(53)));
     assert_forwarded(&rig.receive(OT, &atomic(53)));
     assert_dropped(&rig.receive(OT, &atomic(54)), DropReason::Policy);
-    let solicitation = Packet::new(v6(0x101, 0x50), v6(0x101, 0x10), Transport::Icmp { kind: 135, code: 0, rest: [0; 4] });
+    let solicitation =
+        Packet::new(v6(0x101, 0x50), v6(0x101, 0x10), Transport::Icmp { kind: 135, code: 0, rest: [0; 4] });
     let solicitation = solicitation.payload(&[0; 16]).ttl(255).macs(NEIGHBOUR, MACS[OT]);
     assert_eq!(rig.receive(OT, &solicitation.build()), Outcome::Passed);
     assert_dropped(&rig.receive(OT, &solicitation.fragment(7, 0..24, false)), DropReason::FragmentControl);

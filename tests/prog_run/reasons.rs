@@ -218,7 +218,13 @@ fn each_reason_is_produced_by_a_packet() {
     // Those have a test of their own below, in `flows.rs` or in `fragments.rs`.
     assert_eq!(
         elsewhere,
-        [&DropReason::Fragment, &DropReason::TableFull, &DropReason::FlowRace, &DropReason::NoPolicy, &DropReason::NotHandedOver]
+        [
+            &DropReason::Fragment,
+            &DropReason::TableFull,
+            &DropReason::FlowRace,
+            &DropReason::NoPolicy,
+            &DropReason::NotHandedOver
+        ]
     );
 }
 

@@ -63,6 +63,8 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     supervisor.attach_all().await?;
     supervisor.refuse_a_cold_start_without_program()?;
     supervisor.reconcile(true).await;
+    // At once, and not with the first round: fragments that come too early can only wait where somebody says that he is there.
+    supervisor.follow_routes();
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)

@@ -76,11 +76,8 @@ pub const fn worth(datagram: &Datagram, key: &DatagramKey, now: u32) -> u64 {
     }
     let (held, key) = (&datagram.key.words, &key.words);
     // Without a branch for each word.
-    let different = (held[0] ^ key[0])
-        | (held[1] ^ key[1])
-        | (held[2] ^ key[2])
-        | (held[3] ^ key[3])
-        | (held[4] ^ key[4]);
+    let different =
+        (held[0] ^ key[0]) | (held[1] ^ key[1]) | (held[2] ^ key[2]) | (held[3] ^ key[3]) | (held[4] ^ key[4]);
     if different == 0 { OWN } else { class << 32 | datagram.expires as u64 }
 }
 

@@ -289,9 +289,8 @@ fn first_fragments_that_race_are_one_datagram() {
     let mut datagram = datagram();
     let judge = |datagram: &mut Datagram| arrive(datagram, &first, false, Comparison::with_all);
     assert_eq!((judge(&mut datagram), judge(&mut datagram)), (Arrival::Judge, Arrival::Judge));
-    let conclude = |datagram: &mut Datagram| {
-        super::conclude(datagram, &first, &Packet::EMPTY, true, Comparison::with_all)
-    };
+    let conclude =
+        |datagram: &mut Datagram| super::conclude(datagram, &first, &Packet::EMPTY, true, Comparison::with_all);
     assert_eq!(conclude(&mut datagram), Ok(false));
     assert_eq!(conclude(&mut datagram), Err(DropReason::FragmentDuplicate));
 }

@@ -127,13 +127,7 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
         Kind::NeighbourDiscovery => neighbour_discovery(&job.packet),
         // The host's own memberships; what answers them is not let in.
         Kind::MulticastListener => Ok(Received::Host),
-        Kind::Tcp
-        | Kind::Udp
-        | Kind::IcmpQuery
-        | Kind::IcmpReply
-        | Kind::IcmpError
-        | Kind::Fragment
-        | Kind::Other => {
+        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Fragment | Kind::Other => {
             if job.packet.kind == Kind::Fragment {
                 fragment::complete(job);
             }
