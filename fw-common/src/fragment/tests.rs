@@ -183,7 +183,7 @@ fn build(ipv4: bool, id: u32, units: u16, more: bool, body: &[u8]) -> Vec<u8> {
         let mut header = vec![0x45, 0];
         header.extend(u16::try_from(20 + body.len()).unwrap().to_be_bytes());
         header.extend((id as u16).to_be_bytes());
-        header.extend((units | u16::from(more) << 13).to_be_bytes());
+        header.extend((units | (u16::from(more) << 13)).to_be_bytes());
         header.extend([64, protocol::UDP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         let sum = crate::wire::checksum::finish(crate::wire::checksum::sum(&header));
         header[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -196,7 +196,7 @@ fn build(ipv4: bool, id: u32, units: u16, more: bool, body: &[u8]) -> Vec<u8> {
         frame.extend([0xfd; 16]);
         frame.extend([0xfc; 16]);
         frame.extend([protocol::UDP, 0]);
-        frame.extend((units * 8 | u16::from(more)).to_be_bytes());
+        frame.extend(((units * 8) | u16::from(more)).to_be_bytes());
         frame.extend(id.to_be_bytes());
     }
     frame.extend(body);

@@ -20,7 +20,7 @@ impl Packet {
         let offset = range.start as u16;
         assert!(offset.is_multiple_of(8), "fragments begin at multiples of eight");
         let piece = match self.src_addr {
-            IpAddr::V4(_) => piece.ipv4_fragment(identification as u16, offset / 8 | u16::from(more) << 13),
+            IpAddr::V4(_) => piece.ipv4_fragment(identification as u16, (offset / 8) | (u16::from(more) << 13)),
             IpAddr::V6(_) => {
                 let place = (offset | u16::from(more)).to_be_bytes();
                 let body = [[0].as_slice(), &place, &identification.to_be_bytes()].concat();
