@@ -119,7 +119,7 @@ drop_reasons! {
     FragmentOfDropped = 79, "fragment_of_dropped", "The rest of a datagram of which a fragment, or whose flow, was dropped.";
     FragmentWithoutFirst = 80, "fragment_without_first", "A fragment waited in vain for its datagram's first one; or the host sent it without.";
     FragmentNotHeld = 81, "fragment_not_held", "A fragment came before its datagram's first one and could not wait for it: no agent is there, or it has no room.";
-    FragmentControl = 82, "fragment_control", "An ICMP error or a message of neighbour discovery is a fragment, which none needs to be (RFC 6980).";
+    FragmentControl = 82, "fragment_control", "An ICMP error, a message of neighbour discovery (RFC 6980) or a SYN is a fragment, which none needs to be.";
 }
 
 impl DropReason {

@@ -9,7 +9,7 @@ use fw_common::DropReason;
 use fw_common::abi::flow::flow_flags;
 use fw_testkit::packet::{Packet, Transport, tcp_flags};
 
-use crate::rig::{EXPOSED, IT, MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig};
+use crate::rig::{EXPOSED, HANDOVER_MAC, IT, MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig};
 
 const OT_HOSTS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 1, 1, 50)), IpAddr::V6(v6(0x101, 0x50))];
 const IT_HOSTS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 2, 1, 20)), IpAddr::V6(v6(0x201, 0x20))];
@@ -399,6 +399,36 @@ fn errors_about_a_fragment_follow_its_flow() {
         let error = Transport::Icmp { kind, code: if family == 0 { 3 } else { 4 }, rest: [0; 4] };
         let error = Packet::new(IT_HOSTS[family], OT_HOSTS[family], error).payload(&first[14..14 + 512]);
         assert_forwarded(&rig.send(IT, error));
+    }
+}
+
+#[test]
+fn control_messages_are_no_fragments() {
+    let Some(rig) = Rig::new() else { return };
+    for (from, to) in OT_HOSTS.into_iter().zip(IT_HOSTS) {
+        let syn = Packet::tcp(from, 4000, to, 80, tcp_flags::SYN).payload(&[0; 100]).macs(NEIGHBOUR, MACS[OT]);
+        assert_dropped(&rig.receive(OT, &syn.fragment(7, 0..24, true)), DropReason::FragmentControl);
+        assert_dropped(&rig.receive(OT, &syn.fragment(7, 24..120, false)), DropReason::FragmentOfDropped);
+        let kind = if from.is_ipv4() { 3 } else { 1 };
+        let error = Packet::new(from, to, Transport::Icmp { kind, code: 3, rest: [0; 4] }).payload(&[0; 100]);
+        let error = error.macs(NEIGHBOUR, MACS[OT]);
+        assert_dropped(&rig.receive(OT, &error.fragment(8, 0..80, true)), DropReason::FragmentControl);
+    }
+}
+
+#[test]
+fn fragments_that_do_not_fit_the_next_link_are_treated_like_packets() {
+    let Some(rig) = Rig::new() else { return };
+    // The link to IT carries 1,400 bytes.
+    let [datagram4, datagram6] = datagrams(4000);
+    let first = rig.receive(OT, &datagram6.fragment(7, 0..1440, true));
+    assert!(matches!(first, Outcome::Answered(DropReason::TooBig, _)), "{first:?}");
+    assert_dropped(&rig.receive(OT, &datagram6.fragment(7, 1440..1600, true)), DropReason::FragmentOfDropped);
+    // Over IPv4 the kernel cuts them again.
+    for range in [0..1440, 1440..2880] {
+        let outcome = rig.receive(OT, &datagram4.fragment(7, range, true));
+        let Outcome::Redirected(frame) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(frame[..6], HANDOVER_MAC);
     }
 }
 

@@ -79,11 +79,15 @@ pub struct HeldHeader {
     pub len: u32,
 }
 
-/// The longest frame that can wait: longer ones than the longest packet that fits a page with its headroom are not received.
-pub const MAX_HELD_FRAME: usize = 3584;
+/// The longest frame that can wait: a live frame (`bpf_test_run_xdp_live` in net/bpf/test_run.c) is in a page of 4,096 bytes
+/// with 256 of headroom, 320 of tailroom, and what the kernel and the agent put in front of it.
+pub const MAX_HELD_FRAME: usize = 3392;
+
+/// Bytes for a frame in a record.
+pub const HELD_ROOM: usize = 4096;
 
 /// Bytes of a record with a frame.
-pub const HELD_RECORD: usize = size_of::<HeldHeader>() + MAX_HELD_FRAME;
+pub const HELD_RECORD: usize = size_of::<HeldHeader>() + HELD_ROOM;
 
 /// Bytes of `FRAGMENTS_HELD`.
 pub const HELD_RING: usize = 1 << 23;

@@ -2,7 +2,7 @@
 
 use crate::DropReason;
 use crate::abi::fragment::DatagramKey;
-use crate::wire::parse::{Frame, Kind};
+use crate::wire::parse::{Frame, Kind, Part, tcp_flag};
 use crate::wire::{Packet, protocol};
 
 /// A fragment's place in its datagram.
@@ -156,11 +156,15 @@ pub fn check_transport_header(
 /// Whether a packet of this kind may be a first fragment, or have a fragment header.
 ///
 /// Neighbour discovery may not (RFC 6980, section 5). Errors are shorter than what any link carries (RFC 1812, section
-/// 4.3.2.3; RFC 4443, section 2.4 (c)), and belong to no flow that their later fragments could be counted to.
+/// 4.3.2.3; RFC 4443, section 2.4 (c)), and belong to no flow that their later fragments could be counted to. A SYN carries next to
+/// nothing; and a connection whose numbers are not known from its first segment on could be opened in another's name.
 #[inline(always)]
 pub const fn check_kind(packet: &Packet) -> Result<(), DropReason> {
     match packet.kind {
         Kind::NeighbourDiscovery | Kind::IcmpError => Err(DropReason::FragmentControl),
+        Kind::Tcp if matches!(packet.part, Part::First) && packet.tcp_flags & tcp_flag::SYN != 0 => {
+            Err(DropReason::FragmentControl)
+        }
         Kind::Tcp
         | Kind::Udp
         | Kind::IcmpQuery

@@ -118,6 +118,8 @@ fn take_mark(ctx: &XdpContext) -> bool {
 /// Reads the place of the fragment and the key of its datagram into the job.
 #[inline(always)]
 fn read(frame: &Linear, job: &mut Job, slot: u16) -> Result<(), DropReason> {
+    // As far as its addresses and its length: what is dropped from here on can be logged.
+    job.parsed = true;
     let fragment = fragment::read(frame, &job.packet).ok_or(DropReason::FragmentLength)?;
     fragment.check()?;
     // The parser will ask when it comes back.
