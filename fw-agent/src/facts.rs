@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
+use crate::fragments;
 use crate::live::Live;
 use crate::names::Names;
 use crate::netlink::plan::Unresolved;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub facts: ArcSwap<Facts>,
     /// What became of the flow log's records.
     pub flow_log: Arc<Counts>,
+    /// What became of fragments that had to wait.
+    pub fragments: Arc<fragments::Counts>,
     /// Where the flow log is.
     pub flow_log_file: PathBuf,
     /// When the agent started.

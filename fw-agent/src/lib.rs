@@ -13,6 +13,7 @@ pub mod dataplane;
 pub mod facts;
 pub mod flow_census;
 pub mod flow_log;
+pub mod fragments;
 pub mod host;
 pub mod http;
 pub mod live;

@@ -279,6 +279,12 @@ impl Snapshot {
         self.gauge("routes_installed", "Routes in place", vec![(vec![], facts.routes.installed as u64)]);
         let unresolved = facts.routes.unresolved.len() as u64;
         self.gauge("routes_unresolved", "Routes that cannot be had", vec![(vec![], unresolved)]);
+        let kept = &shared.fragments;
+        let mut counter = |name, help, value| self.counter(name, help, vec![(vec![], value)]);
+        counter("fragments_waited", "Fragments that waited for their datagram's first one", kept.waited());
+        counter("fragments_released", "Fragments given back when the first one had been judged", kept.released());
+        counter("fragments_expired", "Fragments given back because their time was over", kept.expired());
+        counter("fragments_evicted", "Fragments lost because others needed their room", kept.evicted());
         let log = &shared.flow_log;
         self.counter("flow_log_records", "Records written to the flow log", vec![(vec![], log.written())]);
         self.counter("flow_log_lost", "Records of the flow log given up", vec![(vec![], log.lost())]);

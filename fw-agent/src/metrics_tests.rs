@@ -38,6 +38,7 @@ fn shared() -> Arc<Shared> {
         dataplane: Arc::new(dataplane),
         facts: ArcSwap::from_pointee(facts),
         flow_log: Arc::default(),
+        fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
         live: crate::live::Live::default(),

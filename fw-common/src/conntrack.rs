@@ -195,6 +195,8 @@ pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
         Kind::IcmpReply | Kind::IcmpError => Opening::Refused(DropReason::IcmpUnrelated),
         // Both are judged before the flow table is asked.
         Kind::NeighbourDiscovery | Kind::MulticastListener => Opening::Refused(DropReason::Multicast),
+        // The flow that its datagram's first fragment belonged to is over.
+        Kind::Fragment => Opening::Refused(DropReason::FragmentOfDropped),
         Kind::Other => Opening::Flow(State::Other),
     }
 }
@@ -221,9 +223,12 @@ pub const fn step(state: State, side: Side, packet: &Packet) -> Step {
             Side::Originator => Step::Invalid,
             Side::Responder => Step::To(state),
         },
-        Kind::Tcp | Kind::IcmpError | Kind::NeighbourDiscovery | Kind::MulticastListener | Kind::Other => {
-            Step::To(state)
-        }
+        Kind::Tcp
+        | Kind::IcmpError
+        | Kind::NeighbourDiscovery
+        | Kind::MulticastListener
+        | Kind::Fragment
+        | Kind::Other => Step::To(state),
     }
 }
 

@@ -47,7 +47,7 @@ drop_reasons! {
     TcpFlags = 12, "tcp_flags", "The TCP flags end and reset the connection at once (FIN with RST).";
     UdpHeader = 13, "udp_header", "The UDP length is impossible.";
     IcmpHeader = 14, "icmp_header", "The ICMP message is too short for its type.";
-    Fragment = 15, "fragment", "The packet is a fragment; fragments are not followed in this version.";
+    Fragment = 15, "fragment", "The packet is a fragment, and the program that follows fragments is missing: an agent that is started puts it back.";
     // The addresses.
     SourceMartian = 16, "source_martian", "The source address is one of a block that is reserved, unassigned or for documentation.";
     DestinationMartian = 17, "destination_martian", "The destination address is one of a block that is reserved, unassigned or for documentation.";
@@ -109,6 +109,19 @@ drop_reasons! {
     IcmpForbidden = 69, "icmp_forbidden", "An ICMP redirect or source quench, which a firewall must not pass on.";
     HalfOpenLimit = 70, "half_open_limit", "There are as many half-open flows as there may be (`[conntrack] max_half_open`), or they open faster than their places can be given free.";
     Limit = 71, "limit", "The rule that allows it has opened as many flows as its `rate` or `max_flows` permits.";
+    FragmentTiny = 72, "fragment_tiny", "A datagram's first fragment does not hold the whole transport header, by which the policy judges it (RFC 1858).";
+    FragmentTcpOffset = 73, "fragment_tcp_offset", "A TCP fragment begins eight bytes into its segment, where it could overwrite the flags that were judged (RFC 3128).";
+    FragmentHeaderChain = 74, "fragment_header_chain", "A first IPv6 fragment does not hold the whole chain of extension headers (RFC 7112).";
+    FragmentLength = 75, "fragment_length", "A fragment is empty, or is not the last and has a length that is no multiple of eight.";
+    FragmentTooLong = 76, "fragment_too_long", "A fragment would make its datagram longer than 65,535 bytes: a ping of death.";
+    FragmentOverlap = 77, "fragment_overlap", "A fragment overlaps another one of its datagram, whose rest is dropped as well (RFC 5722).";
+    FragmentDuplicate = 78, "fragment_duplicate", "A fragment of exactly this place and length has passed already.";
+    FragmentEnd = 79, "fragment_end", "Fragments contradict each other about where their datagram ends; its rest is dropped as well.";
+    FragmentTooMany = 80, "fragment_too_many", "The datagram is in more than 64 fragments; its rest is dropped as well.";
+    FragmentOfDropped = 81, "fragment_of_dropped", "The rest of a datagram of which a fragment, or whose flow, was dropped.";
+    FragmentWithoutFirst = 82, "fragment_without_first", "A fragment waited in vain for its datagram's first one; or the host sent it without.";
+    FragmentNotHeld = 83, "fragment_not_held", "A fragment came before its datagram's first one and could not wait for it: no agent is there, or it has no room.";
+    FragmentControl = 84, "fragment_control", "An ICMP error, a message of neighbour discovery (RFC 6980) or a SYN is a fragment, which none needs to be.";
 }
 
 impl DropReason {

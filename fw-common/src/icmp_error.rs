@@ -70,7 +70,8 @@ pub const fn message(answer: Answer, ipv4: bool, mtu: u16) -> IcmpError {
 #[inline(always)]
 #[must_use]
 pub const fn may_answer(packet: &Packet) -> bool {
-    !matches!(packet.kind, Kind::IcmpError) && !is_link_local(&packet.src_addr)
+    // RFC 1122, section 3.2.2, lets nobody answer a later fragment.
+    !matches!(packet.kind, Kind::IcmpError | Kind::Fragment) && !is_link_local(&packet.src_addr)
 }
 
 /// Whether the answer to a rejected packet is a TCP reset rather than an ICMP error.

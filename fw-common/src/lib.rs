@@ -15,6 +15,7 @@ pub mod conntrack;
 pub mod denied;
 pub mod drop_reason;
 pub mod flow_index;
+pub mod fragment;
 pub mod half_open;
 pub mod icmp_error;
 pub mod limit;

@@ -4,13 +4,16 @@ use aya_ebpf::bindings::bpf_fib_lookup;
 use fw_common::Verdict;
 use fw_common::abi::config::Active;
 use fw_common::abi::flow::{Egress, Flow, FlowKey4, FlowKey6};
+use fw_common::abi::fragment::DatagramKey;
 use fw_common::abi::interface::Interface;
 use fw_common::abi::limit::SubjectKey;
 use fw_common::flow_index::Place;
+use fw_common::fragment::Fragment;
 use fw_common::icmp_error::Answer;
 use fw_common::policy::{Decision, Lookup, Query};
 use fw_common::tcp::Side;
 use fw_common::wire::Packet;
+use fw_common::wire::parse::Part;
 
 use crate::maps::JOBS;
 
@@ -81,6 +84,41 @@ pub(crate) struct Job {
     pub verdict: Verdict,
     /// Arguments of the route look-up.
     pub fib: bpf_fib_lookup,
+    /// What the packet is known to be when the program is entered by a tail call.
+    pub next_part: Part,
+    /// Of a later fragment: what only its datagram's first one says.
+    pub later: Later,
+    /// The place of a fragment.
+    pub fragment: Fragment,
+    /// The datagram of a fragment.
+    pub datagram: DatagramKey,
+    /// Where it is, or will be.
+    pub place_of_datagram: DatagramPlace,
+    /// See [`Job::forget_number`].
+    pub number: u64,
+}
+
+/// A place in a bucket of datagrams.
+#[derive(Clone, Copy)]
+pub(crate) struct DatagramPlace {
+    /// Its index.
+    pub index: u64,
+    /// Its [`fw_common::fragment::worth`].
+    pub worth: u64,
+}
+
+/// What the transport header of a datagram says to its flow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Later {
+    /// Transport protocol.
+    pub protocol: u8,
+    /// ICMP type and code.
+    pub icmp: [u8; 2],
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
 }
 
 /// Which entry of the scratch map a program uses.
@@ -99,9 +137,12 @@ impl Job {
     pub(crate) fn begin(program: Program) -> Option<&'static mut Self> {
         let job = JOBS.get_ptr_mut(program as u32)?;
         // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
-        // the two programs has an entry of its own. Every bit pattern that a stage leaves is one that it wrote.
+        // the two programs, with what it calls, has an entry of its own. Every bit pattern that a stage leaves is one that it
+        // wrote.
         let job = unsafe { &mut *job };
         job.interface.slot = u32::MAX;
+        job.packet.part = job.next_part;
+        job.next_part = Part::Whole;
         job.packet.ip_len = 0;
         job.parsed = false;
         job.for_host = false;
@@ -111,6 +152,14 @@ impl Job {
         job.query.from_zone = 0;
         job.query.to_zone = 0;
         Some(job)
+    }
+
+    /// The same number, of which the verifier knows nothing: see [`Job::forget`].
+    #[inline(always)]
+    pub(crate) fn forget_number(&mut self, number: u64) -> u64 {
+        self.number = number;
+        // SAFETY: reads what was just written; volatile, so that it is read.
+        unsafe { core::ptr::read_volatile(&raw const self.number) }
     }
 
     /// The same verdict, of which the verifier knows nothing.

@@ -49,6 +49,18 @@ fn fw_devmap_xmit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// Never attached: `fw_ingress` leaves fragments to it.
+#[xdp(frags)]
+fn fw_fragments(ctx: XdpContext) -> u32 {
+    stage::fragment::from_wire(&ctx)
+}
+
+/// Never attached: `fw_egress` leaves fragments to it.
+#[classifier]
+fn fw_egress_fragments(ctx: TcContext) -> i32 {
+    stage::fragment::from_host(&ctx)
+}
+
 /// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.
 #[xdp]
 fn fw_sweep(_ctx: XdpContext) -> u32 {

@@ -1,7 +1,7 @@
 //! Every map of the programs. Sizes given here are defaults: the agent sizes the flow tables. `docs/maps.md` is generated from the agent's list of the same maps, and a test compares both.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use fw_common::DropReason;
 use fw_common::abi::capture::CaptureFilter;
@@ -9,6 +9,7 @@ use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
+use fw_common::abi::fragment::{FRAGMENT_BUCKETS, FragmentBucket, HELD_RING};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES};
 use fw_common::abi::limit::{RuleLimit, SUBJECTS, Subject};
 use fw_common::abi::policy::{MAX_RULES, RuleName, ZoneAddress};
@@ -120,6 +121,16 @@ pub(crate) static CAPTURE: Array<CaptureFilter, 1> = Array::new();
 pub(crate) static CAPTURED: RingBuf<[u8; 1], { 1 << 23 }> = RingBuf::new();
 #[btf_map]
 pub(crate) static CAPTURE_SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS: Array<FragmentBucket, { FRAGMENT_BUCKETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static FRAGMENTS_HELD: RingBuf<[u8; 1], HELD_RING> = RingBuf::new();
+/// The programs that frames from the wire pass, and those for frames of the host: see [`crate::stage::fragment`].
+#[btf_map]
+pub(crate) static STAGES: ProgramArray<2> = ProgramArray::new();
+#[btf_map]
+pub(crate) static EGRESS_STAGES: ProgramArray<2> = ProgramArray::new();
 
 /// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
 #[btf_map]

@@ -4,14 +4,14 @@
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use fw_common::Verdict;
-use fw_common::wire::parse::{Frame as _, Kind};
+use fw_common::wire::parse::{Frame as _, Kind, Part};
+use fw_common::{DropReason, Verdict};
 
 use crate::job::{Job, Program};
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::receive::Received;
-use crate::stage::{answer, capture, count, flow, forward, receive, related};
+use crate::stage::{answer, capture, count, flow, forward, fragment, receive, related};
 
 /// A frame from the wire.
 #[inline(always)]
@@ -20,7 +20,12 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
     let verdict = match receive::from_wire(ctx, job) {
         Received::Judge => judge(ctx, job),
         Received::Host => Verdict::Pass,
-        Received::Drop(reason) => Verdict::Drop(reason),
+        Received::Drop(reason) => {
+            if reason == DropReason::Fragment {
+                fragment::follow(ctx);
+            }
+            Verdict::Drop(reason)
+        }
     };
     let verdict = job.forget(verdict);
     if capture::is_wanted(job) { finish_captured(ctx, job) } else { finish(ctx, job, verdict) }
@@ -30,7 +35,11 @@ pub(crate) fn ingress(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 fn finish(ctx: &XdpContext, job: &mut Job, verdict: Verdict) -> u32 {
     let verdict = forward::rewrite(ctx, job, verdict);
-    let verdict = job.forget(verdict);
+    let mut verdict = job.forget(verdict);
+    if job.packet.part == Part::First {
+        verdict = fragment::conclude(job, verdict);
+        verdict = job.forget(verdict);
+    }
     count::received(ctx, job, verdict);
     match job.forget(verdict) {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -72,8 +81,17 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
         Received::Judge if job.packet.kind == Kind::IcmpError => related::judge_from_host(ctx, job),
         Received::Judge => flow::judge_from_host(job),
         Received::Host => Verdict::Pass,
-        Received::Drop(reason) => Verdict::Drop(reason),
+        Received::Drop(reason) => {
+            if reason == DropReason::Fragment {
+                fragment::follow_from_host(ctx);
+            }
+            Verdict::Drop(reason)
+        }
     };
+    let mut verdict = job.forget(verdict);
+    if job.packet.part == Part::First {
+        verdict = fragment::conclude(job, verdict);
+    }
     let action = match job.forget(verdict) {
         Verdict::Pass | Verdict::Forward => {
             count::passed_from_host(job);

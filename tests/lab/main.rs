@@ -10,6 +10,7 @@ mod firewall;
 mod floods;
 mod flow_log;
 mod forwarding;
+mod fragments;
 mod garbage;
 mod host_services;
 mod instruments;

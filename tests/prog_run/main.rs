@@ -13,6 +13,7 @@ mod end_flow;
 mod floods;
 mod flows;
 mod forwarding;
+mod fragments;
 mod jumbo;
 mod limits;
 mod maps;

@@ -107,7 +107,6 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::IcmpHeader => {
             rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Other(1)).payload(&[8, 0, 0, 0]))
         }
-        DropReason::Fragment => rig.send(OT, dns(IT_HOST).ipv4_fragment(7, 0x2000)),
         DropReason::SourceMartian => rig.send(OT, Packet::udp(v4("240.0.0.1"), 1, IT_HOST, 53)),
         DropReason::SourceUnspecified => rig.send(OT, Packet::udp(v4("0.0.0.0"), 1, IT_HOST, 53)),
         DropReason::SourceLoopback => rig.send(OT, Packet::udp(v4("127.0.0.1"), 1, IT_HOST, 53)),
@@ -198,13 +197,25 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
         DropReason::TtlZero => rig.send(OT, dns(IT_HOST).ttl(0)),
         DropReason::TtlExpired => rig.send(OT, dns(IT_HOST).ttl(1)),
         DropReason::TooBig => rig.send(OT, dns(IT_HOST).payload(&[0; 1400])),
-        DropReason::TableFull
+        DropReason::FragmentTiny
+        | DropReason::FragmentTcpOffset
+        | DropReason::FragmentHeaderChain
+        | DropReason::FragmentLength
+        | DropReason::FragmentTooLong
+        | DropReason::FragmentOverlap
+        | DropReason::FragmentDuplicate
+        | DropReason::FragmentEnd
+        | DropReason::FragmentTooMany
+        | DropReason::FragmentOfDropped
+        | DropReason::FragmentWithoutFirst
+        | DropReason::FragmentNotHeld
+        | DropReason::FragmentControl => crate::fragments::produce(rig, reason),
+        DropReason::Fragment
+        | DropReason::TableFull
         | DropReason::HalfOpenLimit
         | DropReason::FlowRace
         | DropReason::NoPolicy
-        | DropReason::NotHandedOver => {
-            return false;
-        }
+        | DropReason::NotHandedOver => return false,
     };
     assert_eq!(outcome.reason(), Some(reason), "{outcome:?}");
     true
@@ -226,10 +237,11 @@ fn each_reason_is_produced_by_a_packet() {
             .filter(|(head, _)| head.outcome == captured_outcome::DROPPED && head.reason == *reason as u8);
         assert!(with_reason.count() >= 1, "{} is not in the capture: {captured:?}", reason.name());
     }
-    // Those have a test of their own below, or in `flows.rs`.
+    // Those have a test of their own below, in `flows.rs` or in `fragments.rs`.
     assert_eq!(
         elsewhere,
         [
+            &DropReason::Fragment,
             &DropReason::TableFull,
             &DropReason::FlowRace,
             &DropReason::NoPolicy,

@@ -79,6 +79,8 @@ pub(crate) enum Outcome {
     Answered(DropReason, Vec<u8>),
     /// It was dropped.
     Dropped(DropReason),
+    /// The agent was given it.
+    Held,
 }
 
 impl Outcome {
@@ -87,7 +89,7 @@ impl Outcome {
     pub(crate) fn frame(&self) -> Decoded {
         match self {
             Self::Redirected(frame) | Self::Answered(_, frame) => Decoded::from_ethernet(frame).unwrap(),
-            Self::Passed | Self::Dropped(_) => panic!("no frame left: {self:?}"),
+            Self::Passed | Self::Dropped(_) | Self::Held => panic!("no frame left: {self:?}"),
         }
     }
 
@@ -95,7 +97,7 @@ impl Outcome {
     pub(crate) const fn reason(&self) -> Option<DropReason> {
         match self {
             Self::Dropped(reason) | Self::Answered(reason, _) => Some(*reason),
-            Self::Passed | Self::Redirected(_) => None,
+            Self::Passed | Self::Redirected(_) | Self::Held => None,
         }
     }
 }
@@ -169,8 +171,14 @@ impl Rig {
 
     #[track_caller]
     pub(crate) fn receive_at(&self, ifindex: u32, frame: &[u8]) -> Outcome {
+        self.outcome(|| self.dataplane.run(frame, ifindex).unwrap())
+    }
+
+    /// What a run comes to.
+    #[track_caller]
+    pub(crate) fn outcome(&self, run: impl FnOnce() -> (u32, Vec<u8>) + Send) -> Outcome {
         let before = self.drops();
-        let (action, after) = self.netns.within(|| self.dataplane.run(frame, ifindex).unwrap()).unwrap();
+        let (action, after) = self.netns.within(run).unwrap();
         let counted = self.drops();
         let dropped: Vec<DropReason> = (0..DropReason::COUNT)
             .filter(|number| counted[*number] != before[*number])
@@ -181,6 +189,7 @@ impl Rig {
             (XDP_REDIRECT, []) => Outcome::Redirected(after),
             (XDP_REDIRECT, [reason]) => Outcome::Answered(*reason, after),
             (XDP_DROP, [reason]) => Outcome::Dropped(*reason),
+            (XDP_DROP, []) => Outcome::Held,
             (action, reasons) => panic!("action {action} with {reasons:?} counted"),
         }
     }

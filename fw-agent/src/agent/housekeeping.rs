@@ -130,6 +130,7 @@ mod tests {
             dataplane: Arc::new(dataplane),
             facts: ArcSwap::from_pointee(Facts::default()),
             flow_log: writer.counts(),
+            fragments: Arc::default(),
             flow_log_file: path.clone(),
             started_at: time::OffsetDateTime::UNIX_EPOCH,
             live: crate::live::Live::default(),

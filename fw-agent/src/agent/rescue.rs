@@ -64,6 +64,7 @@ async fn keep_going(
         dataplane,
         facts: ArcSwap::from_pointee(facts),
         flow_log: log.counts(),
+        fragments: Arc::default(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
         live: crate::live::Live::default(),

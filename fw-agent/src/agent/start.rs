@@ -25,6 +25,7 @@ use crate::dataplane::{Dataplane, Settings};
 use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
+use crate::fragments::Keeper;
 use crate::host::handover;
 use crate::host::handover::Pair;
 use crate::http;
@@ -46,7 +47,10 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
     let pair = handover::ensure(&kernel).await?;
-    let dataplane = open(&options, &config).await?;
+    let kernel_dataplane = open(&options, &config).await?;
+    let held = kernel_dataplane.held_fragments()?;
+    let keeper = Keeper::start(Arc::clone(&kernel_dataplane), held).map_err(RunError::io("fragments"))?;
+    let dataplane: Arc<dyn Dataplane> = kernel_dataplane;
     dataplane.set_settings(&settings(&config))?;
     dataplane.set_segment_limits(&config.segment_limits)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
@@ -54,7 +58,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.keep_slots(&slots(&config, &observed))?;
     let facts = take_policy_over(&dataplane, checked).await?;
 
-    let mut supervisor = assemble(options, config, (dataplane, pair), kernel, events, facts)?;
+    let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
     supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
     supervisor.files = files;
     supervisor.checker = checker;
@@ -62,6 +66,8 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     supervisor.attach_all().await?;
     supervisor.refuse_a_cold_start_without_program()?;
     supervisor.reconcile(true).await;
+    // At once, and not with the first round: fragments that come too early can only wait where somebody says that he is there.
+    supervisor.follow_routes();
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
@@ -84,7 +90,7 @@ fn go_on_only_with_a_policy(
     }
 }
 
-async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<dyn Dataplane>, RunError> {
+async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<KernelDataplane>, RunError> {
     let options = KernelOptions {
         pin_dir: options.pin_dir.clone(),
         max_flows: config.conntrack.max_flows,
@@ -129,7 +135,7 @@ pub(super) fn adopted_facts(dataplane: &Arc<dyn Dataplane>) -> Result<Facts, Run
 fn assemble(
     options: RunOptions,
     config: AgentConfig,
-    (dataplane, pair): (Arc<dyn Dataplane>, Pair),
+    (dataplane, pair, keeper): (Arc<dyn Dataplane>, Pair, Keeper),
     kernel: Kernel,
     events: Events,
     facts: Facts,
@@ -141,6 +147,7 @@ fn assemble(
         dataplane: Arc::clone(&dataplane),
         facts: ArcSwap::from_pointee(facts.clone()),
         flow_log: log.counts(),
+        fragments: keeper.counts(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
         live: crate::live::Live::default(),
@@ -169,6 +176,7 @@ fn assemble(
         managed: 0,
         reported: BTreeSet::new(),
         housekeeper,
+        keeper,
         servers,
     })
 }

@@ -22,6 +22,7 @@ use crate::api::server::ReloadRequest;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
 use crate::facts::{Facts, Shared};
+use crate::fragments::Keeper;
 use crate::host::handover::Pair;
 use crate::netlink::events::Events;
 use crate::netlink::kernel::Kernel;
@@ -67,6 +68,8 @@ pub(super) struct Supervisor {
     /// Routes whose refusal by the kernel has been reported.
     pub(super) reported: BTreeSet<String>,
     pub(super) housekeeper: Housekeeper,
+    /// Fragments that wait for the first one of their datagram.
+    pub(super) keeper: Keeper,
     /// Tasks that serve the socket and HTTP; they end with the agent.
     pub(super) servers: tokio::task::JoinSet<()>,
 }
@@ -184,7 +187,7 @@ impl Supervisor {
         tracing::info!("stopping; the data plane goes on forwarding");
         notify(&[NotifyState::Stopping]);
         self.servers.shutdown().await;
-        let _joined = tokio::task::spawn_blocking(move || drop(self.housekeeper)).await;
+        let _joined = tokio::task::spawn_blocking(move || drop((self.keeper, self.housekeeper))).await;
     }
 }
 

@@ -46,6 +46,7 @@ fn fixture() -> Fixture {
         dataplane: Arc::clone(&dataplane) as Arc<dyn crate::dataplane::Dataplane>,
         facts: ArcSwap::from_pointee(Facts::default()),
         flow_log: Arc::default(),
+        fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
         live: crate::live::Live::default(),

@@ -5,7 +5,7 @@
 
 use super::Packet;
 use super::checksum::pseudo_header;
-use super::parse::Kind;
+use super::parse::{Kind, Part};
 use super::protocol;
 
 /// The bytes whose sum is 0xffff if nothing has changed on the way.
@@ -61,6 +61,10 @@ impl Coverage {
 #[inline(always)]
 #[must_use]
 pub const fn may_be_covered(packet: &Packet) -> bool {
+    // The checksum of a datagram in fragments is for who puts it together.
+    if !matches!(packet.part, Part::Whole) {
+        return false;
+    }
     match packet.protocol {
         protocol::ICMP => packet.is_ipv4(),
         protocol::ICMPV6 => !packet.is_ipv4(),

@@ -9,6 +9,7 @@ pub(crate) mod denied;
 pub(crate) mod end_flow;
 pub(crate) mod flow;
 pub(crate) mod forward;
+pub(crate) mod fragment;
 pub(crate) mod half_open;
 pub(crate) mod interface;
 pub(crate) mod limits;

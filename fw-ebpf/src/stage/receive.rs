@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{capture, checksum, interface, route};
+use crate::stage::{capture, checksum, fragment, interface, route};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,7 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
             return if to_us { neighbour_discovery(&job.packet) } else { Err(DropReason::LinkLocal) };
         }
         Kind::MulticastListener => return Err(DropReason::Multicast),
+        Kind::Fragment => fragment::complete(job),
         Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {}
     }
     match anomaly::check_addresses(&job.packet)? {
@@ -126,7 +127,10 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
         Kind::NeighbourDiscovery => neighbour_discovery(&job.packet),
         // The host's own memberships; what answers them is not let in.
         Kind::MulticastListener => Ok(Received::Host),
-        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {
+        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Fragment | Kind::Other => {
+            if job.packet.kind == Kind::Fragment {
+                fragment::complete(job);
+            }
             judged_by(job, config)
         }
     }

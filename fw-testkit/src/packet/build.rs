@@ -63,7 +63,7 @@ pub struct Packet {
     src_mac: [u8; 6],
     dst_mac: [u8; 6],
     vlans: Vec<u16>,
-    src_addr: IpAddr,
+    pub(super) src_addr: IpAddr,
     dst_addr: IpAddr,
     ttl: u8,
     identification: u16,
@@ -72,7 +72,7 @@ pub struct Packet {
     extensions: Vec<(u8, Vec<u8>)>,
     tcp_window: u16,
     tcp_options: Vec<u8>,
-    transport: Transport,
+    pub(super) transport: Transport,
     payload: Vec<u8>,
     spoil_ipv4_checksum: bool,
 }
@@ -271,7 +271,7 @@ impl Packet {
         [packet, extensions, body].concat()
     }
 
-    fn protocol(&self) -> u8 {
+    pub(super) fn protocol(&self) -> u8 {
         match self.transport {
             Transport::Tcp { .. } => 6,
             Transport::Udp { .. } => 17,
@@ -281,7 +281,7 @@ impl Packet {
         }
     }
 
-    fn build_transport(&self) -> Vec<u8> {
+    pub(super) fn build_transport(&self) -> Vec<u8> {
         let (mut header, checksum_at) = self.transport_header();
         header.extend(&self.payload);
         let Some(checksum_at) = checksum_at else { return header };

@@ -5,6 +5,7 @@
 mod build;
 mod checksum;
 mod decode;
+mod fragment;
 
 pub use build::{Packet, Transport, tcp_flags};
 pub use checksum::{internet_checksum, pseudo_header};

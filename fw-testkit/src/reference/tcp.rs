@@ -341,7 +341,7 @@ impl Connection {
             (None, None) => own.initial,
             (None, Some(_)) => own.next.wrapping_sub(peer.largest).wrapping_sub(1),
         };
-        own.heard && ahead(seq, oldest) >= 0 && ahead(seq, own.next) <= 0
+        self.liberal || (own.heard && ahead(seq, oldest) >= 0 && ahead(seq, own.next) <= 0)
     }
 }
 

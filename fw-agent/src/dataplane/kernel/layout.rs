@@ -6,6 +6,7 @@ use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
+use fw_common::abi::fragment::{FRAGMENT_BUCKETS, FragmentBucket, HELD_RING};
 use fw_common::abi::interface::{
     HANDOVER_SLOT, Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES,
 };
@@ -137,6 +138,14 @@ pub const MAPS: &[MapDescription] = &[
         "packets whose redirect failed, by egress interface and error", "further combinations are not counted"),
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),
         "flows that have ended, in bytes", "further records are lost, and counted in `events_lost`"),
+    map("FRAGMENTS", "array", (INDEX, size_of::<FragmentBucket>()), Fixed(FRAGMENT_BUCKETS),
+        "datagrams whose fragments are under way, four in each bucket: 8,192 in 2.6 MB", "the datagram that is least worth keeping loses its place: one that is over, then one that was not judged or was dropped, last the oldest that passes"),
+    map("FRAGMENTS_HELD", "ringbuf", (0, 0), Fixed(HELD_RING as u32),
+        "fragments on their way to the agent, which holds them until the first one of their datagram has been judged, in bytes", "further ones are dropped with reason `fragment_not_held`"),
+    map("STAGES", "prog_array", (INDEX, 4), Fixed(2),
+        "the programs that frames from the wire pass: `fw_ingress`, `fw_fragments`", CANNOT_FILL),
+    map("EGRESS_STAGES", "prog_array", (INDEX, 4), Fixed(2),
+        "the programs that frames of the host pass: `fw_egress`, `fw_egress_fragments`", CANNOT_FILL),
     MapDescription {
         name: "REDIRECT_WATCH", kind: "array", key_size: INDEX, value_size: size_of::<RedirectWatch>(), capacity: Fixed(1), pinned: false,
         holds: "what tells this firewall's failed redirects from others", when_full: CANNOT_FILL,
@@ -163,7 +172,7 @@ pub const MAPS: &[MapDescription] = &[
         holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 744, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 832, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

@@ -10,6 +10,7 @@ mod capture;
 mod counters;
 mod denied;
 mod flows;
+mod fragments;
 mod handles;
 mod interfaces;
 mod layout;
@@ -42,6 +43,7 @@ use super::{
     Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, Occupancy, PICK_UP_SECONDS, PickUp,
     RedirectErrors, Settings,
 };
+pub use fragments::{FragmentRecord, HeldFragments};
 pub use layout::{Capacity, MAPS, MapDescription};
 use object::Object;
 pub use object::Run;

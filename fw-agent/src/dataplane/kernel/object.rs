@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{RawTracePoint, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::{Program, RawTracePoint, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use fw_common::abi::config::{Active, Config};
 use fw_common::abi::event::{EndOrder, FlowEnd};
@@ -83,6 +83,7 @@ impl Object {
             };
             loaded.map_err(|error| DataplaneError::Load(chain(&error)))?;
         }
+        connect_stages(&mut ebpf)?;
         let pin = maps_dir.join(EVENTS);
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
@@ -316,6 +317,31 @@ impl Object {
     ) -> Result<PerCpuArray<&mut MapData, V>, DataplaneError> {
         PerCpuArray::try_from(self.map_mut(name)?).map_err(|error| map_error(name, &error))
     }
+}
+
+/// The programs that call each other, by the array that names them.
+const STAGES: [(&str, [&str; 2]); 2] =
+    [("STAGES", ["fw_ingress", "fw_fragments"]), ("EGRESS_STAGES", ["fw_egress", "fw_egress_fragments"])];
+
+/// Puts the programs where they find each other.
+fn connect_stages(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    for (name, programs) in STAGES {
+        for (index, program) in (0..).zip(programs) {
+            let loaded = ebpf.program(program).ok_or_else(|| missing(program))?;
+            let fd = if let Program::Xdp(program) = loaded {
+                program.fd()
+            } else if let Program::SchedClassifier(program) = loaded {
+                program.fd()
+            } else {
+                return Err(missing(program));
+            };
+            let fd = fd.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| DataplaneError::Load(chain(&error)))?;
+            let map = ebpf.map_mut(name).ok_or_else(|| missing_map(name))?;
+            let set = ProgramArray::try_from(map).and_then(|mut stages| stages.set(index, &fd, 0));
+            set.map_err(|error| map_error(name, &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// An error with its causes in one line; of the verifier's log, which can have megabytes, only the end, where it says why.

@@ -1,11 +1,16 @@
 //! IPv4 headers and their options.
 
-use super::{Extent, Frame, Packet};
+use super::{Extent, Frame, Packet, Part};
 use crate::DropReason;
 use crate::wire::{Address, checksum};
 
 /// Bytes of an IPv4 header without options.
 const IPV4_LEN: usize = 20;
+
+/// The fragment offset, in units of eight bytes, in the word behind the identification.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// In the same word: another fragment follows.
+const MORE_FRAGMENTS: u16 = 0x2000;
 
 /// Reads an IPv4 header (RFC 791); the length of what follows.
 #[inline(always)]
@@ -42,8 +47,9 @@ pub(super) fn read(
     if extent == Extent::Whole && checksum::fold(sum) != 0xffff {
         return Err(DropReason::Ipv4Checksum);
     }
-    // More fragments follow, or this is not the first.
-    if fragment & 0x3fff != 0 {
+    // More fragments follow, or this is not the first. What an error quotes may be a first one.
+    let parts = if extent == Extent::Quoted { FRAGMENT_OFFSET } else { FRAGMENT_OFFSET | MORE_FRAGMENTS };
+    if fragment & parts != 0 && packet.part == Part::Whole {
         return Err(DropReason::Fragment);
     }
     Ok(usize::from(ip_len) - header_len)

@@ -11,10 +11,10 @@ mod tcp;
 mod tests;
 mod transport;
 
-pub use packet::{Extent, Kind, Link, Packet, tcp_flag};
+pub use packet::{Extent, Kind, Link, Packet, Part, tcp_flag};
 
 use super::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
-use crate::DropReason;
+use crate::{DropReason, fragment};
 
 /// Bytes of a frame, from the destination hardware address on.
 pub trait Frame {
@@ -91,7 +91,15 @@ pub fn network(
         _ => return Err(DropReason::Ethertype),
     };
     let l4_offset = frame.offset(usize::from(packet.l4_offset));
-    transport::read(frame, l4_offset, l4_len, extent, packet)
+    if packet.part != Part::Whole {
+        if packet.part == Part::Later {
+            packet.kind = Kind::Fragment;
+            return Ok(());
+        }
+        fragment::check_transport_header(frame, l4_offset, l4_len, packet)?;
+    }
+    transport::read(frame, l4_offset, l4_len, extent, packet)?;
+    if packet.part == Part::Whole { Ok(()) } else { fragment::check_kind(packet) }
 }
 
 /// Reads a whole frame, link layer included.

@@ -38,6 +38,23 @@ pub enum Kind {
     MulticastListener = 6,
     /// Any other protocol.
     Other = 7,
+    /// A later fragment: it belongs to the flow of its datagram's first one, and changes nothing but its counters.
+    Fragment = 8,
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole = 0,
+    /// Its first fragment, with the transport header.
+    First = 1,
+    /// Another fragment.
+    Later = 2,
+    /// All of it, in an IPv6 packet that has a fragment header all the same (RFC 6946).
+    Atomic = 3,
 }
 
 /// Where the link layer ends and what follows it.
@@ -61,6 +78,12 @@ pub struct Packet {
     pub dst_addr: Address,
     /// What it is to the flow table.
     pub kind: Kind,
+    /// What the packet is. The parser is told, because only who has looked at the other fragments knows whether this one may
+    /// pass: a packet with a fragment header that is announced as whole is refused with [`crate::DropReason::Fragment`], and
+    /// [`Packet::l4_offset`] is that of the header.
+    pub part: Part,
+    /// IPv6, of a packet that is not announced as whole: the number of the header behind the fragment header.
+    pub behind_fragment_header: u8,
     /// Protocol number of the transport header.
     pub protocol: u8,
     /// TTL or hop limit.
@@ -105,6 +128,8 @@ impl Packet {
         src_addr: Address::v4([0; 4]),
         dst_addr: Address::v4([0; 4]),
         kind: Kind::Other,
+        part: Part::Whole,
+        behind_fragment_header: 0,
         protocol: 0,
         ttl: 0,
         tcp_flags: 0,
@@ -155,6 +180,7 @@ impl Packet {
             | Kind::IcmpError
             | Kind::NeighbourDiscovery
             | Kind::MulticastListener
+            | Kind::Fragment
             | Kind::Other => (identifier, request_type as u16),
         }
     }

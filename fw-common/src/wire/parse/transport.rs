@@ -1,6 +1,6 @@
 //! Transport headers: TCP, UDP, ICMP and ICMPv6.
 
-use super::{Extent, Frame, Kind, Packet, tcp};
+use super::{Extent, Frame, Kind, Packet, Part, tcp};
 use crate::DropReason;
 use crate::wire::protocol;
 
@@ -39,7 +39,8 @@ fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &m
         return Err(DropReason::PortZero);
     }
     let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    if extent == Extent::Whole && (udp_len < 8 || udp_len > len) {
+    // The length is that of the datagram, of which a first fragment has only a part.
+    if extent == Extent::Whole && (udp_len < 8 || (udp_len > len && packet.part == Part::Whole)) {
         return Err(DropReason::UdpHeader);
     }
     Ok(())

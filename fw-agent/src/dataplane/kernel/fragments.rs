@@ -1,0 +1,129 @@
+//! Fragments that wait in the agent: out of the kernel by a ring, and back into the program that has sent them.
+//!
+//! A fragment goes back as a live frame of `BPF_PROG_TEST_RUN` (kernel 5.18; `Documentation/bpf/bpf_prog_run.rst`): the program
+//! judges it as if it had come in just now by its interface, counts it, and sends it on or gives it to the host. Four bytes
+//! of metadata in front of the frame say that it has waited. Nobody on the wire can put metadata there, and only who may load
+//! programs can run them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{Map, MapData, RingBuf};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
+use fw_common::abi::fragment::{DatagramKey, HeldHeader};
+
+use super::object::{chain, map_error};
+use super::{KernelDataplane, maps_dir};
+use crate::dataplane::DataplaneError;
+
+/// The ring buffer.
+const RING: &str = "FRAGMENTS_HELD";
+
+/// What stands in front of a frame that has waited: a multiple of four bytes, of whatever value.
+const MARK: [u8; 4] = [0; 4];
+
+/// Fragments on their way to the agent.
+pub struct HeldFragments {
+    ring: RingBuf<MapData>,
+}
+
+/// What the program tells the agent about fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FragmentRecord<'r> {
+    /// A fragment that has to wait for the first one of its datagram.
+    Waits {
+        /// Its datagram.
+        key: DatagramKey,
+        /// The interface that it came in by.
+        ingress_ifindex: u32,
+        /// The frame.
+        frame: &'r [u8],
+    },
+    /// The first fragment of a datagram has been judged, of which others wait.
+    Judged(DatagramKey),
+}
+
+impl HeldFragments {
+    /// Hands out the records that have come.
+    pub fn poll(&mut self, visit: &mut dyn FnMut(FragmentRecord<'_>)) {
+        while let Some(record) = self.ring.next() {
+            if let Some(record) = read(&record) {
+                visit(record);
+            }
+        }
+    }
+}
+
+impl AsFd for HeldFragments {
+    /// Readable when there are records.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+/// Reads a record.
+fn read(record: &[u8]) -> Option<FragmentRecord<'_>> {
+    let (header, rest) = record.split_at_checked(size_of::<HeldHeader>())?;
+    // SAFETY: long enough, and every bit pattern is a value; the record need not be aligned.
+    let header = unsafe { header.as_ptr().cast::<HeldHeader>().read_unaligned() };
+    if header.ingress_ifindex == 0 {
+        return Some(FragmentRecord::Judged(header.key));
+    }
+    let frame = rest.get(..header.len as usize)?;
+    Some(FragmentRecord::Waits { key: header.key, ingress_ifindex: header.ingress_ifindex, frame })
+}
+
+impl KernelDataplane {
+    /// The fragments that wait. Each record is handed out once, whoever asks.
+    ///
+    /// # Errors
+    /// If the ring is not pinned any more, or cannot be mapped.
+    pub fn held_fragments(&self) -> Result<HeldFragments, DataplaneError> {
+        let pin = maps_dir(&self.pin_dir).join(RING);
+        let data = MapData::from_pin(pin).map_err(|error| map_error(RING, &error))?;
+        let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(|error| map_error(RING, &error))?;
+        Ok(HeldFragments { ring })
+    }
+
+    /// Gives a fragment back that has waited. It must not wait again: if its datagram has not been judged, it is dropped.
+    ///
+    /// # Errors
+    /// What the kernel says; also if the interface is gone.
+    pub fn give_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(), DataplaneError> {
+        let attrs = TestRunAttrs::new().xdp_live_frames(1);
+        self.run_waited(frame, ingress_ifindex, None, attrs).map(drop)
+    }
+
+    /// The same for tests: nothing is sent; the action and the packet after it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn run_given_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
+        let mut after = vec![0; frame.len() + 256];
+        let (action, len) = self.run_waited(frame, ingress_ifindex, Some(&mut after), TestRunAttrs::new())?;
+        after.truncate(len as usize);
+        Ok((action, after))
+    }
+
+    fn run_waited(
+        &self,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        after: Option<&mut [u8]>,
+        attrs: TestRunAttrs,
+    ) -> Result<(u32, u32), DataplaneError> {
+        let marked = [&MARK, frame].concat();
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        // struct xdp_md of include/uapi/linux/bpf.h: data (behind the metadata), data_end, data_meta, ingress_ifindex,
+        // rx_queue_index, egress_ifindex.
+        let fields = [len(&MARK), len(&marked), 0, ingress_ifindex, 0, 0];
+        let context: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&marked);
+        options.data_out = after;
+        options.ctx_in = Some(&context);
+        options.attrs = attrs;
+        let mut object = self.object();
+        let run = object.ingress()?.test_run(options).map_err(|error| DataplaneError::Load(chain(&error)))?;
+        Ok((run.return_value, run.data_size_out))
+    }
+}
