@@ -23,4 +23,5 @@ mod policies;
 mod reasons;
 mod rig;
 mod segment_size;
+mod stack;
 mod tcp;

@@ -46,6 +46,9 @@ pub mod capture_conditions {
 /// The most bytes of a frame that are kept: a jumbo frame of 9,001 bytes with its link layer fits.
 pub const MAX_SNAPLEN: u32 = 9_216;
 
+/// Bytes of a frame that the scratch space has room for: a power of two, for the sake of the verifier.
+pub const SNAP_ROOM: usize = 1 << 14;
+
 /// A record of `CAPTURED` begins with this; the frame follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use fw_common::abi::capture::{CaptureFilter, CapturedHead, MAX_SNAPLEN, captured_direction, captured_outcome};
+use fw_common::abi::capture::{CaptureFilter, CapturedHead, SNAP_ROOM, captured_direction, captured_outcome};
 use fw_common::abi::interface::interface_flags;
 use fw_common::{Verdict, capture};
 
@@ -17,7 +17,7 @@ use crate::stage::{count, interface};
 #[repr(C)]
 pub(crate) struct Scratch {
     head: CapturedHead,
-    frame: [u8; MAX_SNAPLEN as usize],
+    frame: [u8; SNAP_ROOM],
 }
 
 /// Whether packets of the job's interface are captured: a bit of a word that every packet has loaded.
@@ -149,13 +149,13 @@ fn begin(place: u32, direction: u8, ifindex: u32, len: u32) -> Option<*mut Scrat
 
 /// How many bytes are to be kept.
 ///
-/// VERIFIER: read back from the map, so that what is known of it is what is compared here, in the register that is used. Test:
-/// `prog_run::the_programs_load`.
+/// VERIFIER: read back from the map, and masked to what there is room for: kernel 6.1 learns from comparisons neither that it is
+/// above 0, nor how large the half of a register is. Test: `prog_run::the_programs_load`.
 #[inline(always)]
 fn kept(scratch: *mut Scratch) -> u32 {
     // SAFETY: this processor's own entry.
-    let kept = opaque(unsafe { (&raw const (*scratch).head.captured).read_volatile() } as usize);
-    if kept > MAX_SNAPLEN as usize { 0 } else { kept as u32 }
+    let kept = unsafe { (&raw const (*scratch).head.captured).read_volatile() };
+    if kept == 0 { 0 } else { ((opaque((kept as usize).wrapping_sub(1)) & (SNAP_ROOM - 1)) + 1) as u32 }
 }
 
 /// Notes how much was kept; nothing, if the frame could not be read.

@@ -73,7 +73,7 @@ fn is_at_limit(job: &Job) -> bool {
 /// Ends half-open flows for the sake of a table that is full.
 ///
 /// VERIFIER: a loop that is verified for each of its steps. The callback of `bpf_loop` would be one call more, and the stacks of
-/// all calls together would exceed 512 bytes on Linux 6.1, which rounds each up to 32. Test: loading it there.
+/// all calls together would exceed 512 bytes on Linux 6.1, which rounds each up to 32. Test: `prog_run::stack::the_stacks_fit_linux_6_1`.
 #[inline(always)]
 pub(crate) fn give_way(job: &mut Job) {
     for _ in 0..PLACES_WHEN_FULL {

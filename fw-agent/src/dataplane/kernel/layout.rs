@@ -1,7 +1,7 @@
 //! What each map holds: the list from which `docs/maps.md` is generated, and which a test compares with the kernel.
 
 use fw_common::DropReason;
-use fw_common::abi::capture::{CaptureFilter, CapturedHead, MAX_SNAPLEN};
+use fw_common::abi::capture::{CaptureFilter, CapturedHead, SNAP_ROOM};
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
@@ -168,7 +168,7 @@ pub const MAPS: &[MapDescription] = &[
     },
     MapDescription {
         name: "CAPTURE_SCRATCH", kind: "percpu_array", key_size: INDEX,
-        value_size: size_of::<CapturedHead>() + MAX_SNAPLEN as usize, capacity: Fixed(2), pinned: false,
+        value_size: size_of::<CapturedHead>() + SNAP_ROOM, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
     },
     MapDescription {

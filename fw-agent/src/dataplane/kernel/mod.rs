@@ -45,6 +45,7 @@ use super::{
 };
 pub use fragments::{FragmentRecord, HeldFragments};
 pub use layout::{Capacity, MAPS, MapDescription};
+pub use object::BYTES as OBJECT;
 use object::Object;
 pub use object::Run;
 pub use pins::detach_all;

@@ -18,8 +18,8 @@ use super::policy::Zones;
 use super::ring::Ring;
 use crate::dataplane::DataplaneError;
 
-/// The object that the build embeds.
-static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
+/// The programs and the maps, as the build embeds them.
+pub static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
 
 /// The ring buffer.
 const EVENTS: &str = "EVENTS";

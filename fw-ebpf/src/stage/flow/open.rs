@@ -162,7 +162,7 @@ fn is_picked_up(job: &Job) -> bool {
 /// Asks whether the receiver may have opened the connection. If not, what was decided about the sender holds.
 ///
 /// VERIFIER: no function of its own, which would be the eighth call on the way to a list of the policy: together their stacks
-/// would exceed 512 bytes on Linux 6.1. Test: loading it there.
+/// would exceed 512 bytes on Linux 6.1. Test: `prog_run::stack::the_stacks_fit_linux_6_1`.
 #[inline(always)]
 fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
     (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
@@ -176,7 +176,7 @@ fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
 }
 
 /// Makes the flow that the packet opens, in the job.
-#[inline(always)]
+#[inline(never)]
 fn make(job: &mut Job, icmp: [u8; 2]) {
     let origin = if job.sender_is_high != job.reversed { flow_flags::ORIGIN_IS_HIGH } else { 0 };
     let reference =
