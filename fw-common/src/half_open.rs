@@ -34,11 +34,23 @@ pub const fn default_limit(max_flows: u32) -> u32 {
     }
 }
 
-/// Places of the ring: the limit, and a quarter of it for flows that were ended and whose slots are kept.
+/// Places of the ring: the limit, a quarter of it for flows that were ended and whose slots are kept, and those for the host.
 #[must_use]
 pub const fn ring(limit: u32) -> u32 {
-    let quarter = limit / 4;
-    limit + if quarter < 16 { 16 } else { quarter }
+    limit + at_least_16(limit / 4) + for_host(limit)
+}
+
+/// Places that only flows from and to the host may take, so that it can be reached while others open faster than places can be
+/// given free.
+#[inline(always)]
+#[must_use]
+pub const fn for_host(limit: u32) -> u32 {
+    at_least_16(limit / 64)
+}
+
+#[inline(always)]
+const fn at_least_16(places: u32) -> u32 {
+    if places < 16 { 16 } else { places }
 }
 
 /// Whether a flow in `state` is no longer half-open, given which ends have been heard: the originator, the responder.

@@ -61,7 +61,7 @@ fn fw_egress_fragments(ctx: TcContext) -> i32 {
     stage::fragment::from_host(&ctx)
 }
 
-/// Never attached: the agent runs it to remove flows that are over, so that flows are removed in one place only.
+/// Never attached: the agent runs it to remove flows that are over, so that no other code than the programs' removes any.
 #[xdp]
 fn fw_sweep(_ctx: XdpContext) -> u32 {
     stage::sweep::sweep_batch();

@@ -83,14 +83,14 @@ impl Last {
             if old.text != new.text {
                 let plain = self.plain.get(file as usize).is_some_and(|plain| *plain);
                 let edit = plain.then(|| edit::between(&old.text, &new.text))??;
-                self.replace_rules(file, &edit, &new.text)?;
+                self.replace_rules(file, &edit, &old.text, &new.text)?;
             }
         }
         Some(self)
     }
 
     /// Follows an edit of a file.
-    fn replace_rules(&mut self, file: u32, edit: &Edit, text: &str) -> Option<()> {
+    fn replace_rules(&mut self, file: u32, edit: &Edit, before: &str, text: &str) -> Option<()> {
         let mut report = Report::new(Arc::clone(&self.policy.sources));
         let definitions = parse::parse_rules(file, &text[edit.new.clone()], &mut report)?;
         let count = definitions.len();
@@ -101,7 +101,10 @@ impl Last {
         let at = |offset: usize| Location::new(file, offset..offset);
         let first = self.policy.rules.partition_point(|rule| rule.at < at(edit.old.start));
         let behind = self.policy.rules.partition_point(|rule| rule.at < at(edit.old.end));
-        if !self.names_fit(&rules, first..behind) {
+        // What was there were rules as well, and nothing behind them that has gone or changed with them.
+        let mut report_of_old = Report::new(Arc::clone(&self.policy.sources));
+        let old = parse::parse_rules(file, &before[edit.old.clone()], &mut report_of_old)?;
+        if old.len() != behind - first || !self.names_fit(&rules, first..behind) {
             return None;
         }
         rules.iter_mut().for_each(|rule| rule.at = rule.at.shifted(i64::try_from(edit.new.start).unwrap_or(0)));

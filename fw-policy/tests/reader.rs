@@ -161,3 +161,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_goes_with_a_rule_is_missed() {
+    let allowing = rule(0, 0);
+    let dropping = allowing.replace("\"allow\"", "\"drop\"");
+    let test = "[[test]]\nname = \"s\"\npacket = { from = \"a\", to = \"b\", src = \"10.1.0.1\", dst = \"10.2.0.1\", service = \"tcp/80\" }\nexpect = \"allow\"\n";
+    let pair = "[[zone_pair]]\nfrom = \"b\"\nto = \"a\"\naction = \"reject\"\n";
+    let set = "[addresses]\nlate = [\"10.1.0.3\"]\n";
+    let head = HEAD.replace("[addresses]\nsome = [\"10.1.0.0/24\", \"!10.1.0.7\"]\n", "");
+    let last = rule(1, 4);
+    for table in [test, pair, "[zones.c]\n", set] {
+        let mut follower = Follower::default();
+        for text in [
+            // Between two rules of which the first changes as well, and behind the last one.
+            format!("{head}{allowing}{table}{last}"),
+            format!("{head}{dropping}{last}"),
+            format!("{head}{dropping}{last}{table}"),
+            format!("{head}{dropping}{last}"),
+        ] {
+            let text = text.replace("@some", "10.1.0.0/30");
+            follower.compare(&[file("a.toml", text)]).unwrap();
+        }
+    }
+}

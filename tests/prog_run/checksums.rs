@@ -93,6 +93,20 @@ fn each_byte_that_a_checksum_covers_is_verified() {
 }
 
 #[test]
+fn a_datagram_in_one_fragment_is_verified_like_one_in_none() {
+    let Some(rig) = Rig::new() else { return };
+    verify(&rig, true);
+    let [_, (ot, it)] = ENDS;
+    // RFC 8200, section 4.5: neither an offset nor more fragments; RFC 6946.
+    let atomic = frame(Packet::udp(ot, 4000, it, 53).payload(b"payload").extension(44, &[0, 0, 0, 0, 0, 0, 1]));
+    assert!(matches!(rig.receive(OT, &atomic), Outcome::Redirected(_)));
+    assert_eq!(rig.receive(OT, &spoilt(atomic.clone())), Outcome::Dropped(DropReason::TransportChecksum));
+    let mut longer = atomic;
+    longer[14 + 40 + 8 + 5] += 1;
+    assert_eq!(rig.receive(OT, &longer), Outcome::Dropped(DropReason::UdpHeader));
+}
+
+#[test]
 fn what_a_checksum_does_not_cover_is_not_verified() {
     let Some(rig) = Rig::new() else { return };
     verify(&rig, true);

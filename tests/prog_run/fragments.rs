@@ -110,13 +110,19 @@ fn given_back(rig: &Rig, frame: &[u8]) -> Outcome {
 /// What the agent is told: frames, and `None` for each datagram that was judged.
 fn told(held: &mut HeldFragments) -> Vec<Option<Vec<u8>>> {
     let mut records = Vec::new();
-    held.poll(&mut |record| {
-        records.push(match record {
-            FragmentRecord::Waits { frame, .. } => Some(frame.to_vec()),
-            FragmentRecord::Judged(_) => None,
+    loop {
+        let before = records.len();
+        held.poll(&mut |record| {
+            records.push(match record {
+                FragmentRecord::Waits { frame, .. } => Some(frame.to_vec()),
+                FragmentRecord::Judged(_) => None,
+            });
         });
-    });
-    records
+        // A batch at a time.
+        if records.len() == before {
+            return records;
+        }
+    }
 }
 
 /// What of a frame a router leaves as it is.

@@ -62,7 +62,12 @@ pub fn judge(
         SYN if state == State::SynSent => sender.begin(segment),
         SYN => return syn_in_connection(state, side, segment, sender, ignored),
         // Both ends agree on another connection.
-        flags if flags == SYN | ACK && side == Side::Responder && ignored.is_answered_by(segment) => {
+        flags
+            if flags == SYN | ACK
+                && side == Side::Responder
+                && matches!(state, State::SynReceived | State::Established | State::FinWait)
+                && ignored.is_answered_by(segment) =>
+        {
             sender.begin(segment);
             *receiver = ignored.sender();
             *ignored = IgnoredSyn::default();

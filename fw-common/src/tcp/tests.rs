@@ -107,7 +107,14 @@ fn both_ends_may_forget_their_connection() {
             Judgement::Pass(State::Established)
         );
         // An answer counts once.
-        assert_eq!(watched.judge(RESPONDER, &segment(SYN | ACK, 77, 0x7000_0001, 0)), Judgement::OutOfWindow);
+        assert_ne!(watched.judge(RESPONDER, &segment(SYN | ACK, 77, 0x7000_0001, 0)), Judgement::Restart);
+    }
+    // What is over is opened by a SYN, which the policy is asked about, and not by the answer to one.
+    for state in [State::TimeWait, State::Closed, State::Ended] {
+        let mut watched = established();
+        assert_eq!(watched.judge(ORIGINATOR, &segment(SYN, 0x7000_0000, 0, 0)), Judgement::Tolerate);
+        watched.state = state;
+        assert_ne!(watched.judge(RESPONDER, &segment(SYN | ACK, 9000, 0x7000_0001, 0)), Judgement::Restart);
     }
 }
 

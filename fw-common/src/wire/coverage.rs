@@ -62,7 +62,7 @@ impl Coverage {
 #[must_use]
 pub const fn may_be_covered(packet: &Packet) -> bool {
     // The checksum of a datagram in fragments is for who puts it together.
-    if !matches!(packet.part, Part::Whole) {
+    if matches!(packet.part, Part::First | Part::Later) {
         return false;
     }
     match packet.protocol {

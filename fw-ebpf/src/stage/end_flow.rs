@@ -36,7 +36,6 @@ fn end_in<F: Family>(order: &Linear) -> Option<()> {
     }
     let slot = F::slot(number)?;
     let flow = F::flow(slot);
-    // Before the key is compared: the slot cannot be another flow's, and have this word, when it is claimed by it.
     // SAFETY: words of a live map value.
     let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
     if judged == 0 || !has_key::<F>(slot, order)? {
@@ -45,6 +44,15 @@ fn end_in<F: Family>(order: &Linear) -> Option<()> {
     // SAFETY: as above.
     let (opened_at, state) = unsafe { ((&raw const (*flow.as_ptr()).opened).read_volatile(), (*flow.as_ptr()).state) };
     if opened_at != opened || state == State::Ended as u8 || !table::claim(flow, judged) {
+        return None;
+    }
+    // A slot of a half-open flow that was ended can be another flow's within the second of `judged`: nobody else changes it now.
+    // SAFETY: as above.
+    let is_it = unsafe { (&raw const (*flow.as_ptr()).opened).read_volatile() } == opened
+        && has_key::<F>(slot, order).unwrap_or(false);
+    if !is_it {
+        // SAFETY: the word that was claimed.
+        unsafe { (&raw mut (*flow.as_ptr()).last_seen).write_volatile(judged) };
         return None;
     }
     let record =

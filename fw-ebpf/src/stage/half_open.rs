@@ -11,7 +11,7 @@ use fw_common::abi::config::config_flags;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
 use fw_common::conntrack::State;
-use fw_common::half_open::{Entry, RETIRED, UNPLACED, is_confirmed};
+use fw_common::half_open::{self, Entry, RETIRED, UNPLACED, is_confirmed};
 
 use crate::atomic;
 use crate::job::Job;
@@ -126,8 +126,9 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     }
     give_free::<F>(job, table, ring);
     give_free::<F>(job, table, ring);
+    let others = if table::is_of_host(job) { 0 } else { u64::from(half_open::for_host(config.half_open_limit)) };
     // SAFETY: as above.
-    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) < ring {
+    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) + others < ring {
         // SAFETY: as above.
         job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
     }
@@ -244,6 +245,8 @@ fn give_free<F: Family>(job: &Job, table: *mut Table, ring: u64) {
         // SAFETY: as above.
         let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
         if claim_at(flow, judged, (place + 1) | RETIRED) {
+            // Who was judging the flow anew when it was ended may have counted it since.
+            limits::release(flow);
             table::remove::<F>(held.slot());
         }
     }

@@ -98,17 +98,17 @@ verified_once! {
     } else 0
 }
 
-/// Charges what one limit counts for, under its lock. `anyway`: also beyond the limit.
+/// Charges what one limit counts for, under the lock of its bucket. `anyway`: also beyond the limit.
 #[inline(never)]
 fn charge(job: &mut Job, limit: &RuleLimit, what: u8, anyway: bool) -> u32 {
     let of = if what == kind::RATE { limit.rate_per } else { limit.flows_per };
     job.subject_key = subject(job.decision.rule, what, of, &job.query.src_addr, &job.query.dst_addr);
     let Some(config) = CONFIG.get(0) else { return Admission::Refused as u32 };
     let place = place(&words(&job.subject_key), config.hash_seed, BUCKETS);
-    let Some(lock) = table::lock(place.lock & (LOCKS - 1)) else { return Admission::Locked as u32 };
+    let Some(lock) = table::lock(place.first & (LOCKS - 1)) else { return Admission::Locked as u32 };
     let number = find_or_make(job, place.first * WAYS);
     let granted = match LIMITS.get_ptr_mut(number) {
-        // SAFETY: this processor has the lock of the key.
+        // SAFETY: this processor has the lock of the bucket.
         Some(entry) if number < BUCKETS * WAYS => unsafe { charge_entry(job, limit, entry, number, anyway) },
         _ => false,
     };
@@ -120,7 +120,7 @@ fn charge(job: &mut Job, limit: &RuleLimit, what: u8, anyway: bool) -> u32 {
 /// Charges an entry; whether there was something left.
 ///
 /// # Safety
-/// `entry` is a live map value, and this processor has the lock of its key.
+/// `entry` is a live map value, and this processor has the lock of its bucket.
 #[inline(always)]
 unsafe fn charge_entry(job: &mut Job, limit: &RuleLimit, entry: *mut Subject, number: u32, anyway: bool) -> bool {
     // SAFETY: the caller's, here and below.

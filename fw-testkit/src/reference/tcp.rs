@@ -144,7 +144,8 @@ impl Connection {
 
     /// nf_conntrack: both ends agree on a connection of which only the SYN was seen, and not heeded.
     fn answers_unheeded(&self, segment: &TcpSegment) -> bool {
-        self.unheeded.is_some_and(|seq| seq != 0 && segment.ack == seq.wrapping_add(1))
+        let is_alive = matches!(self.phase, Phase::SynReceived | Phase::Established | Phase::FinWait);
+        is_alive && self.unheeded.is_some_and(|seq| seq != 0 && segment.ack == seq.wrapping_add(1))
     }
 
     fn start_anew(&mut self, answer: &TcpSegment, span: u32) {

@@ -42,10 +42,14 @@ pub enum FragmentRecord<'r> {
     Judged(DatagramKey),
 }
 
+/// Records that are handed out at once.
+const BATCH: usize = 256;
+
 impl HeldFragments {
-    /// Hands out the records that have come.
+    /// Hands out the records that have come, and a batch at most, so that nobody who sends faster than this reads keeps the caller.
     pub fn poll(&mut self, visit: &mut dyn FnMut(FragmentRecord<'_>)) {
-        while let Some(record) = self.ring.next() {
+        for _ in 0..BATCH {
+            let Some(record) = self.ring.next() else { return };
             if let Some(record) = read(&record) {
                 visit(record);
             }

@@ -103,7 +103,7 @@ pub const MAPS: &[MapDescription] = &[
     map("HALF_OPEN", "array", (INDEX, size_of::<u64>()), HalfOpen,
         "which slots hold half-open flows, in the order in which they opened", "the oldest half-open flow gives way, or, as a setting, the new one is dropped with reason `half_open_limit`"),
     map("LOCKS", "array", (INDEX, size_of::<u32>()), Fixed(LOCKS),
-        "which keys are being put into a table", CANNOT_FILL),
+        "which keys are being put into a table, and which buckets of `LIMITS` are charged", CANNOT_FILL),
     map("NEXT_HOPS", "array", (INDEX, size_of::<NextHop>()), Fixed(NEXT_HOPS),
         "next hops that were looked up, shared by the flows", "the next hop is looked up for each packet that finds no room; entries of older generations are taken over"),
     map("ZONES4", "lpm_trie", (INDEX + size_of::<ZoneAddress<[u8; 4]>>(), size_of::<ZoneEntry>()), PerPolicy(1),

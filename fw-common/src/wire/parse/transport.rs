@@ -40,7 +40,7 @@ fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &m
     }
     let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // The length is that of the datagram, of which a first fragment has only a part.
-    if extent == Extent::Whole && (udp_len < 8 || (udp_len > len && packet.part == Part::Whole)) {
+    if extent == Extent::Whole && (udp_len < 8 || (udp_len > len && packet.part != Part::First)) {
         return Err(DropReason::UdpHeader);
     }
     Ok(())

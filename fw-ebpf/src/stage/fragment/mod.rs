@@ -17,7 +17,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use fw_common::abi::flow::flow_flags;
 use fw_common::abi::fragment::Datagram;
 use fw_common::fragment::{self, Arrival, HOST_SLOT};
-use fw_common::wire::parse::{Kind, Part};
+use fw_common::wire::parse::{Kind, Part, tcp_flag};
 use fw_common::{DropReason, Verdict};
 
 use crate::job::{Job, Program};
@@ -234,7 +234,8 @@ pub(crate) fn complete(job: &mut Job) {
 #[inline(never)]
 pub(crate) fn conclude(job: &mut Job, verdict: Verdict) -> Verdict {
     let passed = !matches!(verdict, Verdict::Drop(_));
-    if passed && job.packet.kind == Kind::Tcp {
+    // What only passes to be challenged needs no knowledge of the connection, and must not end its checks; a reset has no rest.
+    if passed && job.heeded && job.packet.kind == Kind::Tcp && job.packet.tcp_flags & tcp_flag::RST == 0 {
         forgive_numbers(job);
     }
     let Some(bucket) = table::lock(job) else {
