@@ -80,7 +80,7 @@ fn entries(capacity: Capacity) -> String {
         Capacity::Fixed(entries) => entries.to_string(),
         Capacity::Slots => "`max_flows` × 3/2".to_owned(),
         Capacity::Buckets => "`max_flows` × 3/32".to_owned(),
-        Capacity::HalfOpen => "`max_half_open` × 5/2".to_owned(),
+        Capacity::HalfOpen => "`max_half_open` × 81/32".to_owned(),
         Capacity::PerPolicy(1) => "by policy".to_owned(),
         Capacity::PerPolicy(maps) => format!("by policy, {maps} maps"),
     }
