@@ -46,8 +46,8 @@ fn no_packet_is_lost_while_the_agent_is_killed_and_started_again() {
 fn a_transfer_outlives_the_agent() {
     let Some(mut firewall) = Firewall::up() else { return };
     // The agent comes back while the transfer runs, however long its start takes on this machine.
-    let start_took = firewall.start_took;
-    let path = format!("/bytes/{LENGTH}?per_second={}", LENGTH / (2 * start_took.as_secs()).max(3));
+    let seconds = 3 * (firewall.start_took.as_secs() + 1);
+    let path = format!("/bytes/{LENGTH}?per_second={}", LENGTH / seconds);
     let address = both(IT, 80)[0];
     let Firewall { agent, lab, .. } = &mut firewall;
     let page = thread::scope(|scope| {
