@@ -102,6 +102,7 @@ fn send(socket: &UdpSocket, interval: Duration, stop: &AtomicBool, sent: &Atomic
             sent.store(number, Ordering::Relaxed);
         }
         let next = start + interval * u32::try_from(number).unwrap_or(u32::MAX);
+        // The pace of the stream.
         thread::sleep(next.saturating_duration_since(Instant::now()).max(Duration::from_micros(50)));
     }
     number
@@ -119,7 +120,8 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU64, answered: &A
             }
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(_reported_again_by_the_missing_numbers) => thread::sleep(Duration::from_millis(1)),
+            // An error that lasts must not take the processor from who is tested; it shows in the missing numbers.
+            Err(_) => thread::sleep(Duration::from_millis(1)),
         }
         if stop.load(Ordering::Relaxed) {
             let stopped_at = *stopped_at.get_or_insert_with(Instant::now);

@@ -28,6 +28,19 @@ fn frame(packet: Packet) -> Vec<u8> {
 }
 
 #[test]
+fn frames_that_end_within_a_header_are_dropped() {
+    let Some(rig) = Rig::new() else { return };
+    let packets = [Packet::udp(OT_HOST, 4000, IT_HOST, 53), Packet::udp(OT_HOST6, 4000, IT_HOST6, 53)];
+    let [ipv4, ipv6] = packets.map(|packet| packet.macs(NEIGHBOUR, MACS[OT]).build());
+    // From the shortest frame that there is.
+    for (whole, header) in [(ipv4, 20), (ipv6, 40)] {
+        for len in 14..14 + header {
+            assert_eq!(rig.receive(OT, &whole[..len]).reason(), Some(DropReason::Truncated), "{len} bytes");
+        }
+    }
+}
+
+#[test]
 fn a_source_that_nobody_has_is_dropped() {
     let Some(rig) = Rig::new() else { return };
     for (source, reason) in [

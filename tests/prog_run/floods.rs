@@ -162,7 +162,8 @@ fn half_open_flows_make_room_in_a_full_table_and_the_host_has_its_own() {
         let ping = Packet::echo_request(CLIENT, Ipv4Addr::new(10, 1, 1, 10), id, 1);
         assert_eq!(rig.send(OT, ping).reason(), None, "the host's flow {id}");
     }
-    // At the pace of a network, what is ended has left its slot when the next one comes.
+    // At the pace of a network, what is ended has left its slot when the next one comes: the pace is what is tested, so there is
+    // no event to wait for.
     let connected = (0..200).filter(|number| {
         std::thread::sleep(std::time::Duration::from_millis(2));
         connect(&rig, 20_000 + number)

@@ -60,7 +60,7 @@ fn short_timeouts(rig: &Rig, seconds: u32) {
     rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 12] }, ..settings() }).unwrap();
 }
 
-/// Waits until the coarse clock of the kernel has advanced by `seconds`.
+/// Waits until the coarse clock of the kernel has advanced by `seconds`. Time is what is awaited, and nothing tells of its passing.
 pub(crate) fn wait(seconds: i64) {
     let now = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec;
     let start = now();

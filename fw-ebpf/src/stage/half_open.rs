@@ -135,9 +135,14 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     0
 }
 
+/// Reads a word that other processors write.
+///
+/// # Safety
+/// `word` is an aligned word of a live map value.
+// SAFETY: as above, to be kept by the caller.
 #[inline(always)]
 unsafe fn read(word: *const u64) -> u64 {
-    // SAFETY: the caller's: an aligned word of a live map value.
+    // SAFETY: the caller's.
     unsafe { word.read_volatile() }
 }
 

@@ -74,6 +74,7 @@ impl Generator {
             program.test_run(options).map_err(failed("generate packets"))?;
             sent += u64::from(flood.call);
             let due = Duration::from_secs_f64(sent as f64 / f64::from(flood.per_second));
+            // The pace of the flood.
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
         Ok(sent)

@@ -79,6 +79,7 @@ pub(super) fn make_new(per_second: u32, over: &AtomicBool) -> Newcomers {
                 open(PATIENCE_OF_NEWCOMERS).ok().map(|_stream| start.elapsed())
             }));
             let due = pace * u32::try_from(clients.len()).unwrap_or(u32::MAX);
+            // The pace of the newcomers.
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
         clients.into_iter().map(|client| client.join().unwrap_or(None)).collect()
