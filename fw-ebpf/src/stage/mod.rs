@@ -16,6 +16,7 @@ pub(crate) mod limits;
 pub(crate) mod next_hop;
 pub(crate) mod observe;
 pub(crate) mod receive;
+pub(crate) mod recent_route;
 pub(crate) mod redirect;
 pub(crate) mod related;
 pub(crate) mod route;

@@ -147,10 +147,14 @@ fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
         return Stored::TooManyHalfOpen;
     }
     make(job, icmp);
-    match stale {
+    let stored = match stale {
         Some(flow) => reuse(job, flow),
         None => table::insert(job),
+    };
+    if stored != Stored::New {
+        half_open::withdraw(job);
     }
+    stored
 }
 
 /// Whether the packet is from the middle of a TCP connection, whose originator is not known.
