@@ -16,7 +16,7 @@ use fw_common::abi::interface::interface_flags;
 use fw_common::wire::Packet;
 
 use crate::job::Job;
-use crate::stage::{interface, recent_route};
+use crate::stage::interface;
 
 /// `AF_INET` and `AF_INET6` of Linux.
 const AF_INET: u8 = 2;
@@ -40,10 +40,6 @@ pub(crate) fn generation(config: &Config, now: u32) -> u32 {
 /// Looks the destination of the packet up and fills `job.egress` and `job.unresolved`.
 #[inline(never)]
 pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
-    if recent_route::recall(job) {
-        job.unresolved = false;
-        return Ok(());
-    }
     prepare(&mut job.fib, &job.packet, job.ingress_ifindex, false);
     let unresolved = look_up(ctx, job)?;
     let interface = interface::find(job.fib.ifindex).ok_or(DropReason::EgressNotForwarding)?;
@@ -60,9 +56,6 @@ pub(crate) fn resolve(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason>
         dst_mac: job.fib.dmac,
         src_mac: job.fib.smac,
     };
-    if !unresolved {
-        recent_route::remember(job);
-    }
     Ok(())
 }
 
