@@ -279,6 +279,29 @@ fn the_sweep_removes_the_dead_and_reports_them_once() {
     rig.dataplane.poll_ended(&mut |_| panic!("reported twice")).unwrap();
 }
 
+/// What is left of a flow in its slot lets nothing pass, wherever its slot is.
+#[test]
+fn nothing_passes_by_a_flow_that_was_removed() {
+    let Some(rig) = Rig::new() else { return };
+    short_timeouts(&rig, 1);
+    let ports = 4000..4100;
+    for (ot, it) in pairs() {
+        for port in ports.clone() {
+            assert_eq!(rig.send(OT, Packet::udp(ot, port, it, 53)).reason(), None);
+        }
+    }
+    wait(5);
+    rig.dataplane.sweep().unwrap();
+    assert!(flows(&rig).is_empty());
+    // What idled before the program looked would be over now even if it were found.
+    short_timeouts(&rig, 3600);
+    for (ot, it) in pairs() {
+        for port in ports.clone() {
+            assert_eq!(rig.send(IT, Packet::udp(it, 53, ot, port)).reason(), Some(DropReason::Policy), "port {port}");
+        }
+    }
+}
+
 #[test]
 fn a_flow_that_is_being_removed_is_left_alone() {
     let Some(rig) = Rig::new() else { return };

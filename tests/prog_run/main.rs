@@ -19,6 +19,7 @@ mod limits;
 mod maps;
 mod observe;
 mod oracle;
+mod passages;
 mod policies;
 mod reasons;
 mod rig;
