@@ -62,7 +62,7 @@ pub enum PolicyError {
 ///
 /// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
 /// [`PolicyError::InFlux`], and the caller tries again.
-pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
+pub fn read(directory: &Path) -> Result<Arc<[SourceFile]>, PolicyError> {
     if let Some(lock) = git_lock(directory) {
         return Err(PolicyError::InFlux(lock));
     }
@@ -76,7 +76,7 @@ pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
     if list(directory)? != listing {
         return Err(PolicyError::InFlux(directory.to_owned()));
     }
-    Ok(files)
+    Ok(files.into())
 }
 
 /// Checks policies one after the other: what has not changed since the last one is neither read nor grouped again.
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn files_come_in_byte_order_without_dot_files_and_others() {
         let dir = directory(&[("b.toml", "2"), ("B.toml", "1"), (".c.toml", "3"), ("d.toml~", "4"), ("notes.md", "5")]);
-        let names: Vec<_> = read(dir.path()).unwrap().into_iter().map(|file| file.name).collect();
+        let names: Vec<_> = read(dir.path()).unwrap().iter().map(|file| file.name.clone()).collect();
         assert_eq!(names, ["B.toml", "b.toml"]);
     }
 
