@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub interface: Interface,
     /// Where the packet leaves.
     pub egress: Egress,
+    /// Of a packet that opens a flow: the reference to its next hop, as in [`Flow::next_hops`].
+    pub next_hop: u16,
     /// The next hop's hardware address is not known.
     pub unresolved: bool,
     /// The packet, or the answer to it, is for the host.

@@ -18,6 +18,7 @@ use fw_common::abi::tables::{LINE, table};
 
 use crate::job::Job;
 use crate::stage::capture::Scratch;
+use crate::stage::passage::{PASSAGES_LEN, Passage};
 
 /// Flag of `include/uapi/linux/bpf.h`: inner arrays of a map-of-maps may differ in size.
 const BPF_F_INNER_MAP: usize = 1 << 12;
@@ -65,6 +66,8 @@ pub(crate) static FLOW_TABLES: Array<Table, 2> = Array::new();
 pub(crate) static HALF_OPEN: Array<u64, FLOWS> = Array::new();
 #[btf_map]
 pub(crate) static LOCKS: Array<u32, { LOCK_COUNT as usize }> = Array::new();
+#[btf_map]
+pub(crate) static PASSAGES: PerCpuArray<Passage, PASSAGES_LEN> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static NEXT_HOPS: Array<NextHop, { fw_common::abi::flow::NEXT_HOPS as usize }> = Array::new();
 

@@ -40,6 +40,14 @@ impl Address {
         Self { words, family: 6 }
     }
 
+    /// The bytes as they stand in the packet, eight at a time; of an IPv4 address, four and zeros.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.words;
+        [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32]
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     #[must_use]

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use fw_common::abi::config::config_flags;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{Flow, OPENED_SHIFT, Table, flow_flags};
-use fw_common::conntrack::State;
+use fw_common::conntrack::{self, State};
 use fw_common::half_open::{self, Entry, RETIRED, UNPLACED, is_confirmed};
 
 use crate::atomic;
@@ -25,7 +25,9 @@ const PLACES_WHEN_FULL: u32 = 4;
 /// Slots that are looked at when there are too many half-open flows, for each that is turned away.
 const STEPS_AT_LIMIT: u32 = 64;
 
-/// Finds a place for the packet's flow, and notes it in the job; false if there is none.
+/// Finds a place for the packet's flow, notes it in the job, and counts the flow; false if there is none.
+///
+/// It is counted before it is stored: an atomic operation waits for every store before it, and a slot's wait for memory.
 #[inline(always)]
 pub(crate) fn admit(job: &mut Job) -> bool {
     half_open_admit(job) != 0
@@ -34,8 +36,27 @@ pub(crate) fn admit(job: &mut Job) -> bool {
 verified_once! {
     /// As [`admit`].
     fn half_open_admit(job: &mut Job) -> u32 {
-        u32::from(admit_in(job))
+        let admitted = admit_in(job);
+        if admitted {
+            count_one(table::table_of(job), 1);
+        }
+        u32::from(admitted)
     } else 0
+}
+
+/// Takes back what [`admit`] counted, of a flow that was not stored. Its place goes to nobody.
+#[inline(always)]
+pub(crate) fn withdraw(job: &Job) {
+    count_one(table::table_of(job), u64::MAX);
+}
+
+/// Counts a half-open flow, or with the negative of one, counts it down.
+#[inline(always)]
+fn count_one(table: Option<*mut Table>, one: u64) {
+    if let Some(table) = table {
+        // SAFETY: an aligned word of a live map value.
+        unsafe { atomic::add(&raw mut (*table).half_open, one) };
+    }
 }
 
 #[inline(always)]
@@ -152,6 +173,17 @@ fn entry_at<F: Family>(ring: u32, place: u32) -> Option<*mut u64> {
     HALF_OPEN.get_ptr_mut(if F::NUMBER == 4 { place } else { ring + place })
 }
 
+/// The place of the packet's flow, counted from 1; `None` if it has none.
+#[inline(always)]
+fn entry_of(job: &Job, place: u32) -> Option<*mut u64> {
+    if place == UNPLACED {
+        return None;
+    }
+    let place = place.wrapping_sub(1);
+    let before = if job.packet.is_ipv4() { 0 } else { CONFIG.get(0)?.half_open_ring };
+    HALF_OPEN.get_ptr_mut(before.wrapping_add(place))
+}
+
 /// The same moments as those of [`Flow::opened`].
 #[inline(always)]
 const fn moment(job: &Job) -> u32 {
@@ -166,18 +198,14 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
     if held.is_free() || held.is_retired() {
         return;
     }
-    // A flow that is over already is the sweep's: its slot needs not be kept.
-    if sweep::examine::<F>(held.slot(), job) {
-        // SAFETY: as above.
-        unsafe { entry.write_volatile(Entry::FREE.0) };
-        return;
-    }
     let Some(slot) = F::slot(held.slot()) else { return };
     let flow = F::flow(slot);
     let pointer = flow.as_ptr();
     // SAFETY: single words of a live map value. `last_seen` before the place: see `claim_at`.
     let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
-    if !claim_at(flow, judged, place) {
+    // A flow that is over already is the sweep's: its slot needs not be kept.
+    let over = !conntrack::is_alive(judged, table::timeout_of(flow), job.now);
+    if (over && sweep::examine::<F>(held.slot(), job)) || !claim_at(flow, judged, place) {
         // SAFETY: as above.
         unsafe { atomic::compare_and_swap_u64(entry, held.0, Entry::FREE.0) };
         return;
@@ -260,18 +288,9 @@ fn give_free<F: Family>(job: &Job, table: *mut Table, ring: u64) {
 /// Puts the flow that was just stored in `job.slot` into the place that was found for it.
 #[inline(always)]
 pub(crate) fn enlist(job: &Job) {
-    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return };
-    // SAFETY: aligned words of live map values.
-    unsafe {
-        atomic::add(&raw mut (*table).half_open, 1);
-        if job.half_open == UNPLACED {
-            return;
-        }
-        let place = job.half_open.wrapping_sub(1);
-        let place = if job.packet.is_ipv4() { place } else { config.half_open_ring.wrapping_add(place) };
-        if let Some(entry) = HALF_OPEN.get_ptr_mut(place) {
-            entry.write_volatile(Entry::held(job.slot).0);
-        }
+    if let Some(entry) = entry_of(job, job.half_open) {
+        // SAFETY: an aligned word of a live map value.
+        unsafe { entry.write_volatile(Entry::held(job.slot).0) };
     }
 }
 
@@ -288,8 +307,15 @@ pub(crate) fn confirm(job: &Job, flow: NonNull<Flow>) -> u32 {
     if place & RETIRED != 0 || !is_confirmed(state, heard) {
         return 0;
     }
-    // The entry stays, and is found stale when the hand comes by: to clear it would cost each connection a look-up here.
-    u32::from(leave(table::table_of(job), flow, place, 0))
+    if !leave(table::table_of(job), flow, place, 0) {
+        return 0;
+    }
+    // The entry is in the cache still. Left to be found stale when its turn comes, it would cost a wait for its slot.
+    if let Some(entry) = entry_of(job, place) {
+        // SAFETY: an aligned word of a live map value. If it has gone to another flow meanwhile, it names another slot.
+        unsafe { atomic::compare_and_swap_u64(entry, Entry::held(job.slot).0, Entry::FREE.0) };
+    }
+    1
 }
 
 /// Takes a flow that is being removed, or replaced, out of the count.
@@ -305,14 +331,10 @@ pub(crate) fn forget(table: Option<*mut Table>, flow: NonNull<Flow>) {
 /// Takes a flow out of the count; of several processors one does.
 #[inline(always)]
 fn leave(table: Option<*mut Table>, flow: NonNull<Flow>, place: u32, then: u32) -> bool {
-    // SAFETY: aligned words of live map values.
-    unsafe {
-        if !atomic::compare_and_swap(&raw mut (*flow.as_ptr()).half_open, place, then) {
-            return false;
-        }
-        if let Some(table) = table {
-            atomic::add(&raw mut (*table).half_open, u64::MAX);
-        }
+    // SAFETY: an aligned word of a live map value.
+    if !unsafe { atomic::compare_and_swap(&raw mut (*flow.as_ptr()).half_open, place, then) } {
+        return false;
     }
+    count_one(table, u64::MAX);
     true
 }

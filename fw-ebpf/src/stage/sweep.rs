@@ -1,7 +1,7 @@
 //! Ageing: flows that are over are found and removed by a hand that goes round the slots.
 //!
-//! The hand moves three slots for each flow that opens, and further when the table is full, so that it never fills with dead
-//! flows even without the agent; and by batches when the agent runs `fw_sweep`.
+//! The hand moves by batches when the agent runs `fw_sweep`; and, so that the table never fills with dead flows even without the agent, by
+//! three slots for each flow that opens in a table that is half full, and further when it is full.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -24,26 +24,37 @@ struct Walk {
     now_ns: u64,
 }
 
+/// A walk of the hand.
+struct Turn {
+    walk: Walk,
+    /// Where the hand was.
+    first: u64,
+    /// Slots of the table.
+    slots: u64,
+}
+
 /// Looks at the next slots of one table.
 #[inline(always)]
 pub(crate) fn advance(ipv4: bool, now: u32, steps: u32) {
-    // SAFETY: the helper has no arguments.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    let mut walk = Walk { ipv4, now, now_ns };
-    // SAFETY: `walk` outlives the call, and `one_step` takes it back as what it is.
-    unsafe { bpf_loop(steps, one_step as *mut c_void, (&raw mut walk).cast(), 0) };
+    let (Some(config), Some(table)) = (CONFIG.get(0), if ipv4 { Ipv4::table() } else { Ipv6::table() }) else { return };
+    let slots = u64::from(config.buckets) * u64::from(LANES);
+    // SAFETY: the helper has no arguments; and an aligned word of a map value.
+    let (now_ns, first) =
+        unsafe { (bpf_ktime_get_coarse_ns(), atomic::fetch_add(&raw mut (*table).hand, u64::from(steps))) };
+    let mut turn = Turn { walk: Walk { ipv4, now, now_ns }, first, slots };
+    // SAFETY: `turn` outlives the call, and `one_step` takes it back as what it is.
+    unsafe { bpf_loop(steps, one_step as *mut c_void, (&raw mut turn).cast(), 0) };
 }
 
-/// Looks at the next slot of one table.
+/// Looks at a slot that the hand has passed.
 ///
 /// # Safety
-/// Called by `bpf_loop` alone, with the pointer to the [`Walk`] that `advance` lends it.
-unsafe extern "C" fn one_step(_step: u32, walk: *mut c_void) -> i64 {
+/// Called by `bpf_loop` alone, with the pointer to the [`Turn`] that `advance` lends it.
+unsafe extern "C" fn one_step(step: u32, turn: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over the pointer that `advance` gave it.
-    let walk = unsafe { &*walk.cast::<Walk>() };
-    let number = if walk.ipv4 { next_slot::<Ipv4>() } else { next_slot::<Ipv6>() };
-    if let Some(number) = number {
-        examine_by(walk, number);
+    let turn = unsafe { &*turn.cast::<Turn>() };
+    if let Some(number) = (turn.first + u64::from(step)).checked_rem(turn.slots) {
+        examine_by(&turn.walk, number as u32);
     }
     0
 }
@@ -104,16 +115,6 @@ pub(crate) fn sweep_batch() {
     for ipv4 in [true, false] {
         advance(ipv4, now, SWEEP_BATCH);
     }
-}
-
-/// Moves the hand by one slot, and returns where it was.
-#[inline(always)]
-fn next_slot<F: Family>() -> Option<u32> {
-    let table = F::table()?;
-    // SAFETY: an aligned word of a map value.
-    let position = unsafe { atomic::fetch_add(&raw mut (*table).hand, 1) };
-    let slots = u64::from(CONFIG.get(0)?.buckets) * u64::from(LANES);
-    if slots == 0 { None } else { Some((position % slots) as u32) }
 }
 
 /// Removes the flow in a slot if it has been over for longer than the grace period.

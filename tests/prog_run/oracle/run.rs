@@ -9,7 +9,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray};
 use fw_agent::dataplane::{Dataplane as _, FlowRecord};
 use fw_common::DropReason;
 use fw_common::abi::counters::Counter;
-use fw_common::abi::flow::{Table, Tags, flow_flags};
+use fw_common::abi::flow::{LANES, Slot4, Slot6, Table, Tags, flow_flags};
 use fw_common::conntrack::State;
 use fw_testkit::netns::NetNs;
 use fw_testkit::reference::{Datagram, FlowSummary, Policy, Reference, Tuple, Verdict};
@@ -45,6 +45,8 @@ pub(super) struct Rival {
     /// Packets dropped until now, by reason.
     dropped: Vec<u64>,
     tags: [Array<MapData, Tags>; 2],
+    slots4: Array<MapData, Slot4>,
+    slots6: Array<MapData, Slot6>,
     tables: Array<MapData, Table>,
     /// How often each verdict was seen.
     seen: BTreeMap<String, u64>,
@@ -58,8 +60,11 @@ impl Rival {
         let drops = PerCpuArray::try_from(Map::PerCpuArray(open("DROPS"))).unwrap();
         let tags = ["TAGS4", "TAGS6"].map(|name| Array::try_from(Map::Array(open(name))).unwrap());
         let tables = Array::try_from(Map::Array(open("FLOW_TABLES"))).unwrap();
+        let slots4 = Array::try_from(Map::Array(open("FLOWS4"))).unwrap();
+        let slots6 = Array::try_from(Map::Array(open("FLOWS6"))).unwrap();
         let netns = Arc::new(NetNs::open(rig.netns.name()).unwrap());
-        let mut rival = Self { rig, netns, drops, dropped: Vec::new(), tags, tables, seen: BTreeMap::new() };
+        let mut rival =
+            Self { rig, netns, drops, dropped: Vec::new(), tags, slots4, slots6, tables, seen: BTreeMap::new() };
         rival.dropped = rival.all_dropped();
         Some(rival)
     }
@@ -152,8 +157,16 @@ impl Rival {
 
     /// Forgets all flows, as if the program had just been loaded.
     pub(super) fn clear(&mut self) {
-        for tags in &mut self.tags {
+        for (family, tags) in self.tags.iter_mut().enumerate() {
             for bucket in 0..tags.len() {
+                let lanes = tags.get(&bucket, 0).unwrap().words.map(u64::to_le_bytes);
+                for (slot, tag) in (bucket * LANES..).zip(lanes.as_flattened()) {
+                    match family {
+                        _ if *tag == 0 => {}
+                        0 => self.slots4.set(slot, Slot4::default(), 0).unwrap(),
+                        _ => self.slots6.set(slot, Slot6::default(), 0).unwrap(),
+                    }
+                }
                 tags.set(bucket, Tags::default(), 0).unwrap();
             }
         }

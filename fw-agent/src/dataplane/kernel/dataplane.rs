@@ -61,7 +61,8 @@ impl Dataplane for KernelDataplane {
         }
         let mut object = self.object();
         object.replace_hash("LOCAL4", &wanted4)?;
-        object.replace_hash("LOCAL6", &wanted6)
+        object.replace_hash("LOCAL6", &wanted6)?;
+        object.invalidate_next_hops()
     }
 
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {
@@ -115,7 +116,7 @@ impl Dataplane for KernelDataplane {
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
-        self.object().update_config(|config| config.fib_generation = config.fib_generation.wrapping_add(1))
+        self.object().invalidate_next_hops()
     }
 
     fn apply_policy(&self, policy: &Compiled) -> Result<u32, DataplaneError> {

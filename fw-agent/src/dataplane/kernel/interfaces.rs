@@ -26,16 +26,26 @@ pub(super) fn all(object: &Object) -> Result<Vec<(u32, Interface)>, DataplaneErr
     Ok(all)
 }
 
-/// Stores one.
+/// Stores one. What the program remembers of it is looked up again.
 pub(super) fn store(object: &mut Object, ifindex: u32, entry: Interface) -> Result<(), DataplaneError> {
     if ifindex < NEAR_INTERFACES {
-        return object.array_mut(NEAR)?.set(ifindex, entry, 0).map_err(|error| map_error(NEAR, &error));
+        object.array_mut(NEAR)?.set(ifindex, entry, 0).map_err(|error| map_error(NEAR, &error))?;
+    } else {
+        object.hash_mut(FAR)?.insert(ifindex, entry, 0).map_err(|error| map_error(FAR, &error))?;
     }
-    object.hash_mut(FAR)?.insert(ifindex, entry, 0).map_err(|error| map_error(FAR, &error))
+    object.invalidate_next_hops()
 }
 
 /// Removes one; what it was.
 pub(super) fn remove(object: &mut Object, ifindex: u32) -> Result<Option<Interface>, DataplaneError> {
+    let removed = take(object, ifindex)?;
+    if removed.is_some() {
+        object.invalidate_next_hops()?;
+    }
+    Ok(removed)
+}
+
+fn take(object: &mut Object, ifindex: u32) -> Result<Option<Interface>, DataplaneError> {
     if ifindex < NEAR_INTERFACES {
         let mut near = object.array_mut::<Interface>(NEAR)?;
         let entry = near.get(&ifindex, 0).map_err(|error| map_error(NEAR, &error))?;

@@ -172,6 +172,10 @@ pub const MAPS: &[MapDescription] = &[
         holds: "scratch space of the packet that is being captured", when_full: CANNOT_FILL,
     },
     MapDescription {
+        name: "PASSAGES", kind: "percpu_array", key_size: INDEX, value_size: 64, capacity: Fixed(1024), pinned: false,
+        holds: "by both addresses: zones and next hop of the flow that opened last", when_full: "another pair of hosts takes the place",
+    },
+    MapDescription {
         name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 832, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },

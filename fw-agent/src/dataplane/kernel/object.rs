@@ -246,6 +246,11 @@ impl Object {
         self.array_mut::<Config>("CONFIG")?.set(0, config, 0).map_err(|error| map_error("CONFIG", &error))
     }
 
+    /// Lets the programs look up again what they remember of routes, neighbours, interfaces and addresses.
+    pub(super) fn invalidate_next_hops(&mut self) -> Result<(), DataplaneError> {
+        self.update_config(|config| config.fib_generation = config.fib_generation.wrapping_add(1))
+    }
+
     /// Digest of the policy in a slot.
     pub(super) fn digest(&self, slot: u32) -> Result<[u8; 32], DataplaneError> {
         self.array::<[u8; 32]>("DIGESTS")?.get(&slot, 0).map_err(|error| map_error("DIGESTS", &error))

@@ -18,11 +18,33 @@ use crate::maps::CONFIG;
 use crate::stage::limits::Admission;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, half_open, limits, next_hop, observe, route, table};
+use crate::stage::{count, half_open, limits, observe, passage, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
 pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
+    job.next_hop = 0;
+    let known = passage::recall(job);
+    if !known {
+        check_ends(job)?;
+    }
+    let state = match conntrack::opening(&job.packet, picks_up(job)) {
+        Opening::Flow(state) => state,
+        Opening::Refused(reason) => return Err(reason),
+    };
+    job.flow.state = state as u8;
+    if job.for_host {
+        job.query.to_zone = zone::LOCAL;
+    } else if !known {
+        route_new(ctx, job)?;
+        passage::note(job);
+    }
+    open(job, stale)
+}
+
+/// Finds the zone of the sender, and whether the packet is for the host.
+#[inline(never)]
+fn check_ends(job: &mut Job) -> Result<(), DropReason> {
     let from_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
     job.query.from_zone = from_zone;
     source_is_not_ours(&job.packet.src_addr)?;
@@ -34,17 +56,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         local_kind::BROADCAST => return Err(DropReason::Broadcast),
         _ => {}
     }
-    let state = match conntrack::opening(&job.packet, picks_up(job)) {
-        Opening::Flow(state) => state,
-        Opening::Refused(reason) => return Err(reason),
-    };
-    job.flow.state = state as u8;
-    if job.for_host {
-        job.query.to_zone = zone::LOCAL;
-    } else {
-        route_new(ctx, job)?;
-    }
-    open(job, stale)
+    Ok(())
 }
 
 /// Finds the egress and its zone for the first packet of a flow.
@@ -77,6 +89,7 @@ fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
 /// A packet of the host that belongs to no living flow.
 #[inline(never)]
 pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
+    job.next_hop = 0;
     let to_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.dst_addr);
     job.query.from_zone = zone::LOCAL;
     job.query.to_zone = to_zone;
@@ -147,10 +160,14 @@ fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
         return Stored::TooManyHalfOpen;
     }
     make(job, icmp);
-    match stale {
+    let stored = match stale {
         Some(flow) => reuse(job, flow),
         None => table::insert(job),
+    };
+    if stored != Stored::New {
+        half_open::withdraw(job);
     }
+    stored
 }
 
 /// Whether the packet is from the middle of a TCP connection, whose originator is not known.
@@ -179,8 +196,7 @@ fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
 #[inline(never)]
 fn make(job: &mut Job, icmp: [u8; 2]) {
     let origin = if job.sender_is_high != job.reversed { flow_flags::ORIGIN_IS_HIGH } else { 0 };
-    let reference =
-        if job.for_host || job.unresolved || job.ingress_ifindex == 0 { 0 } else { next_hop::remember(job) };
+    let reference = job.next_hop;
     let flow = &mut job.flow;
     flow.last_seen = job.now;
     flow.epoch = job.active.epoch;

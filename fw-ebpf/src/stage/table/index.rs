@@ -1,7 +1,7 @@
 //! The index: a byte for each slot, its tag, which is a part of the hash of the key in it; 0: the slot is free.
 //!
-//! Slots come in buckets of sixteen. A flow lies in one of the two buckets of its key. A tag is put in by compare-and-swap and
-//! is a hint: the key in the slot is compared.
+//! Slots come in buckets of sixteen. A flow lies in one of the two buckets of its key, at home if it can: in the slot of the first
+//! bucket that its tag names. A tag is put in by compare-and-swap and is a hint: the key in the slot is compared.
 
 use core::ptr::NonNull;
 
@@ -25,10 +25,35 @@ pub(super) const NONE: u32 = u32::MAX;
 /// [`NONE`] if there is none.
 #[inline(always)]
 pub(super) fn find<F: Family>(key: &F::Key, place: &Place, last_seen: &mut u32) -> u32 {
+    // Without a look at the tags, which would be another wait for memory. A slot that is free has no flow: see `is_here`.
+    let home = place.first * LANES + place.home_lane();
+    if is_here::<F>(home, key, last_seen) {
+        return home;
+    }
     match find_in::<F>(key, place.first, place.tag, last_seen) {
         NONE => find_in::<F>(key, place.second, place.tag, last_seen),
         slot => slot,
     }
+}
+
+/// Whether a slot has the flow of a key; writes its `last_seen` if so. In a slot that is free the word is [`DYING`], or 0 if it has
+/// never been used.
+#[inline(always)]
+fn is_here<F: Family>(number: u32, key: &F::Key, last_seen: &mut u32) -> bool {
+    let Some(slot) = F::slot(number) else { return false };
+    let flow = F::flow(slot).as_ptr();
+    // Before the key: a slot that is given to another flow meanwhile was over when this was read, or it is told apart
+    // by the key.
+    // SAFETY: an aligned word of a live map value.
+    let seen = unsafe { (&raw const (*flow).last_seen).read_volatile() };
+    // The line with the counters, too: it comes while the key is compared.
+    // SAFETY: as above.
+    let _prefetched = unsafe { (&raw const (*flow).directions[0].checked).read_volatile() };
+    if seen == DYING || seen == 0 || !holds::<F>(slot, key) {
+        return false;
+    }
+    *last_seen = seen;
+    true
 }
 
 /// Finds the slot of a key in a bucket.
@@ -43,17 +68,7 @@ fn find_in<F: Family>(key: &F::Key, bucket: u32, tag: u32, last_seen: &mut u32) 
             }
             let number = bucket * LANES + word as u32 * PER_WORD + lowest_lane(lanes);
             lanes &= lanes - 1;
-            let Some(slot) = F::slot(number) else { return NONE };
-            let flow = F::flow(slot).as_ptr();
-            // Before the key: a slot that is given to another flow meanwhile was over when this was read, or it is told apart
-            // by the key.
-            // SAFETY: an aligned word of a live map value.
-            let seen = unsafe { (&raw const (*flow).last_seen).read_volatile() };
-            // The line with the counters, too: it comes while the key is compared.
-            // SAFETY: as above.
-            let _prefetched = unsafe { (&raw const (*flow).directions[0].checked).read_volatile() };
-            if seen != DYING && holds::<F>(slot, key) {
-                *last_seen = seen;
+            if is_here::<F>(number, key, last_seen) {
                 return number;
             }
         }
@@ -81,6 +96,10 @@ fn holds<F: Family>(slot: NonNull<F::Slot>, key: &F::Key) -> bool {
 pub(super) fn reserve<F: Family>(place: &Place) -> u32 {
     let (Some(first), Some(second)) = (F::tags(place.first), F::tags(place.second)) else { return NONE };
     let (in_first, in_second) = (free(first), free(second));
+    let lane = place.home_lane();
+    if in_first >= NEARLY_FULL && reserve_lane(first, lane, place.tag) {
+        return place.first * LANES + lane;
+    }
     let (one, other) = if in_first >= NEARLY_FULL || in_first >= in_second {
         ((first, place.first), (second, place.second))
     } else {
@@ -100,6 +119,16 @@ fn free(tags: *mut Tags) -> u32 {
         free += free_lanes(read(tags, word));
     }
     free
+}
+
+/// Takes a slot in a bucket if it is free.
+#[inline(always)]
+fn reserve_lane(tags: *mut Tags, lane: u32, tag: u32) -> bool {
+    let (word, lane) = ((lane / PER_WORD) as usize & (WORDS - 1), lane % PER_WORD);
+    let old = read(tags, word);
+    // SAFETY: an aligned word of a live map value.
+    old & tag_at(0xff, lane) == 0
+        && unsafe { atomic::compare_and_swap_u64(at(tags, word), old, old | tag_at(tag, lane)) }
 }
 
 /// Takes a free slot in a bucket.

@@ -24,8 +24,8 @@ use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
 use crate::stage::{count, half_open, limits, sweep};
 use crate::verified_once::verified_once;
 
-/// Slots that are looked at when a flow opens: more than there are for each flow, so that the hand goes round before a table of
-/// dead flows is full.
+/// Slots that are looked at when a flow opens in a table that is half full. A table has half as many slots again as it may hold
+/// flows, so that the hand goes round before a table of dead flows is full.
 const STEPS_PER_FLOW: u32 = 3;
 /// Slots that are looked at when there is no free one.
 const STEPS_WHEN_FULL: u32 = 64;
@@ -170,10 +170,12 @@ verified_once! {
 #[inline(always)]
 fn make_room_and_store(job: &mut Job) -> Stored {
     let ipv4 = job.packet.is_ipv4();
-    sweep::advance(ipv4, job.now, STEPS_PER_FLOW);
-    if !has_room(job) {
-        // The dead are elsewhere: look further before a new flow is turned away.
-        sweep::advance(ipv4, job.now, STEPS_WHEN_FULL);
+    if is_half_full(job) {
+        sweep::advance(ipv4, job.now, STEPS_PER_FLOW);
+        if !has_room(job) {
+            // The dead are elsewhere: look further before a new flow is turned away.
+            sweep::advance(ipv4, job.now, STEPS_WHEN_FULL);
+        }
         if !has_room(job) {
             half_open::give_way(job);
             if !has_room(job) {
@@ -200,9 +202,22 @@ fn has_room(job: &Job) -> bool {
     let Some(config) = CONFIG.get(0) else { return false };
     // The host must be reachable when everything else has filled the table.
     let keep = if is_of_host(job) { 0 } else { config.reserved_flows };
-    let Some(table) = table_of(job) else { return false };
-    // SAFETY: an aligned word of a live map value. Processors that look at once go a few flows beyond the limit.
-    unsafe { (&raw const (*table).used).read_volatile() + u64::from(keep) < u64::from(config.max_flows) }
+    // Processors that look at once go a few flows beyond the limit.
+    used(job) + u64::from(keep) < u64::from(config.max_flows)
+}
+
+/// Whether half of the flows that the table may hold are there. In an emptier one the dead take nobody's room, and are left to the
+/// agent's sweep.
+#[inline(always)]
+fn is_half_full(job: &Job) -> bool {
+    CONFIG.get(0).is_none_or(|config| used(job) >= u64::from(config.max_flows / 2))
+}
+
+/// Flows in the packet's table.
+#[inline(always)]
+fn used(job: &Job) -> u64 {
+    // SAFETY: an aligned word of a live map value.
+    table_of(job).map_or(u64::MAX, |table| unsafe { (&raw const (*table).used).read_volatile() })
 }
 
 /// Whether the packet's flow begins or ends at the host.
@@ -242,6 +257,11 @@ fn fill<F: Family>(job: &mut Job) -> Stored {
         return Stored::Full;
     }
     let Some(slot) = F::slot(number) else { return Stored::Full };
+    if let Some(table) = F::table() {
+        // Before the slot is written: an atomic operation waits for every store before it, and these wait for memory.
+        // SAFETY: an aligned word of a live map value.
+        unsafe { atomic::add(&raw mut (*table).used, 1) };
+    }
     job.slot = number;
     let flow = F::flow(slot).as_ptr();
     // SAFETY: the slot is this processor's. Who finds its tag passes over it until the last word is written; who has found its
@@ -250,10 +270,6 @@ fn fill<F: Family>(job: &mut Job) -> Stored {
         (&raw mut (*flow).last_seen).write_volatile(DYING);
         copy_key(&raw const *F::key(job), F::key_in(slot));
         copy_flow(&raw const job.flow, flow);
-    }
-    if let Some(table) = F::table() {
-        // SAFETY: an aligned word of a live map value.
-        unsafe { atomic::add(&raw mut (*table).used, 1) };
     }
     Stored::New
 }
