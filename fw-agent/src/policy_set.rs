@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +37,18 @@ pub enum PolicyError {
         /// What the kernel said.
         reason: io::Error,
     },
+    /// A file is not text.
+    #[error("{path}:{line}:{column}: this is not UTF-8: {bytes}; save the file as UTF-8")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// The bytes that are no character, as a text would write them: `\xfc`.
+        bytes: String,
+    },
     /// A file is larger than any policy.
     #[error("{path}: has {size} bytes, and a policy file at most {MAX_FILE}: split it, or move long lists elsewhere")]
     TooLarge {
@@ -62,7 +75,7 @@ pub enum PolicyError {
 ///
 /// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
 /// [`PolicyError::InFlux`], and the caller tries again.
-pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
+pub fn read(directory: &Path) -> Result<Arc<[SourceFile]>, PolicyError> {
     if let Some(lock) = git_lock(directory) {
         return Err(PolicyError::InFlux(lock));
     }
@@ -70,13 +83,14 @@ pub fn read(directory: &Path) -> Result<Vec<SourceFile>, PolicyError> {
     let mut files = Vec::with_capacity(listing.len());
     for (name, _) in &listing {
         let path = directory.join(name);
-        let text = fs::read_to_string(&path).map_err(|reason| unreadable(&path, reason))?;
+        let bytes = fs::read(&path).map_err(|reason| unreadable(&path, reason))?;
+        let text = String::from_utf8(bytes).map_err(|error| not_text(&path, &error))?;
         files.push(SourceFile { name: name.clone(), text });
     }
     if list(directory)? != listing {
         return Err(PolicyError::InFlux(directory.to_owned()));
     }
-    Ok(files)
+    Ok(files.into())
 }
 
 /// Checks policies one after the other: what has not changed since the last one is neither read nor grouped again.
@@ -174,6 +188,22 @@ fn unreadable(path: &Path, reason: io::Error) -> PolicyError {
     PolicyError::Unreadable { path: path.to_owned(), reason }
 }
 
+/// Where a file is not text, and what stands there.
+fn not_text(path: &Path, error: &FromUtf8Error) -> PolicyError {
+    let (bytes, error) = (error.as_bytes(), error.utf8_error());
+    let (before, behind) = bytes.split_at(error.valid_up_to());
+    let before = String::from_utf8_lossy(before);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    // Of a character that the end cuts off, all that is there.
+    let wrong = &behind[..error.error_len().unwrap_or(behind.len())];
+    PolicyError::NotText {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        bytes: wrong.escape_ascii().to_string(),
+    }
+}
+
 fn list(directory: &Path) -> Result<Vec<(String, Version)>, PolicyError> {
     let mut listing = Vec::new();
     for entry in fs::read_dir(directory).map_err(|reason| unreadable(directory, reason))? {
@@ -243,7 +273,7 @@ mod tests {
     #[test]
     fn files_come_in_byte_order_without_dot_files_and_others() {
         let dir = directory(&[("b.toml", "2"), ("B.toml", "1"), (".c.toml", "3"), ("d.toml~", "4"), ("notes.md", "5")]);
-        let names: Vec<_> = read(dir.path()).unwrap().into_iter().map(|file| file.name).collect();
+        let names: Vec<_> = read(dir.path()).unwrap().iter().map(|file| file.name.clone()).collect();
         assert_eq!(names, ["B.toml", "b.toml"]);
     }
 
@@ -271,6 +301,20 @@ mod tests {
         fs::create_dir(dir.path().join(".git")).unwrap();
         fs::write(dir.path().join(".git/index.lock"), "").unwrap();
         assert!(matches!(read(dir.path()), Err(PolicyError::InFlux(_))));
+    }
+
+    #[test]
+    fn a_file_that_is_not_text_is_refused_with_the_place() {
+        let dir = directory(&[("a.toml", "version = 1\n")]);
+        let refused = |text: &[u8]| {
+            fs::write(dir.path().join("b.toml"), text).unwrap();
+            read(dir.path()).unwrap_err().to_string()
+        };
+        let place = dir.path().join("b.toml").display().to_string();
+        let latin1 = refused(b"version = 1\n# \xc3\xa9t\xe9 \n");
+        assert!(latin1.starts_with(&format!("{place}:2:5: this is not UTF-8: \\xe9")), "{latin1}");
+        assert!(refused(b"a\xe2\x82").starts_with(&format!("{place}:1:2: this is not UTF-8: \\xe2\\x82")));
+        assert!(refused(b"\xff\xfe").starts_with(&format!("{place}:1:1: this is not UTF-8: \\xff")));
     }
 
     #[test]

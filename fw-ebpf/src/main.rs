@@ -19,6 +19,7 @@ mod pipeline;
 mod stage;
 mod verified_once;
 
+use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, raw_tracepoint, xdp};
 use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
@@ -33,6 +34,13 @@ fn fw_ingress(ctx: XdpContext) -> u32 {
 #[classifier]
 fn fw_egress(ctx: TcContext) -> i32 {
     pipeline::egress(&ctx)
+}
+
+/// Frames on their way to the host's own stack, while the mode of `fw_ingress` on their interface is changed: a device has one
+/// program or the other, and none for a moment.
+#[classifier]
+fn fw_closed(_ctx: TcContext) -> i32 {
+    TC_ACT_SHOT
 }
 
 /// A redirect has failed after `fw_ingress` had asked for it.

@@ -1,6 +1,7 @@
 //! A valid policy: names are resolved, nothing in it can be refused any more before it meets interfaces.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use fw_common::abi::policy::Action;
@@ -21,7 +22,7 @@ pub struct Policy {
     pub(crate) sources: Arc<Sources>,
     pub(crate) defaults: Defaults,
     pub(crate) zones: Vec<Zone>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Vec<Placed>,
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
     pub(crate) addresses: NamedSets<AddressSet>,
@@ -49,8 +50,8 @@ impl Policy {
 
     /// The rules, in file order: the order in which they are matched. Generated rules are not among them.
     #[must_use]
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.rules.iter().map(|placed| placed.rule.as_ref())
     }
 
     /// The defaults of zone pairs, in file order.
@@ -94,7 +95,7 @@ impl Policy {
 
     fn make_sets_of(&mut self, rules: &[usize]) {
         for position in rules {
-            let Rule { source, destination, recipes, .. } = &mut self.rules[*position];
+            let Rule { source, destination, recipes, .. } = Arc::make_mut(&mut self.rules[*position].rule);
             for (set, recipe) in [source, destination].into_iter().zip(recipes) {
                 if let Some(recipe) = recipe {
                     *set = self.addresses.make(recipe);
@@ -194,7 +195,21 @@ pub struct Rule {
     pub(crate) expires: Option<OffsetDateTime>,
     pub(crate) owner: String,
     pub(crate) ticket: String,
+}
+
+/// A rule, and where it stands. Policies that differ in few rules share the others, which may stand elsewhere in each.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) rule: Arc<Rule>,
     pub(crate) at: Location,
+}
+
+impl Deref for Placed {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        &self.rule
+    }
 }
 
 impl Rule {

@@ -11,20 +11,20 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostics, Report};
 use crate::edit::{self, Edit};
 use crate::parse;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Placed, Policy};
 use crate::source::{Location, SourceFile, Sources};
 use crate::validate::{self, Context};
 
 /// Reads policies, and remembers the last one that was valid.
 ///
 /// ```
-/// # use fw_policy::{Reader, SourceFile};
+/// # use fw_policy::{Reader, Rule, SourceFile};
 /// # let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[[rule]]\nid = \"r\"\nfrom = [\"a\"]\nto = [\"a\"]\naction = \"drop\"\n";
 /// # let files = [SourceFile { name: "policy.toml".into(), text: text.into() }];
 /// let mut reader = Reader::default();
-/// assert_eq!(reader.load(&files)?.rules()[0].id(), "r");
+/// assert_eq!(reader.load(&files)?.rules().next().map(Rule::id), Some("r"));
 /// let edited = [SourceFile { name: "policy.toml".into(), text: text.replace("\"r\"", "\"s\"") }];
-/// assert_eq!(reader.load(&edited)?.rules()[0].id(), "s");
+/// assert_eq!(reader.load(&edited)?.rules().next().map(Rule::id), Some("s"));
 /// # Ok::<(), fw_policy::Diagnostics>(())
 /// ```
 #[derive(Default)]
@@ -78,13 +78,12 @@ impl Last {
         if !same_names || !self.policy.warnings.is_empty() {
             return None;
         }
-        self.policy.sources = Arc::new(before.renewed(files));
-        for ((file, old), new) in before.files().zip(files) {
-            if old.text != new.text {
-                let plain = self.plain.get(file as usize).is_some_and(|plain| *plain);
-                let edit = plain.then(|| edit::between(&old.text, &new.text))??;
-                self.replace_rules(file, &edit, &old.text, &new.text)?;
-            }
+        let now = Arc::new(before.renewed(files));
+        self.policy.sources = Arc::clone(&now);
+        for (file, old, new) in now.changed_from(&before) {
+            let plain = self.plain.get(file as usize).is_some_and(|plain| *plain);
+            let edit = plain.then(|| edit::between(&old.text, &new.text))??;
+            self.replace_rules(file, &edit, &old.text, &new.text)?;
         }
         Some(self)
     }
@@ -114,14 +113,16 @@ impl Last {
     }
 
     /// Whether no other rule has one of the new ids, and no test expects a rule that is gone.
-    fn names_fit(&self, rules: &[Rule], replaced: std::ops::Range<usize>) -> bool {
-        let new: HashSet<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    fn names_fit(&self, rules: &[Placed], replaced: std::ops::Range<usize>) -> bool {
+        let ids = |rules: &[Placed]| rules.iter().map(|rule| rule.id.clone()).collect::<HashSet<String>>();
+        let (new, old) = (ids(rules), ids(&self.policy.rules[replaced.clone()]));
         let (before, behind) = (&self.policy.rules[..replaced.start], &self.policy.rules[replaced.end..]);
-        let taken = before.iter().chain(behind).any(|rule| new.contains(rule.id.as_str()));
-        let gone = self.policy.rules[replaced].iter().filter(|rule| !new.contains(rule.id.as_str()));
-        let expected: HashSet<&str> =
-            self.policy.tests.iter().filter_map(|test| test.expected_rule.as_deref()).collect();
-        !taken && !gone.into_iter().any(|rule| expected.contains(rule.id.as_str()))
+        // An id that was one of the replaced rules' was no other's.
+        let fresh: HashSet<&String> = new.difference(&old).collect();
+        let taken = !fresh.is_empty() && before.iter().chain(behind).any(|rule| fresh.contains(&rule.id));
+        let gone: HashSet<&str> = old.difference(&new).map(String::as_str).collect();
+        let mut expected = self.policy.tests.iter().filter_map(|test| test.expected_rule.as_deref());
+        !taken && !expected.any(|rule| gone.contains(rule))
     }
 
     /// What stands behind an edit, stands elsewhere now; the rules from `first` on among it.

@@ -58,7 +58,7 @@ struct Source {
 
 impl Source {
     fn new(file: &SourceFile) -> Arc<Self> {
-        let after_newlines = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let after_newlines = file.text.match_indices('\n').map(|(at, _)| at + 1);
         Arc::new(Self { file: file.clone(), lines: std::iter::once(0).chain(after_newlines).collect() })
     }
 }
@@ -83,6 +83,16 @@ impl Sources {
         Self { files: renewed.collect() }
     }
 
+    /// The files that are not those of `before` at the same place, with what these were.
+    pub(crate) fn changed_from<'s>(
+        &'s self,
+        before: &'s Self,
+    ) -> impl Iterator<Item = (u32, &'s SourceFile, &'s SourceFile)> {
+        let files = (0u32..).zip(before.files.iter().zip(&self.files));
+        let changed = files.filter(|(_, (old, new))| !Arc::ptr_eq(old, new));
+        changed.map(|(file, (old, new))| (file, &old.file, &new.file))
+    }
+
     pub(crate) fn files(&self) -> impl Iterator<Item = (u32, &SourceFile)> {
         (0u32..).zip(self.files.iter().map(|source| &source.file))
     }
@@ -100,6 +110,11 @@ impl Sources {
         self.text(at.file).get(at.span()).unwrap_or("")
     }
 
+    /// Finds lines of locations that ascend, each from the one before.
+    pub(crate) const fn lines(&self) -> LineCursor<'_> {
+        LineCursor { sources: self, file: 0, line: 0 }
+    }
+
     /// Line and column of the start of a location, both from 1; the column counts characters.
     pub(crate) fn line_and_column(&self, at: Location) -> (u32, u32) {
         let text = self.text(at.file);
@@ -109,6 +124,27 @@ impl Sources {
         let column = text[lines[line - 1]..start].chars().count() + 1;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         (number(line), number(column))
+    }
+}
+
+/// A line of a file from which others are looked for.
+pub(crate) struct LineCursor<'s> {
+    sources: &'s Sources,
+    file: u32,
+    /// How many lines start at the last location or in front of it.
+    line: usize,
+}
+
+impl LineCursor<'_> {
+    /// The line of the start of a location, as [`Sources::line_and_column`] gives it. Going back is right, and slow.
+    pub(crate) fn line_of(&mut self, at: Location) -> u32 {
+        let lines = self.sources.files.get(at.file as usize).map_or(&[0][..], |source| source.lines.as_slice());
+        let start = at.start as usize;
+        if self.file != at.file || self.line.checked_sub(1).is_some_and(|line| lines[line] > start) {
+            (self.file, self.line) = (at.file, 0);
+        }
+        self.line += lines[self.line..].iter().take_while(|line| **line <= start).count();
+        u32::try_from(self.line.max(1)).unwrap_or(u32::MAX)
     }
 }
 
@@ -132,6 +168,18 @@ mod tests {
         let at = Location::new(0, start..start + 1);
         assert_eq!(sources.line_and_column(at), (2, 6));
         assert_eq!(sources.excerpt(at), "x");
+    }
+
+    #[test]
+    fn a_cursor_finds_the_lines_that_are_looked_up() {
+        let file = |text: &str| SourceFile { name: "a.toml".into(), text: text.into() };
+        let sources = Sources::new(&[file("a\n\nb = 1\n"), file(""), file("é\nc")]);
+        let mut lines = sources.lines();
+        let places = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 99), (1, 0), (2, 0), (2, 1), (2, 3), (0, 3), (0, 2), (7, 1)];
+        for (file, start) in places {
+            let at = Location::new(file, start..start + 1);
+            assert_eq!(lines.line_of(at), sources.line_and_column(at).0, "{at:?}");
+        }
     }
 
     #[test]

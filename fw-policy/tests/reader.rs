@@ -81,12 +81,16 @@ fn told(policy: &Policy, compile: impl FnOnce(&Binding) -> Result<Compiled, Diag
 
 impl Follower {
     fn compare(&mut self, files: &[SourceFile]) -> Result<(), TestCaseError> {
+        self.compare_at(NOW, files)
+    }
+
+    fn compare_at(&mut self, now: OffsetDateTime, files: &[SourceFile]) -> Result<(), TestCaseError> {
         let Self { reader, compiler } = self;
         let anew = load(files).map_err(|diagnostics| diagnostics.render(false));
-        let anew = anew.and_then(|policy| told(&policy, |binding| policy.compile(binding, NOW)));
+        let anew = anew.and_then(|policy| told(&policy, |binding| policy.compile(binding, now)));
         let followed = reader.load(files).map_err(|diagnostics| diagnostics.render(false));
         let followed = followed
-            .and_then(|policy| told(policy, |binding| compiler.compile(policy, binding, NOW, &Options::default())));
+            .and_then(|policy| told(policy, |binding| compiler.compile(policy, binding, now, &Options::default())));
         match (followed, anew) {
             (Ok((followed, told)), Ok((anew, expected))) => {
                 prop_assert_eq!(told, expected, "{:?}", files);
@@ -116,14 +120,19 @@ proptest! {
     #[test]
     fn edited_rules_are_read_as_if_all_were(
         rules in prop::collection::vec(prop::sample::select(&[0usize, 1, 2, 4, 5, 8, 9]), 1..8),
-        edits in prop::collection::vec((any::<bool>(), 0usize..8, 0usize..3, 0usize..12), 1..8),
+        edits in prop::collection::vec((any::<bool>(), 0usize..8, 0usize..4, 0usize..12), 1..8),
+        // Enough for pages that no edit touches.
+        others in prop::sample::select(&[0usize, 70, 150]),
     ) {
+        let others = [1000, 2000].map(|first| {
+            (first..first + others).map(|number| rule(number, number % 3)).collect::<String>()
+        });
         let mut rules: Vec<[String; 2]> =
             rules.iter().enumerate().map(|(number, of)| [rule(number * 2, *of), rule(number * 2 + 1, *of)]).collect();
         let files = |rules: &[[String; 2]]| {
             let texts = [0, 1].map(|side| rules.iter().map(|pair| pair[side].as_str()).collect::<String>());
             [
-                file("1.toml", format!("{HEAD}{}", texts[0])),
+                file("1.toml", format!("{HEAD}{}{}{}", others[0], texts[0], others[1])),
                 file("2.toml", format!("version = 1\n{}{TAIL}", texts[1])),
             ]
         };
@@ -136,6 +145,7 @@ proptest! {
             *text = match change {
                 0 => of_edit,
                 1 => format!("{text}{of_edit}"),
+                2 => format!("{of_edit}description = \"a line more\"\n"),
                 _ => String::new(),
             };
             follower.compare(&files(&rules))?;
@@ -183,5 +193,21 @@ fn what_goes_with_a_rule_is_missed() {
             let text = text.replace("@some", "10.1.0.0/30");
             follower.compare(&[file("a.toml", text)]).unwrap();
         }
+    }
+}
+
+#[test]
+fn rules_start_and_expire_in_policies_that_stay() {
+    let moments = |starts: u8, expires: u8| {
+        format!("starts = \"1970-01-0{starts}T00:00:00Z\"\nexpires = \"1970-01-0{expires}T00:00:00Z\"\n")
+    };
+    let rules: String = (0..150).map(|number| rule(number, number % 3)).collect();
+    let middle = [2, 4].map(|starts| rule(200 + usize::from(starts), 4) + &moments(starts, starts + 1)).concat();
+    let text = |middle: &str| format!("{HEAD}{rules}{middle}{}{TAIL}", rules.replace("r-", "s-"));
+    let mut follower = Follower::default();
+    for day in [0, 1, 3, 4, 1, 9] {
+        let now = NOW + time::Duration::days(day);
+        follower.compare_at(now, &[file("a.toml", text(&middle))]).unwrap();
+        follower.compare_at(now, &[file("a.toml", text(&middle.replace("10.1.0.0/30", "10.1.0.0/29")))]).unwrap();
     }
 }

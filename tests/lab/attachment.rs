@@ -1,7 +1,10 @@
 //! Interfaces that come and go, and the deliberate way to take the firewall off: nothing crosses without inspection.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use aya::maps::{Array, HashMap, Map, MapData};
+use fw_common::abi::interface::{Interface, NEAR_INTERFACES};
 use fw_testkit::capture::Capture;
 use fw_testkit::client;
 use fw_testkit::lab::{ENI_EXPOSED, ENI_IT, ENI_OT, IT, Lab, Node, OT};
@@ -11,6 +14,12 @@ use fw_testkit::wait;
 use crate::firewall::{Firewall, SOON, addresses, both};
 
 const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long an agent may take that is not waited for.
+const START: Duration = Duration::from_secs(30);
+
+/// How long an answer may take.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// How long a new interface may take until the agent has put it to use.
 const ADOPTION: Duration = Duration::from_secs(15);
@@ -64,6 +73,28 @@ fn a_running_agent_takes_a_new_interface_into_use() {
 }
 
 #[test]
+fn open_flows_are_answered_again_when_their_interface_is_back() {
+    let Some(firewall) = Firewall::up() else { return };
+    let sockets = both(OT, 5000).map(|to| client::udp(firewall.lab.ns(Node::It), to, SHORT).unwrap().unwrap());
+    let answered = || {
+        sockets.iter().all(|socket| {
+            let mut answer = [0; 16];
+            // An error of ICMP is one of the datagrams' before.
+            socket.send(b"again").or_else(|_| socket.send(b"again")).is_ok() && socket.recv(&mut answer).is_ok()
+        })
+    };
+    assert!(answered());
+    for eni in [ENI_OT, ENI_IT] {
+        firewall.lab.unplug(eni).unwrap();
+        assert!(!answered());
+        firewall.lab.plug(eni).unwrap();
+        wait::until_true("the same flows are answered", ADOPTION, answered).unwrap();
+    }
+    // They were the same ones: no other socket has sent anything.
+    assert_eq!(firewall.agent.matching_flows(&["--port", "5000"]).unwrap(), 2);
+}
+
+#[test]
 fn detach_takes_everything_off_and_nothing_crosses_after_it() {
     let Some(mut firewall) = Firewall::up() else { return };
     let attached = |firewall: &Firewall| {
@@ -114,6 +145,82 @@ fn generic_mode_is_for_who_asks_for_it() {
     assert!(!mode_of_ot(&firewall).contains(&"xdpgeneric".to_owned()), "{:?}", mode_of_ot(&firewall));
     assert!(mode_of_ot(&firewall).contains(&"xdp".to_owned()), "{:?}", mode_of_ot(&firewall));
     wait::until_true("packets cross", SOON, || echo_works(&firewall.lab)).unwrap();
+}
+
+/// A datagram each millisecond from OT to a port of the firewall that its policy keeps closed, and who listens there.
+fn knocking(firewall: &Firewall) -> ([NumberedStream; 2], [UdpSocket; 2]) {
+    let doors: [IpAddr; 2] = [ENI_OT.ipv4.into(), ENI_OT.ipv6.unwrap().into()];
+    let doors = doors.map(|addr| SocketAddr::new(addr, 4444));
+    let listening = doors.map(|door| {
+        let socket = firewall.lab.ns(Node::Fw).within(|| UdpSocket::bind(door)).unwrap().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    });
+    (doors.map(|door| NumberedStream::start(firewall.lab.ns(Node::Ot), door, INTERVAL / 10).unwrap()), listening)
+}
+
+#[test]
+fn nothing_gets_to_the_host_while_the_mode_changes() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let native = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let generic = native.replace("name = \"ens7\"", "name = \"ens7\"\nmode = \"generic\"");
+    let (streams, listening) = knocking(&firewall);
+    for configuration in [&generic, &native, &generic, &native] {
+        firewall.agent.terminate().unwrap();
+        firewall.agent.write_configuration(configuration).unwrap();
+        firewall.agent.start().unwrap();
+    }
+    let sent: u64 = streams.iter().map(NumberedStream::sent).sum();
+    drop(streams);
+    for socket in listening {
+        assert!(socket.recv(&mut [0; 64]).is_err(), "one of {sent} came through");
+    }
+    wait::until_true("packets cross", SOON, || echo_works(&firewall.lab)).unwrap();
+}
+
+#[test]
+fn an_interface_that_is_refused_at_a_restart_goes_on_as_it_is_and_is_kept_up_to_date() {
+    let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
+    firewall.lab.run(Node::Fw, &["ip", "link", "add", "slow", "type", "bridge"]).unwrap().success().unwrap();
+    let native = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let native = native.replace("[management]", "[[interface]]\nname = \"slow\"\nzones = [\"spare\"]\n\n[management]");
+    let policies = firewall.lab.directory().join("policies/30-spare.toml");
+    std::fs::write(policies, "version = 1\n[zones.spare]\nnetworks = [\"10.77.0.0/16\"]\n").unwrap();
+    let generic = native.replace("name = \"slow\"", "name = \"slow\"\nmode = \"generic\"");
+    firewall.agent.write_configuration(&generic).unwrap();
+    // A bridge without ports is never up, so that the agent is not ready.
+    firewall.agent.start_unready().unwrap();
+    let of_slow =
+        || firewall.lab.run(Node::Fw, &["ip", "-details", "link", "show", "slow"]).unwrap().success().unwrap();
+    wait::until_true("the program is on the device", START, || of_slow().contains("xdpgeneric")).unwrap();
+
+    // Nobody sees what changes while the agent is away, and in its driver the device runs no program.
+    firewall.agent.terminate().unwrap();
+    firewall.lab.run(Node::Fw, &["ip", "link", "set", "slow", "mtu", "1400"]).unwrap().success().unwrap();
+    firewall.agent.write_configuration(&native).unwrap();
+    firewall.agent.start_unready().unwrap();
+    let known_mtu = || {
+        let status = firewall.agent.fwctl_json(&["status"]).ok()?;
+        let slow = status["interfaces"].as_array()?.iter().find(|interface| interface["device"] == "slow")?.clone();
+        assert!(slow["problem"].as_str().is_some_and(|problem| problem.contains("cannot run the program")), "{slow}");
+        assert_eq!(status["ready"], false);
+        let index = u32::try_from(slow["ifindex"].as_u64()?).ok()?;
+        stored_interface(&firewall, index).map(|interface| interface.mtu)
+    };
+    wait::until_true("the program is told the new MTU", START, || known_mtu() == Some(1400)).unwrap();
+    assert!(of_slow().contains("xdpgeneric"), "{}", of_slow());
+}
+
+/// What the program knows of an interface.
+fn stored_interface(firewall: &Firewall, index: u32) -> Option<Interface> {
+    let maps = firewall.agent.pins().join(format!("abi-{}", fw_common::ABI_VERSION));
+    let map = |name: &str| MapData::from_pin(maps.join(name)).unwrap();
+    if index < NEAR_INTERFACES {
+        let near: Array<MapData, Interface> = Map::Array(map("INTERFACES")).try_into().unwrap();
+        return near.get(&index, 0).ok();
+    }
+    let far: HashMap<MapData, u32, Interface> = Map::HashMap(map("FAR_INTERFACES")).try_into().unwrap();
+    far.get(&index, 0).ok()
 }
 
 #[test]

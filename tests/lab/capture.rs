@@ -166,6 +166,28 @@ fn packets_of_the_host_and_for_it_are_captured_in_both_directions() {
 }
 
 #[test]
+fn a_capture_without_room_for_its_file_says_so_and_ends() {
+    let Some(firewall) = Firewall::up() else { return };
+    let full = firewall.agent.fwctl(&["capture", "-w", "/dev/full", "--seconds", "20"]).unwrap();
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    assert!(full.stderr.contains("/dev/full: the capture ends after 0 packets"), "{full:?}");
+    assert!(full.stderr.contains("No space left on device"), "{full:?}");
+    let closed = ["sh", "-c", "exec \"$@\" | exec true", "sh"];
+    let fwctl = [
+        firewall.agent.fwctl_path().to_string_lossy().into_owned(),
+        "--socket".to_owned(),
+        firewall.agent.socket().to_string_lossy().into_owned(),
+    ];
+    let line = closed.into_iter().chain(fwctl.iter().map(String::as_str));
+    let line: Vec<&str> = line.chain(["capture", "-w", "-", "--seconds", "20"]).collect();
+    firewall.lab.run(Node::Fw, &line).unwrap().success().unwrap();
+    wait::until_true("another may capture", SOON, || {
+        firewall.agent.fwctl(&["capture", "-w", "-", "--seconds", "0"]).unwrap().status.success()
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_second_capture_is_refused_and_mistakes_are_told() {
     let Some(firewall) = Firewall::up() else { return };
     let to_stdout = |arguments: &[&str]| firewall.agent.fwctl(&[&["capture", "-w", "-"], arguments].concat()).unwrap();

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 
+use aya::maps::{Array, Map, MapData};
+use fw_common::abi::config::{Config, config_flags};
 use fw_testkit::client;
 use fw_testkit::lab::{IT, Node, OT};
 use serde_json::{Value, json};
@@ -95,6 +97,25 @@ fn a_reader_that_does_not_keep_up_loses_events_that_are_counted() {
         }
     }
     assert!(lost > 0 && told > 0, "{told} told, {lost} lost");
+}
+
+/// Whether the program tells what happens to flows.
+fn is_observed(firewall: &Firewall) -> bool {
+    let pin = firewall.agent.pins().join(format!("abi-{}/CONFIG", fw_common::ABI_VERSION));
+    let config: Array<MapData, Config> = Map::Array(MapData::from_pin(pin).unwrap()).try_into().unwrap();
+    config.get(&0, 0).unwrap().flags & config_flags::OBSERVED != 0
+}
+
+#[test]
+fn an_observer_that_is_killed_leaves_nothing_switched_on() {
+    let Some(firewall) = Firewall::up() else { return };
+    assert!(!is_observed(&firewall));
+    let fwctl = firewall.agent.fwctl_path().to_string_lossy().into_owned();
+    let socket = firewall.agent.socket().to_string_lossy().into_owned();
+    let mut observer = firewall.lab.spawn(Node::Fw, &[&fwctl, "--socket", &socket, "observe", "-f"]).unwrap();
+    fw_testkit::wait::until_true("it observes", SOON, || is_observed(&firewall)).unwrap();
+    observer.kill().unwrap();
+    fw_testkit::wait::until_true("it is switched off", SOON, || !is_observed(&firewall)).unwrap();
 }
 
 #[test]

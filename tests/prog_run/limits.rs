@@ -221,6 +221,31 @@ fn a_flow_that_gives_way_counts_no_more() {
 }
 
 #[test]
+fn a_full_table_of_limits_turns_away_what_is_limited_and_nothing_else() {
+    let Some(rig) = limited("max_flows = { limit = 5, per = \"source\" }") else { return };
+    assert_eq!(ask(&rig, CLIENT, 1), None);
+    let data = MapData::from_pin(rig.pin_dir.join(format!("abi-{}/LIMITS", fw_common::ABI_VERSION))).unwrap();
+    let mut subjects: Array<MapData, Subject> = Array::try_from(Map::Array(data)).unwrap();
+    let mut fill = |flows: u32| {
+        for number in 0..subjects.len() {
+            let mut subject = Subject { flows, ..Subject::default() };
+            (subject.key.rule, subject.key.kind, subject.key.source[0]) = (u32::MAX, kind::FLOWS, number);
+            subjects.set(number, subject, 0).unwrap();
+        }
+    };
+    fill(1);
+    let full = || rig.dataplane.happenings().unwrap().limits_full;
+    assert_eq!(full(), 0);
+    assert_eq!(ask(&rig, CLIENT, 2), Some(DropReason::Limit));
+    assert_eq!(full(), 1);
+    assert_eq!(ask(&rig, CLIENT, 1), None, "a flow that is open goes on");
+    let ping = Packet::echo_request(CLIENT, Ipv4Addr::new(10, 1, 1, 10), 7, 1);
+    assert_eq!(rig.send(OT, ping).reason(), None, "other rules ask for no entry");
+    fill(0);
+    assert_eq!(ask(&rig, CLIENT, 2), None, "there is room again");
+}
+
+#[test]
 fn a_rule_without_limits_counts_what_it_takes_over_no_more() {
     let Some(rig) = limited("max_flows = { limit = 2 }") else { return };
     assert_eq!([ask(&rig, CLIENT, 1), ask(&rig, CLIENT, 2)], [None, None]);

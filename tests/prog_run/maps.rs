@@ -72,6 +72,23 @@ fn a_second_opening_adopts_the_first() {
 }
 
 #[test]
+fn tables_of_different_sizes_are_an_error_and_no_panic() {
+    let Some(rig) = Rig::new() else { return };
+    let Some(other) = Rig::with(Setup { max_flows: 1024, ..Setup::default() }) else { return };
+    let pin = |rig: &Rig| rig.pin_dir.join(format!("abi-{}", fw_common::ABI_VERSION)).join("TAGS6");
+    std::fs::remove_file(pin(&rig)).unwrap();
+    aya::maps::MapData::from_pin(pin(&other)).unwrap().pin(pin(&rig)).unwrap();
+    let options = fw_agent::dataplane::kernel::KernelOptions {
+        pin_dir: rig.pin_dir.clone(),
+        max_flows: None,
+        max_half_open: None,
+    };
+    let second = rig.netns.within(|| fw_agent::dataplane::kernel::KernelDataplane::open(options).unwrap()).unwrap();
+    let error = second.visit_flows(&mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("FLOWS6") && error.contains("TAGS6"), "{error}");
+}
+
+#[test]
 fn the_programs_stay_far_from_the_limit_of_the_verifier() {
     let Some(rig) = Rig::with(Setup { policy: None, ..Setup::default() }) else { return };
     for (program, instructions) in rig.dataplane.verified_instructions() {

@@ -108,14 +108,21 @@ impl Supervisor {
         let mut facts = Vec::new();
         for mut placed in place(&self.config, &self.observed) {
             let refused = if self.is_as_wanted(&placed) { None } else { self.prepare(&mut placed).await };
-            let is_on =
-                self.attached.get(&placed.slot).map(|on| on.ifindex) == placed.link.as_ref().map(|link| link.index);
-            // What judges packets already goes on, and learns what else has changed.
-            let problem =
-                if refused.is_none() || is_on { self.refresh_interface(&placed).or(refused) } else { refused };
+            let problem = match refused {
+                None => self.refresh_interface(&placed),
+                Some(refused) => self.refresh_what_is_there(placed.clone()).or(Some(refused)),
+            };
             facts.push(placed.facts(&self.observed, problem));
         }
         self.facts.interfaces = facts;
+    }
+
+    /// The device is refused: it gets no program that is not there. One that is there, be it from before the agent's start, judges
+    /// packets, so it goes on as it is, and learns what else has changed.
+    fn refresh_what_is_there(&mut self, placed: Placed) -> Option<String> {
+        let mode = self.dataplane.carried(placed.link.as_ref()?.index)?;
+        tracing::warn!(interface = %placed.key, ?mode, "the program that is on the device goes on there");
+        self.refresh_interface(&Placed { mode, ..placed })
     }
 
     /// Why the program is not on the interface, if it is not.

@@ -26,7 +26,7 @@ const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 
 /// The files of a policy, and what checking them came to.
 pub(super) struct Attempt {
-    pub(super) files: Option<Vec<SourceFile>>,
+    pub(super) files: Option<Arc<[SourceFile]>>,
     pub(super) result: Result<CheckedPolicy, PolicyError>,
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn attempt(
     }
 }
 
-async fn read_whole(config: &AgentConfig) -> Result<Result<Vec<SourceFile>, PolicyError>, RunError> {
+async fn read_whole(config: &AgentConfig) -> Result<Result<Arc<[SourceFile]>, PolicyError>, RunError> {
     let end = Instant::now() + LONGEST_FLUX;
     loop {
         let directory = config.policy.directory.clone();
@@ -65,7 +65,7 @@ async fn read_whole(config: &AgentConfig) -> Result<Result<Vec<SourceFile>, Poli
 
 async fn check(
     checker: &SharedChecker,
-    files: Vec<SourceFile>,
+    files: Arc<[SourceFile]>,
     work: impl FnOnce(&mut Checker, &[SourceFile]) -> Result<CheckedPolicy, PolicyError> + Send + 'static,
 ) -> Result<Result<CheckedPolicy, PolicyError>, RunError> {
     let checker = Arc::clone(checker);
@@ -175,7 +175,7 @@ impl Supervisor {
 
     async fn take_over(
         &mut self,
-        files: Option<Vec<SourceFile>>,
+        files: Option<Arc<[SourceFile]>>,
         checked: Result<CheckedPolicy, PolicyError>,
         reason: &str,
     ) -> Result<(), RunError> {

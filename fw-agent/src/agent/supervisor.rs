@@ -51,9 +51,9 @@ pub(super) struct Supervisor {
     pub(super) facts: Facts,
     pub(super) checker: SharedChecker,
     /// The policy files as they were last read whole.
-    pub(super) files: Option<Vec<SourceFile>>,
+    pub(super) files: Option<Arc<[SourceFile]>>,
     /// The policy files that judge packets; a rule of theirs expires also while the files on disk are invalid.
-    pub(super) applied: Option<Vec<SourceFile>>,
+    pub(super) applied: Option<Arc<[SourceFile]>>,
     /// What the kernel had at the last look.
     pub(super) observed: Observed,
     /// Interfaces that carry the program, by slot.

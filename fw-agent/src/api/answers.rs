@@ -255,6 +255,9 @@ pub struct FlowRow {
 pub struct EndedFlows {
     /// Number of flows that were ended.
     pub ended: u64,
+    /// Why the others were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// `fwctl.drops/1`.

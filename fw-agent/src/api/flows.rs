@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use fw_common::abi::flow::{Flow, FlowKey6};
@@ -58,10 +59,10 @@ pub(super) fn list(filter: &FlowFilter, shared: &Shared) -> Result<Flows, Datapl
 }
 
 /// Ends the flows that match.
-pub(super) fn end(request: &EndFlows, shared: &Shared) -> Result<EndedFlows, DataplaneError> {
+pub(super) fn end(request: &EndFlows, shared: &Shared) -> EndedFlows {
     let facts = shared.facts.load();
-    let ended = shared.dataplane.end_flows(&mut |record| matches(&request.flows, record, &facts.names))?;
-    Ok(EndedFlows { ended })
+    let ended = shared.dataplane.end_flows(&mut |record| matches(&request.flows, record, &facts.names));
+    EndedFlows { ended: ended.flows, problem: ended.problem.map(|problem| problem.to_string()) }
 }
 
 fn size(order: FlowOrder, flow: &Flow) -> u64 {
@@ -72,19 +73,40 @@ fn size(order: FlowOrder, flow: &Flow) -> u64 {
     }
 }
 
-/// What flows had transferred a moment ago.
+/// What flows had transferred a moment ago: 16 bytes a flow, so that a table of two million takes some 60 MB for a second.
 struct Rates {
     since: Instant,
-    bytes: HashMap<(FlowKey6, u32), u64>,
+    /// By a number that stands for the flow: two flows have the same one in a table of millions as good as never, and
+    /// then the rate of one of them is wrong.
+    bytes: HashMap<u64, u64, BuildHasherDefault<Spread>>,
+    numbers: RandomState,
+}
+
+/// The numbers are spread already.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Rates {
     fn measure(filter: &FlowFilter, shared: &Shared) -> Result<Self, DataplaneError> {
         let facts = shared.facts.load();
-        let mut rates = Self { since: Instant::now(), bytes: HashMap::new() };
+        let mut rates = Self { since: Instant::now(), bytes: HashMap::default(), numbers: RandomState::new() };
         shared.dataplane.visit_flows(&mut |record| {
             if matches(filter, &record, &facts.names) {
-                rates.bytes.insert((record.key, record.flow.opened), size(FlowOrder::Bytes, &record.flow));
+                rates.bytes.insert(rates.number(&record), size(FlowOrder::Bytes, &record.flow));
             }
             true
         })?;
@@ -93,9 +115,13 @@ impl Rates {
         Ok(rates)
     }
 
+    fn number(&self, record: &FlowRecord) -> u64 {
+        self.numbers.hash_one((record.key, record.flow.opened))
+    }
+
     /// Bytes per second since; of a flow that was not there, all of its bytes are.
     fn of(&self, record: &FlowRecord) -> u64 {
-        let before = self.bytes.get(&(record.key, record.flow.opened)).copied().unwrap_or(0);
+        let before = self.bytes.get(&self.number(record)).copied().unwrap_or(0);
         let bytes = size(FlowOrder::Bytes, &record.flow).saturating_sub(before);
         let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         bytes.saturating_mul(1_000) / milliseconds

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
-use super::request::{EndFlows, Request, parse};
+use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
 use crate::dataplane::DataplaneError;
 use crate::facts::Shared;
@@ -119,6 +119,23 @@ const fn is_for_root(request: &Request) -> bool {
     }
 }
 
+/// Lists flows. Whoever may look can ask for rates, and those of a full table take a second and tens of megabytes.
+async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
+    let measuring = match filter.by {
+        Some(FlowOrder::Rate) => match Arc::clone(&shared.live.rates).try_lock_owned() {
+            Ok(place) => Some(place),
+            Err(_) => return refusal("busy: rates are being measured for another client; ask again in a second"),
+        },
+        Some(FlowOrder::Bytes | FlowOrder::Packets) | None => None,
+    };
+    read("flows", shared, move |shared| {
+        let listed = flows::list(&filter, shared);
+        drop(measuring);
+        listed
+    })
+    .await
+}
+
 /// Ends flows, and says in the log who has asked for it.
 async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<u8> {
     if request.flows.is_empty() && !request.all {
@@ -128,11 +145,14 @@ async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<
     let conditions = serde_json::to_string(&request.flows).unwrap_or_default();
     read("end_flows", shared, move |shared| {
         let outcome = flows::end(&request, shared);
-        match &outcome {
-            Ok(ended) => tracing::warn!(uid, pid, conditions, ended = ended.ended, "flows were ended by an operator"),
-            Err(error) => tracing::error!(uid, pid, conditions, %error, "flows could not be ended for an operator"),
+        let ended = outcome.ended;
+        match &outcome.problem {
+            None => tracing::warn!(uid, pid, conditions, ended, "flows were ended by an operator"),
+            Some(problem) => {
+                tracing::error!(uid, pid, conditions, ended, problem, "not all flows could be ended for an operator");
+            }
         }
-        outcome
+        Ok(outcome)
     })
     .await
 }
@@ -157,7 +177,7 @@ async fn respond(
 ) -> io::Result<()> {
     let answer = match request {
         Request::Status {} => read("status", shared, collect::status).await,
-        Request::Flows(filter) => read("flows", shared, move |shared| flows::list(&filter, shared)).await,
+        Request::Flows(filter) => flows_of(filter, shared).await,
         Request::Drops {} => read("drops", shared, collect::drops).await,
         Request::Rules {} => read("rules", shared, collect::rules).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,

@@ -24,6 +24,7 @@ struct Fixture {
     socket: PathBuf,
     _dir: tempfile::TempDir,
     dataplane: Arc<FakeDataplane>,
+    shared: Arc<Shared>,
     reloads: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -52,8 +53,8 @@ fn fixture() -> Fixture {
         live: crate::live::Live::default(),
     });
     let (ask, reloads) = mpsc::channel(1);
-    tokio::spawn(Server::bind(&socket).unwrap().serve(shared, ask));
-    Fixture { socket, _dir: dir, dataplane, reloads }
+    tokio::spawn(Server::bind(&socket).unwrap().serve(Arc::clone(&shared), ask));
+    Fixture { socket, _dir: dir, dataplane, shared, reloads }
 }
 
 async fn ask(socket: &Path, request: Request) -> Result<Value, ClientError> {
@@ -148,6 +149,40 @@ async fn an_observer_is_told_what_it_wants_until_it_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_events_that_panics_leaves_nothing_switched_on() {
+    let fixture = fixture();
+    let mut observer = begin(&fixture.socket, Request::Observe(ObserveFilter::default())).await;
+    fixture.dataplane.state().panicking = true;
+    let mut rest = Vec::new();
+    timeout(ANSWER_TIME, observer.read_to_end(&mut rest)).await.unwrap().unwrap();
+    // The observers are let go before the data plane is told, under the lock that the next observer waits for.
+    fixture.dataplane.state().panicking = false;
+    let other = begin(&fixture.socket, Request::Observe(ObserveFilter::default())).await;
+    assert!(fixture.dataplane.state().is_observed);
+    fixture.dataplane.state().panicking = true;
+    let ended = async {
+        while fixture.dataplane.state().is_observed {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(ANSWER_TIME, ended).await.expect("it is switched off");
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_measured_for_one_client_at_a_time() {
+    let fixture = fixture();
+    let by_rate = || Request::Flows(FlowFilter { by: Some(FlowOrder::Rate), ..FlowFilter::default() });
+    let measuring = fixture.shared.live.rates.lock().await;
+    let refused = ask(&fixture.socket, by_rate()).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(why) if why.starts_with("busy")), "{refused}");
+    assert!(ask(&fixture.socket, Request::Flows(FlowFilter::default())).await.is_ok(), "others need no measurement");
+    drop(measuring);
+    let flows: Flows = client::typed(ask(&fixture.socket, by_rate()).await.unwrap()).unwrap().body;
+    assert_eq!(flows.flows.iter().map(|flow| flow.bytes_per_second).collect::<Vec<_>>(), [Some(0); 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn there_is_one_capture_and_it_ends_with_its_client() {
     let fixture = fixture();
     let request = || Request::Capture(CaptureRequest::default());
@@ -180,6 +215,31 @@ async fn a_capture_ends_when_it_has_enough_and_says_so() {
     tally.take(&file);
     assert_eq!((tally.packets, tally.lost), (2, 0));
     assert!(fixture.dataplane.state().capture.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_captured_before_the_end_is_in_the_file() {
+    let fixture = fixture();
+    let request = CaptureRequest { seconds: Some(2), ..CaptureRequest::default() };
+    let mut capture = begin(&fixture.socket, Request::Capture(request)).await;
+    let head = CapturedHead { ifindex: 3, captured: 60, len: 90, direction: 1, ..CapturedHead::default() };
+    fixture.dataplane.state().captured_last = vec![(head, vec![1; 60]); 3];
+    let mut file = Vec::new();
+    timeout(ANSWER_TIME, capture.read_to_end(&mut file)).await.unwrap().unwrap();
+    let mut tally = Tally::default();
+    tally.take(&file);
+    assert_eq!((tally.packets, tally.lost), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_that_were_ended_are_counted_even_if_others_could_not_be() {
+    let fixture = fixture();
+    fixture.dataplane.state().failing = true;
+    fixture.dataplane.state().ends_before_failing = 2;
+    let request = EndFlows { flows: FlowFilter::default(), all: true };
+    let ended = ask(&fixture.socket, Request::EndFlows(request)).await.unwrap();
+    assert_eq!((&ended["ended"], ended["problem"].is_string()), (&Value::from(2), true), "{ended}");
+    assert_eq!(fixture.dataplane.state().flows.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

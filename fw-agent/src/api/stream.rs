@@ -104,43 +104,67 @@ fn record(shared: &Shared, request: &CaptureRequest, blocks: &Sender<Vec<u8>>) -
     begin.extend(pcapng::section());
     // If the client is gone, the next look at it says so.
     let _gone = blocks.blocking_send(begin);
-    let recorded = take_packets(shared, request, &mut recording, blocks);
+    let mut taking =
+        Taking { shared, recording: &mut recording, blocks, left: request.count.unwrap_or(u64::MAX), packets: 0 };
+    let taken = taking.until(Instant::now() + request.duration());
     let ended = shared.dataplane.set_capture(None);
+    // What has come until then is of the capture, too.
+    let rest = taking.rest();
+    let packets = taking.packets;
     let lost = lost(shared).map_or(0, |lost| lost.saturating_sub(lost_before));
     let _gone = blocks.blocking_send(recording.end(lost, &Clock::read()));
-    match recorded.and_then(|packets| ended.map(|()| packets)) {
-        Ok(packets) => tracing::info!(packets, lost, "captured packets"),
-        Err(error) => tracing::error!(%error, "the capture broke off"),
+    match taken.and(ended).and(rest) {
+        Ok(()) => tracing::info!(packets, lost, "captured packets"),
+        Err(error) => tracing::error!(%error, packets, "the capture broke off"),
     }
     Ok(())
 }
 
-/// Hands packets on; how many.
-fn take_packets(
-    shared: &Shared,
-    request: &CaptureRequest,
-    recording: &mut Recording,
-    blocks: &Sender<Vec<u8>>,
-) -> Result<u64, DataplaneError> {
-    let end = Instant::now() + request.duration();
-    let limit = request.count.unwrap_or(u64::MAX);
-    let mut packets = 0;
-    while packets < limit && !blocks.is_closed() {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
+/// Packets on their way from the data plane to the client.
+struct Taking<'t> {
+    shared: &'t Shared,
+    recording: &'t mut Recording,
+    blocks: &'t Sender<Vec<u8>>,
+    /// The most that are still wanted.
+    left: u64,
+    packets: u64,
+}
+
+impl Taking<'_> {
+    /// Hands packets on until then, or until there are enough, or the client is gone.
+    fn until(&mut self, end: Instant) -> Result<(), DataplaneError> {
+        while self.left > 0 && !self.blocks.is_closed() {
+            let time = end.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                break;
+            }
+            self.hand_on(PATIENCE.min(time))?;
         }
+        Ok(())
+    }
+
+    /// Hands the packets on that are there, once no more are added.
+    fn rest(&mut self) -> Result<(), DataplaneError> {
+        while self.left > 0 && !self.blocks.is_closed() && self.hand_on(Duration::ZERO)? > 0 {}
+        Ok(())
+    }
+
+    /// Waits for packets, and hands those on that are wanted; how many there were, wanted or not.
+    fn hand_on(&mut self, patience: Duration) -> Result<u64, DataplaneError> {
+        let Self { shared, recording, blocks, left, packets } = self;
         let (facts, clock) = (shared.facts.load(), Clock::read());
-        shared.dataplane.wait_captured(PATIENCE.min(left), &mut |head, bytes| {
-            if packets < limit
+        let mut seen = 0;
+        shared.dataplane.wait_captured(patience, &mut |head, bytes| {
+            seen += 1;
+            if *left > 0
                 && let Some(packet) = recording.blocks(head, bytes, &facts.names, &clock)
             {
-                packets += 1;
+                (*left, *packets) = (*left - 1, *packets + 1);
                 let _gone = blocks.blocking_send(packet);
             }
         })?;
+        Ok(seen)
     }
-    Ok(packets)
 }
 
 fn lost(shared: &Shared) -> Result<u64, DataplaneError> {

@@ -77,11 +77,13 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCo
             break;
         }
         let bytes = &buffer[..read];
-        tally.take(bytes);
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            written => written?,
+            written => written.with_context(|| {
+                format!("{}: the capture ends after {} packets", arguments.write.display(), tally.packets)
+            })?,
         }
+        tally.take(bytes);
     }
     eprintln!("{} packets captured, {} lost", tally.packets, tally.lost);
     Ok(ExitCode::SUCCESS)

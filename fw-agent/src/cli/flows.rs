@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
 use super::ask;
 use super::output::{Format, Grid, duration, or_dash, print};
 use crate::address_range::AddressRange;
 use crate::api::answers::{EndedFlows, FlowRow, Flows};
+use crate::api::client;
 use crate::api::request::{EndFlows, FlowFilter, FlowOrder, Request};
 
 /// Which flows, and what to do with them.
@@ -111,7 +113,15 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
         Some(Command::Top(top)) => list(top.conditions.filter(Some(top.limit), Some(top.by))),
         Some(Command::Kill(Kill { conditions, all })) => {
             let request = Request::EndFlows(EndFlows { flows: conditions.filter(None, None), all: *all });
-            ask(socket, &request, output, "", |ended: EndedFlows| print(&format!("{} flows ended", ended.ended)))
+            let answer = client::ask(socket, &request)?;
+            let EndedFlows { ended, problem } = client::typed(answer.clone())?.body;
+            if !output.json(&answer, "")? {
+                print(&format!("{ended} flows ended"))?;
+            }
+            match problem {
+                Some(problem) => Err(anyhow!("{ended} flows were ended, and the others were not: {problem}")),
+                None => Ok(ExitCode::SUCCESS),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::output::{Format, print};
 use super::{exit, style};
 use crate::config::AgentConfig;
 use crate::metrics::hex;
-use crate::policy_set;
+use crate::policy_set::{self, PolicyError};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -100,7 +100,14 @@ fn compile(
     output: Format,
     command: &str,
 ) -> anyhow::Result<Result<(Policy, Compiled), ExitCode>> {
-    let files = policy_set::read(&arguments.directory)?;
+    let files = match policy_set::read(&arguments.directory) {
+        Ok(files) => files,
+        Err(error @ PolicyError::NotText { .. }) => {
+            let problem = error.to_string();
+            return refused(&json!({"problem": problem}), &format!("error: {problem}"), output, command);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let config = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
         Ok(config) => config,
         Err(error) => {

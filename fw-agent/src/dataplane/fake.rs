@@ -14,8 +14,11 @@ use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
+use crate::nic::Mode;
+
 use super::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, FlowRecord, Observed, Occupancy, RedirectErrors, Settings,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, Ended, FlowRecord, Observed, Occupancy, RedirectErrors,
+    Settings,
 };
 
 /// What the fake was told, and what it answers; a test may change all of it.
@@ -67,6 +70,12 @@ pub struct FakeState {
     pub capture: Option<(CaptureFilter, u32)>,
     /// Packets that wait for the capture.
     pub captured: Vec<(CapturedHead, Vec<u8>)>,
+    /// Packets that come just before the capture ends.
+    pub captured_last: Vec<(CapturedHead, Vec<u8>)>,
+    /// How many flows are ended before that fails, while everything does.
+    pub ends_before_failing: u64,
+    /// Whoever reads what is observed panics.
+    pub panicking: bool,
     /// Every call that changes something fails while this is set.
     pub failing: bool,
 }
@@ -86,10 +95,14 @@ impl FakeDataplane {
     fn change(&self) -> Result<MutexGuard<'_, FakeState>, DataplaneError> {
         let state = self.state();
         if state.failing {
-            return Err(DataplaneError::Map { map: "FAKE", reason: "told to fail".to_owned() });
+            return Err(told_to_fail());
         }
         Ok(state)
     }
+}
+
+fn told_to_fail() -> DataplaneError {
+    DataplaneError::Map { map: "FAKE", reason: "told to fail".to_owned() }
 }
 
 /// Nothing happens here by itself, but whoever waits must not spin.
@@ -105,6 +118,10 @@ impl Dataplane for FakeDataplane {
     fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError> {
         self.change()?.attached.insert(interface.slot, interface.clone());
         Ok(())
+    }
+
+    fn carried(&self, ifindex: u32) -> Option<Mode> {
+        self.state().attached.values().find(|interface| interface.ifindex == ifindex).map(|interface| interface.mode)
     }
 
     fn forget(&self, slot: u32) -> Result<(), DataplaneError> {
@@ -212,11 +229,19 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
-    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError> {
-        let mut state = self.change()?;
-        let before = state.flows.len();
-        state.flows.retain(|flow| !choose(flow));
-        Ok((before - state.flows.len()) as u64)
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Ended {
+        let mut state = self.state();
+        let most = if state.failing { state.ends_before_failing } else { u64::MAX };
+        let mut ended = Ended::default();
+        let mut failed = false;
+        state.flows.retain(|flow| {
+            let chosen = choose(flow);
+            failed |= chosen && ended.flows == most;
+            ended.flows += u64::from(chosen && !failed);
+            !chosen || failed
+        });
+        ended.problem = failed.then(told_to_fail);
+        ended
     }
 
     fn set_observed(&self, observed: bool) -> Result<(), DataplaneError> {
@@ -225,6 +250,7 @@ impl Dataplane for FakeDataplane {
     }
 
     fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
+        assert!(!self.state().panicking, "told to panic");
         let observed = std::mem::take(&mut self.change()?.observed);
         if observed.is_empty() {
             wait(patience);
@@ -234,7 +260,14 @@ impl Dataplane for FakeDataplane {
     }
 
     fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError> {
-        self.change()?.capture = capture;
+        let mut state = self.change()?;
+        if capture.is_some() {
+            state.captured.clear();
+        } else {
+            let last = std::mem::take(&mut state.captured_last);
+            state.captured.extend(last);
+        }
+        state.capture = capture;
         Ok(())
     }
 

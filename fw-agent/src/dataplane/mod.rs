@@ -113,6 +113,15 @@ pub struct FlowRecord {
     pub timeout: u32,
 }
 
+/// Flows that were ended on purpose.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// How many were.
+    pub flows: u64,
+    /// Why the others were not.
+    pub problem: Option<DataplaneError>,
+}
+
 /// Packets whose redirect failed after the program had asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedirectErrors {
@@ -207,6 +216,8 @@ pub trait Dataplane: Send + Sync {
     /// Puts the program on an interface and lets packets leave by it. Idempotent; an attached program is replaced in
     /// place, without a moment in which the interface has none.
     fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError>;
+    /// How the program is on a device, if it is there, be it that an earlier agent has left it.
+    fn carried(&self, ifindex: u32) -> Option<Mode>;
     /// Forgets an interface whose device has vanished.
     fn forget(&self, slot: u32) -> Result<(), DataplaneError>;
     /// Replaces the set of the host's own addresses and of the directed broadcasts.
@@ -247,13 +258,14 @@ pub trait Dataplane: Send + Sync {
     fn sweep(&self) -> Result<u32, DataplaneError>;
     /// Calls `visit` with each flow that has ended since the last call.
     fn poll_ended(&self, visit: &mut dyn FnMut(&FlowEnd)) -> Result<(), DataplaneError>;
-    /// Ends the chosen flows as their operator wishes; how many. The records come by [`Self::poll_ended`].
-    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Result<u64, DataplaneError>;
-    /// Whether the data plane tells which flows open, end and are denied.
+    /// Ends the chosen flows as their operator wishes. The records come by [`Self::poll_ended`].
+    fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Ended;
+    /// Whether the data plane tells which flows open, end and are denied. What nobody has read is forgotten.
     fn set_observed(&self, observed: bool) -> Result<(), DataplaneError>;
     /// Waits for so long at most until there is something to tell, and calls `visit` with what there is.
     fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError>;
-    /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that.
+    /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that. What was captured until the end
+    /// is still to be had.
     fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError>;
     /// Waits for so long at most until packets have been captured, and calls `visit` with each.
     fn wait_captured(

@@ -34,7 +34,7 @@ pub enum LockError {
     )]
     NameSpaceHeld,
     /// The lock file could not be opened or locked.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {reason}{}", advice(.reason))]
     Io {
         /// The lock file or its directory.
         path: PathBuf,
@@ -72,6 +72,18 @@ impl Lock {
     }
 }
 
+/// What helps against a failure.
+fn advice(reason: &io::Error) -> &'static str {
+    let kind = reason.kind();
+    if kind == io::ErrorKind::PermissionDenied {
+        "; fw-agent runs as root, which owns this directory unless `--runtime-dir` names another"
+    } else if [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull].contains(&kind) {
+        "; `--runtime-dir` can name another directory"
+    } else {
+        ""
+    }
+}
+
 /// Binds the name that one agent of the network name space can have.
 fn take_name() -> io::Result<UnixDatagram> {
     UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(NAME)?)
@@ -95,6 +107,13 @@ fn holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_may_not_take_the_lock_is_told_who_may() {
+        let denied = LockError::Io { path: "/run/x/agent.lock".into(), reason: io::ErrorKind::PermissionDenied.into() };
+        let denied = denied.to_string();
+        assert!(denied.contains("runs as root") && denied.contains("--runtime-dir"), "{denied}");
+    }
 
     #[test]
     fn a_second_agent_is_told_who_the_first_is() {

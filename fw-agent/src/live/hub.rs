@@ -75,6 +75,32 @@ pub enum ObserveError {
     Thread(#[from] std::io::Error),
 }
 
+/// The data plane tells nobody any more.
+fn stop_telling(shared: &Shared) {
+    if let Err(error) = shared.dataplane.set_observed(false) {
+        tracing::warn!(%error, "the data plane goes on telling what nobody observes");
+    }
+}
+
+/// A thread that may end before it is to: by an error, or because something in it panics. Its observers are told by the end of
+/// their queues, and the data plane tells nobody any more.
+struct Unfinished<'h> {
+    hub: &'h Hub,
+    shared: &'h Shared,
+    orderly: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.orderly {
+            let mut state = self.hub.state();
+            state.observers.clear();
+            stop_telling(self.shared);
+            state.running = false;
+        }
+    }
+}
+
 impl Hub {
     /// Adds an observer. From the return on, events come. Blocks for as long as the data plane's lock is held.
     pub fn observe(self: &Arc<Self>, shared: &Arc<Shared>, filter: ObserveFilter) -> Result<Observation, ObserveError> {
@@ -85,8 +111,10 @@ impl Hub {
         }
         if !state.running {
             shared.dataplane.set_observed(true)?;
-            let (hub, shared) = (Arc::clone(self), Arc::clone(shared));
-            std::thread::Builder::new().name("observing".to_owned()).spawn(move || hub.serve(&shared))?;
+            if let Err(error) = self.start(shared) {
+                stop_telling(shared);
+                return Err(error.into());
+            }
             state.running = true;
         }
         let (queue, events) = channel(QUEUE);
@@ -95,18 +123,22 @@ impl Hub {
         Ok(Observation { queue: events, lost })
     }
 
+    fn start(self: &Arc<Self>, shared: &Arc<Shared>) -> std::io::Result<()> {
+        let (hub, shared) = (Arc::clone(self), Arc::clone(shared));
+        let builder = std::thread::Builder::new().name("observing".to_owned());
+        builder.spawn(move || hub.serve(&shared)).map(drop)
+    }
+
     fn serve(&self, shared: &Shared) {
+        let mut unfinished = Unfinished { hub: self, shared, orderly: false };
         let mut lost_before = shared.dataplane.happenings().map(|seen| seen.observed_lost).unwrap_or_default();
         while self.anybody(shared) {
-            let result = self.round(shared, &mut lost_before);
-            if let Err(error) = result {
+            if let Err(error) = self.round(shared, &mut lost_before) {
                 tracing::error!(%error, "flows cannot be observed any more");
-                let mut state = self.state();
-                state.observers.clear();
-                state.running = false;
                 return;
             }
         }
+        unfinished.orderly = true;
     }
 
     /// Whether somebody observes still; else the data plane is told to stop, and the thread ends.
@@ -116,9 +148,7 @@ impl Hub {
         if !state.observers.is_empty() {
             return true;
         }
-        if let Err(error) = shared.dataplane.set_observed(false) {
-            tracing::warn!(%error, "the data plane goes on telling what nobody observes");
-        }
+        stop_telling(shared);
         state.running = false;
         false
     }

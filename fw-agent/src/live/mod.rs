@@ -16,4 +16,6 @@ pub struct Live {
     pub hub: Arc<hub::Hub>,
     /// The capture that runs: there is one at most.
     pub capture: Arc<tokio::sync::Mutex<()>>,
+    /// The measurement of all flows' rates that runs: it remembers every flow, so there is one at most.
+    pub rates: Arc<tokio::sync::Mutex<()>>,
 }

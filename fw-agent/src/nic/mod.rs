@@ -87,6 +87,9 @@ const ENA_LINEAR_MTU: u32 = 3498;
 const ENA_ALL_QUEUES: Release = Release(2, 17);
 /// Amazon's driver from this release on takes frames of several buffers.
 const ENA_FRAGS: Release = Release(2, 14);
+/// The longest packet of a frame of one buffer, in bytes, where no driver says better: that of ENA, whose buffers are pages as
+/// most drivers' are.
+const LINEAR_MTU: u32 = ENA_LINEAR_MTU;
 /// The kernel from this release on redirects frames of several buffers.
 const REDIRECTS_FRAGS: Release = Release(6, 3);
 
@@ -111,14 +114,29 @@ pub fn decide(facts: &Facts, wishes: &Wishes) -> Result<Plan, String> {
     }
     match &facts.driver {
         Some(driver) if driver.name == "ena" => ena(facts, driver, wishes, plan),
-        Some(_) | None => Ok(plan),
+        Some(_) | None => other(facts, name, plan),
     }
 }
 
-/// Whether frames of several buffers can come in, and be redirected. Before kernel 6.3 they could not (`__xdp_enqueue` of
-/// kernel/bpf/devmap.c), and drivers did not say what they can.
+/// Whether frames of several buffers can come in, and leave: each interface is where packets of others leave. Before kernel 6.3
+/// they could not, and drivers did not say what they can; since then the kernel asks the driver for each such frame
+/// (`__xdp_enqueue` of kernel/bpf/devmap.c).
 fn takes_frags(facts: &Facts) -> bool {
-    facts.kernel >= REDIRECTS_FRAGS && facts.xdp.is_none_or(|xdp| xdp.has(XdpFeatures::RECEIVE_FRAGS))
+    const BOTH_WAYS: u64 = XdpFeatures::RECEIVE_FRAGS | XdpFeatures::TRANSMIT_FRAGS;
+    facts.kernel >= REDIRECTS_FRAGS && facts.xdp.is_none_or(|xdp| xdp.has(BOTH_WAYS))
+}
+
+/// Decides for a device of which nothing special is known. A driver may say that it sends anything only when the program is on it
+/// (`xdp_features_set_redirect_target` of net/core/xdp.c); one that sends, and not in several buffers, would lose every long packet.
+fn other(facts: &Facts, name: &str, plan: Plan) -> Result<Plan, String> {
+    let mtu = plan.mtu.unwrap_or(facts.mtu);
+    let loses = |xdp: XdpFeatures| xdp.has(XdpFeatures::TRANSMIT) && !xdp.has(XdpFeatures::TRANSMIT_FRAGS);
+    if mtu > LINEAR_MTU && facts.xdp.is_some_and(loses) {
+        return Err(format!(
+            "packets of {mtu} bytes lie in several buffers, and the driver {name} sends none such from XDP; set `mtu = {LINEAR_MTU}` or less, and the same MTU on the hosts of the subnet"
+        ));
+    }
+    Ok(plan)
 }
 
 /// Decides for Amazon's network card.
@@ -194,12 +212,15 @@ mod tests {
         // Large packets: lowered where nobody asked for them, refused where somebody did.
         assert_eq!(numbers(&ena(mainline, 9001, 2, 4), own), (Some(3498), None, 1));
         assert_eq!(numbers(&ena("2.13.0g", 9001, 2, 4), own), (Some(3498), None, 1));
-        let able =
-            |version| Facts { xdp: Some(XdpFeatures(ABLE.0 | XdpFeatures::RECEIVE_FRAGS)), ..ena(version, 9001, 2, 4) };
+        let with = |bits, version| Facts { xdp: Some(XdpFeatures(ABLE.0 | bits)), ..ena(version, 9001, 2, 4) };
+        let able = |version| with(XdpFeatures::RECEIVE_FRAGS | XdpFeatures::TRANSMIT_FRAGS, version);
         assert_eq!(numbers(&able("2.14.0g"), own), (None, None, 0));
         assert_eq!(numbers(&able("2.14.0g"), mtu(9001)), (None, None, 0));
         assert_eq!(numbers(&able("2.13.0g"), own), (Some(3498), None, 1));
         assert_eq!(numbers(&able(mainline), own), (Some(3498), None, 1));
+        let one_way = with(XdpFeatures::RECEIVE_FRAGS | XdpFeatures::TRANSMIT, "2.17.0g");
+        assert_eq!(numbers(&one_way, own), (Some(3498), None, 1), "what comes in could not leave");
+        assert!(decide(&one_way, &mtu(9001)).unwrap_err().contains("`mtu = 9001` does not fit"));
         assert_eq!(numbers(&ena("2.17.0g", 9001, 4, 4), own), (Some(3498), None, 1), "it says that it cannot");
         assert_eq!(numbers(&Facts { kernel: Release(6, 2), ..able("2.17.0g") }, own), (Some(3498), None, 1));
         assert_eq!(numbers(&Facts { xdp: None, ..able("2.17.0g") }, own), (None, None, 0), "it does not say");
@@ -225,6 +246,29 @@ mod tests {
         assert_eq!(decide(&facts, &Wishes::default()), Ok(Plan::default()));
         let wishes = Wishes { mtu: Some(1400), ..Wishes::default() };
         assert_eq!(decide(&facts, &wishes).unwrap().mtu, Some(1400));
+    }
+
+    #[test]
+    fn a_driver_that_sends_only_whole_buffers_is_refused_for_long_packets() {
+        let facts = |bits, mtu| Facts {
+            driver: Some(Driver { name: "virtio_net".to_owned(), version: "1.0.0".to_owned() }),
+            channels: None,
+            xdp: Some(XdpFeatures(ABLE.0 | bits)),
+            mtu,
+            kernel: Release(6, 8),
+        };
+        let decided = |bits, mtu, wish| decide(&facts(bits, mtu), &Wishes { mtu: wish, ..Wishes::default() });
+        const SENDS: u64 = XdpFeatures::RECEIVE_FRAGS | XdpFeatures::TRANSMIT;
+        let refusal = decided(SENDS, 9000, None).unwrap_err();
+        assert!(
+            refusal.starts_with("packets of 9000 bytes lie in several buffers, and the driver virtio_net"),
+            "{refusal}"
+        );
+        assert!(decided(SENDS, 1500, Some(9000)).is_err(), "as it will be");
+        assert_eq!(decided(SENDS, 9000, Some(3000)).map(|plan| plan.mtu), Ok(Some(3000)));
+        assert_eq!(decided(SENDS, 1500, None), Ok(Plan::default()));
+        assert_eq!(decided(SENDS | XdpFeatures::TRANSMIT_FRAGS, 9000, None), Ok(Plan::default()));
+        assert_eq!(decided(0, 9000, None), Ok(Plan::default()), "it says what it sends when the program is on it");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use fw_common::abi::tables::{AddressClass, HeaderLine, PairSlot};
 
 use super::budget::{self, most_expensive};
+use super::bundles::Bundles;
 use super::hash::IdMap;
 use super::lists::{Candidate, Lists, OutOfMemory};
 use super::operands::{FamilyClause, Operands};
-use super::pairs::{Bundles, Grouping, Renewed, TooMany};
+use super::pairs::{Grouping, Renewed, TooMany};
 use super::rules::RuleList;
 use super::trie::{Trie, join};
-use super::{Left, clause::Clause, pair_table};
+use super::{clause::Clause, pair_table};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::interval::{Cidr, Family};
@@ -41,10 +42,11 @@ impl Classifier {
         rules: &RuleList,
         operands: &[Operands; 2],
         budget: u64,
-        last: Option<Left>,
+        last: Option<Self>,
+        same_addresses: [bool; 2],
         report: &mut Report,
     ) -> Option<Self> {
-        let mut kept = last.map_or([None, None], |last| last.found(operands));
+        let mut kept = last.map_or([None, None], |last| last.found(same_addresses));
         let mut tries = Vec::new();
         let mut classifier = Self::default();
         for ((operands, family), kept) in operands.iter().zip(Family::ALL).zip(&mut kept) {
@@ -77,12 +79,12 @@ impl Classifier {
     }
 
     /// What was found of each family, where it follows from the same addresses.
-    fn found(self, before: &[Operands; 2], now: &[Operands; 2]) -> [Option<Found>; 2] {
+    fn found(self, same_addresses: [bool; 2]) -> [Option<Found>; 2] {
         let [sources, destinations] = self.tries;
         let tries = sources.into_iter().zip(destinations).map(|(source, destination)| [source, destination]);
         let found = self.groupings.into_iter().zip(self.listed).zip(tries);
         let mut found = found.map(|((grouping, listed), tries)| Found { grouping, listed, tries });
-        [0, 1].map(|family: usize| found.next().filter(|_| before[family].has_addresses_of(&now[family])))
+        same_addresses.map(|same| found.next().filter(|_| same))
     }
 
     fn trie(&self, family: usize, prefixes: fn(&Grouping) -> Vec<(Cidr, AddressClass)>) -> Trie {
@@ -167,12 +169,6 @@ impl Classifier {
     }
 }
 
-impl Left {
-    fn found(self, operands: &[Operands; 2]) -> [Option<Found>; 2] {
-        self.classifier.found(&self.operands, operands)
-    }
-}
-
 impl Found {
     fn new(operands: &Operands, family: Family) -> Result<Self, TooMany> {
         let mut grouping = Grouping::choose(operands, family)?;
@@ -197,9 +193,10 @@ type Written = (u32, u32);
 impl Writer<'_> {
     /// Writes the list of each pair.
     fn write(&mut self, listed: &[(u64, u32)]) -> Result<Vec<PairSlot>, OutOfMemory> {
-        let mut of_one: Vec<Option<Written>> = vec![None; self.bundles.clauses.len()];
+        let mut of_one: Vec<Option<Written>> = vec![None; self.bundles.len()];
         let mut of_several: IdMap<Vec<u32>, Written> = IdMap::default();
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(listed.len());
+        self.lists.reserve(self.bundles.len());
         for run in listed.chunk_by(|(one, _), (other, _)| one == other) {
             let written = match run {
                 [(_, bundle)] => self.list_of_one(*bundle, &mut of_one)?,
@@ -216,7 +213,7 @@ impl Writer<'_> {
         if let Some(written) = known[bundle as usize] {
             return Ok(written);
         }
-        let written = self.list(&self.bundles.clauses[bundle as usize])?;
+        let written = self.list(self.bundles.clauses(bundle))?;
         known[bundle as usize] = Some(written);
         Ok(written)
     }
@@ -230,7 +227,7 @@ impl Writer<'_> {
         if let Some(written) = known.get(&members) {
             return Ok(*written);
         }
-        let clauses = members.iter().flat_map(|bundle| &self.bundles.clauses[*bundle as usize]);
+        let clauses = members.iter().flat_map(|bundle| self.bundles.clauses(*bundle));
         let mut clauses: Vec<u32> = clauses.copied().collect();
         clauses.sort_unstable();
         let written = self.list(&clauses)?;
@@ -240,6 +237,13 @@ impl Writer<'_> {
 
     /// Writes the list of some clauses, which ascend.
     fn list(&mut self, clauses: &[u32]) -> Result<Written, OutOfMemory> {
+        if let [only] = clauses
+            && let of_family = &self.operands.clauses[*only as usize]
+            && let [services] = self.operands.services[of_family.services as usize].as_ref()
+        {
+            // Most lists by far, and their zones tell them from no other entry.
+            return Ok((self.lists.write_one(of_family.clause, *services), of_family.clause));
+        }
         let mut candidates = Vec::with_capacity(clauses.len());
         for position in clauses {
             let of_family = &self.operands.clauses[*position as usize];

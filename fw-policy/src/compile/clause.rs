@@ -11,7 +11,7 @@ use crate::set::address::AddressSet;
 use crate::set::service::ServiceSet;
 
 /// One thing that a rule matches. A rule of the policy has one; a generated rule may have several.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Clause {
     /// Position of the rule in the list of rules. Clauses are matched in their order.
     pub(super) rule: u32,
@@ -40,21 +40,6 @@ impl Clause {
             limited: rule.limits.is_some(),
             idle_timeout: rule.idle_timeout,
         }
-    }
-
-    /// The same, with the sets of another one where they are equal.
-    pub(super) fn sharing_with(mut self, other: Option<&Self>) -> Self {
-        fn share<T: PartialEq>(own: &mut Arc<T>, other: &Arc<T>) {
-            if **own == **other {
-                *own = Arc::clone(other);
-            }
-        }
-        if let Some(other) = other {
-            share(&mut self.source, &other.source);
-            share(&mut self.destination, &other.destination);
-            share(&mut self.services, &other.services);
-        }
-        self
     }
 
     /// The clause as the data plane has it.

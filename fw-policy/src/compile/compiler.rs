@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Compilation, Compiled, Left, Options};
+use super::{Classified, Compilation, Compiled, Left, Options};
 use crate::binding::Binding;
 use crate::diagnostic::Diagnostics;
 use crate::policy::Policy;
@@ -30,7 +30,7 @@ impl Compiler {
     ) -> Result<Compiled, Diagnostics> {
         let Compilation { list, operands, classifier, compiled } =
             Compilation::new(policy, binding, now, options, self.last.take())?;
-        self.last = Some(Left { infos: list.infos, clauses: list.clauses, operands, classifier });
+        self.last = Some(Left { list, classified: Classified { operands, classifier } });
         Ok(compiled)
     }
 }
@@ -39,8 +39,9 @@ impl Compiler {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::rules::Change;
     use super::*;
-    use crate::{Reader, RuleInfo, SourceFile};
+    use crate::{Reader, SourceFile};
 
     const HEAD: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n";
 
@@ -51,28 +52,55 @@ mod tests {
         )
     }
 
-    /// Compiles a rule between two others.
+    /// Compiles some rules between many others.
     fn compile(reader: &mut Reader, compiler: &mut Compiler, middle: &str) -> Compiled {
-        let ends = [rule("first", "10.0.0.0/8", "tcp/80"), rule("last", "10.9.0.0/16", "udp/53")];
-        let text = format!("{HEAD}{}{middle}{}", ends[0], ends[1]);
+        let others = |name: &str| (0..OTHERS).map(|n| rule(&format!("{name}-{n}"), "10.9.0.0/16", "udp/53")).collect();
+        let [front, behind]: [String; 2] = ["front", "behind"].map(others);
+        let text = format!("{HEAD}{front}{middle}{behind}");
         let policy = reader.load(&[SourceFile { name: "a.toml".to_owned(), text }]).unwrap();
         let (binding, now) = (Binding::offline(policy), OffsetDateTime::UNIX_EPOCH);
         compiler.compile(policy, &binding, now, &Options::default()).unwrap()
     }
 
+    const OTHERS: usize = 200;
+
     #[test]
     fn what_an_edit_leaves_alone_is_shared() {
         let (mut reader, mut compiler) = (Reader::default(), Compiler::default());
-        let addresses = |compiler: &Compiler| compiler.last.as_ref().unwrap().operands[0].addresses.clone();
+        let addresses = |compiler: &Compiler| compiler.last.as_ref().unwrap().classified.operands[0].addresses.clone();
         let before = compile(&mut reader, &mut compiler, &rule("r", "10.0.0.0/16", "tcp/81"));
         let addresses_before = addresses(&compiler);
         let after = compile(&mut reader, &mut compiler, &rule("r", "10.0.0.0/16", "tcp/82"));
-        let of_the_policy = |rule: &&Arc<RuleInfo>| rule.line != 0 && rule.id != "default";
-        let rules = before.rules.iter().filter(of_the_policy).zip(after.rules.iter().filter(of_the_policy));
-        assert_eq!(rules.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), 3);
+        let shared = before.rules.iter().zip(after.rules.iter()).filter(|(one, other)| std::ptr::eq(*one, *other));
+        // But for the pages of the rule and at both ends.
+        assert!(shared.count() > 2 * OTHERS - 3 * 64);
         // Sets that were not worked out again are the same ones, and not only equal.
         let pairs: Vec<_> = addresses_before.into_iter().zip(addresses(&compiler)).collect();
         assert!(pairs.iter().all(|(one, other)| Arc::ptr_eq(one, other)));
         assert_ne!(before.tables, after.tables);
+        assert_ne!(before.digest, after.digest);
+    }
+
+    #[test]
+    fn only_clauses_that_differ_are_made_anew() {
+        let (mut reader, mut compiler) = (Reader::default(), Compiler::default());
+        let change = |compiler: &Compiler| {
+            let list = &compiler.last.as_ref().unwrap().list;
+            let change = list.change.clone();
+            change.map(|Change { old, new }| (old.len(), new.len(), list.clauses.len() - new.end))
+        };
+        let middle = rule("r", "10.0.0.0/16", "tcp/81");
+        compile(&mut reader, &mut compiler, &middle);
+        assert_eq!(change(&compiler), None, "there is nothing before");
+        compile(&mut reader, &mut compiler, &rule("r", "10.0.0.0/16", "tcp/82"));
+        assert_eq!(change(&compiler), Some((1, 1, OTHERS)));
+        compile(&mut reader, &mut compiler, &(rule("s", "10.0.0.0/16", "tcp/82") + &middle));
+        assert_eq!(change(&compiler), Some((1, 2, OTHERS)));
+        compile(&mut reader, &mut compiler, "");
+        assert_eq!(
+            change(&compiler),
+            Some((3, 1, OTHERS - 1)),
+            "an edit begins with the rule in front of what is gone"
+        );
     }
 }

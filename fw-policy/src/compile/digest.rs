@@ -1,18 +1,17 @@
 //! The digest that tells one policy from another.
 
-use std::sync::Arc;
-
 use fw_common::abi::policy::{ZoneDefault, ZoneEntry};
 use sha2::{Digest, Sha256};
 
+use super::ZoneInfo;
 use super::clause::Clause;
+use super::infos::{RuleInfo, RuleInfos};
 use super::operands::{FamilyClause, Operands, Services};
-use super::{RuleInfo, ZoneInfo};
 use crate::set::interval::Cidr;
 use crate::tables::{Prefix, Tables, ZonePrefix};
 
 /// Raised when the same policy compiles to other tables than before, so that an agent with another compiler loads them.
-const COMPILER: u32 = 3;
+const COMPILER: u32 = 4;
 
 /// SHA-256 over everything that decides what the tables are and what the agent tells about them: two policies with equal
 /// digests need no swap. The tables themselves are several times larger, and follow from this.
@@ -20,22 +19,29 @@ pub(super) fn digest(
     tables: &Tables,
     clauses: &[Clause],
     operands: &[Operands; 2],
-    rules: &[Arc<RuleInfo>],
+    rules: &RuleInfos,
     zones: &[ZoneInfo],
 ) -> [u8; 32] {
-    let mut feed = Feed { hash: Sha256::new(), buffer: Vec::with_capacity(2 * BUFFER) };
-    feed.number(COMPILER);
+    let mut feed = Feed::new();
+    feed.words([COMPILER]);
     feed.zone_trie(&tables.zones4);
     feed.zone_trie(&tables.zones6);
     feed.all(tables.zone_defaults.len(), tables.zone_defaults.iter(), |feed, default| {
         let ZoneDefault { rule, action, flags, _pad } = default;
-        feed.number(*rule);
+        feed.words([*rule]);
         feed.bytes(&[*action, *flags]);
     });
     feed.all(clauses.len(), clauses.iter(), Feed::clause);
     operands.iter().for_each(|operands| feed.operands(operands));
-    feed.all(rules.len(), rules.iter().map(Arc::as_ref), Feed::rule);
+    feed.all(rules.pages().len(), rules.pages(), |feed, page| feed.bytes(&page.digest));
     feed.all(zones.len(), zones.iter(), Feed::zone);
+    feed.finish()
+}
+
+/// A digest of some of the rules. Where rules are shared, it has been made already.
+pub(super) fn of_rules(rules: &[RuleInfo]) -> [u8; 32] {
+    let mut feed = Feed::new();
+    feed.all(rules.len(), rules.iter(), Feed::rule);
     feed.finish()
 }
 
@@ -49,6 +55,10 @@ struct Feed {
 }
 
 impl Feed {
+    fn new() -> Self {
+        Self { hash: Sha256::new(), buffer: Vec::with_capacity(2 * BUFFER) }
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER {
@@ -62,8 +72,13 @@ impl Feed {
         self.hash.finalize().into()
     }
 
-    fn number(&mut self, number: impl Into<u64>) {
-        self.bytes(&number.into().to_le_bytes());
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    /// Numbers of which there are many.
+    fn words<const N: usize>(&mut self, words: [u32; N]) {
+        self.bytes(words.map(u32::to_le_bytes).as_flattened());
     }
 
     fn all<T>(&mut self, len: usize, items: impl Iterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
@@ -79,10 +94,9 @@ impl Feed {
     fn zone_trie<const N: usize>(&mut self, trie: &[(ZonePrefix<[u8; N]>, ZoneEntry)]) {
         self.all(trie.len(), trie.iter(), |feed, (key, ZoneEntry { zone })| {
             let ZonePrefix { slot, prefix: Prefix { addr, len } } = key;
-            feed.number(*slot);
+            feed.words([*slot, *zone]);
             feed.bytes(addr);
             feed.bytes(&[*len]);
-            feed.number(*zone);
         });
     }
 
@@ -99,11 +113,9 @@ impl Feed {
             limited,
             idle_timeout,
         } = clause;
-        self.number(*rule);
-        self.number(*from_zones);
-        self.number(*to_zones);
+        self.words([*rule, *idle_timeout]);
+        self.bytes([*from_zones, *to_zones].map(u64::to_le_bytes).as_flattened());
         self.bytes(&[*action as u8, u8::from(*log), u8::from(*limited)]);
-        self.number(*idle_timeout);
     }
 
     fn operands(&mut self, operands: &Operands) {
@@ -116,13 +128,11 @@ impl Feed {
         });
         self.all(services.len(), services.iter(), |feed, set| {
             feed.all(set.len(), set.iter(), |feed, Services { first, last, src_port }| {
-                [*first, *last, src_port.0.into(), src_port.1.into()]
-                    .into_iter()
-                    .for_each(|number| feed.number(number));
+                feed.words([*first, *last, src_port.0.into(), src_port.1.into()]);
             });
         });
         self.all(clauses.len(), clauses.iter(), |feed, FamilyClause { clause, source, destination, services }| {
-            [*clause, *source, *destination, *services].into_iter().for_each(|number| feed.number(number));
+            feed.words([*clause, *source, *destination, *services]);
         });
     }
 
@@ -130,8 +140,7 @@ impl Feed {
         let RuleInfo { id, ordinal, action, file, line, description, from, to, log, limits, active, owner, ticket } =
             rule;
         [id, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
-        self.number(*ordinal);
-        self.number(*line);
+        self.words([*ordinal, *line]);
         self.bytes(&[*action as u8, u8::from(*log), u8::from(*active)]);
         // The text is exact, and two limits have one text only if they are equal.
         self.text(&limits.to_string());
@@ -143,6 +152,6 @@ impl Feed {
         self.text(name);
         self.text(description);
         self.all(networks.len(), networks.iter(), |feed, network| feed.text(network));
-        self.all(slots.len(), slots.iter(), |feed, slot| feed.number(*slot));
+        self.all(slots.len(), slots.iter(), |feed, slot| feed.words([*slot]));
     }
 }

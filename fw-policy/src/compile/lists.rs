@@ -50,15 +50,23 @@ pub(super) struct Lists {
     pub(super) entries: Column<EntryLine>,
     pub(super) splits: Column<SplitLine>,
     /// Runs that are written, by what is in them; those of one entry apart, as most are.
-    written: IdMap<Vec<(u32, Services)>, u32>,
-    written_alone: IdMap<(u32, Services), u32>,
+    written: IdMap<Vec<Item>, u32>,
+    written_alone: IdMap<Item, u32>,
 }
+
+/// What an entry is: a clause and services of it.
+type Item = (u32, Services);
 
 /// The lists would take more memory than they may.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OutOfMemory;
 
 impl Lists {
+    /// Makes room for so many lists of one entry in all.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.written_alone.reserve(count.saturating_sub(self.written_alone.len()));
+    }
+
     /// Bytes that the lists take so far.
     fn bytes(&self) -> usize {
         (self.entries.lines().len() + self.splits.lines().len()) * fw_common::abi::tables::LINE
@@ -93,40 +101,22 @@ impl Lists {
         }
     }
 
-    fn run(&mut self, list: &[Candidate]) -> u32 {
-        let item = |candidate: &Candidate| (candidate.clause, candidate.services);
-        if let [only] = list {
-            if let Some(start) = self.written_alone.get(&item(only)) {
-                return *start;
-            }
-            let start = self.new_run(list);
-            self.written_alone.insert(item(only), start);
-            return start;
-        }
-        let key: Vec<(u32, Services)> = list.iter().map(item).collect();
-        if let Some(start) = self.written.get(&key) {
-            return *start;
-        }
-        let start = self.new_run(list);
-        self.written.insert(key, start);
-        start
+    /// Writes a list of one entry.
+    pub(super) fn write_one(&mut self, clause: u32, services: Services) -> u32 {
+        let item = (clause, services);
+        *self.written_alone.entry(item).or_insert_with(|| new_run(&mut self.entries, &[item]))
     }
 
-    fn new_run(&mut self, list: &[Candidate]) -> u32 {
-        // A run that fits into a line lies in one.
-        let taken = self.entries.len() % 4;
-        if taken != 0 && taken + list.len() > 4 && list.len() <= 4 {
-            self.entries.align();
+    fn run(&mut self, list: &[Candidate]) -> u32 {
+        if let [Candidate { clause, services, .. }] = list {
+            return self.write_one(*clause, *services);
         }
-        let start = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        for (position, Candidate { services, clause, .. }) in list.iter().enumerate() {
-            let last = if position + 1 == list.len() { LAST_ENTRY } else { 0 };
-            self.entries.push(Entry {
-                services: [services.first, services.last | last],
-                src_port: [services.src_port.0, services.src_port.1],
-                clause: *clause,
-            });
+        let items: Vec<Item> = list.iter().map(|candidate| (candidate.clause, candidate.services)).collect();
+        if let Some(start) = self.written.get(&items) {
+            return *start;
         }
+        let start = new_run(&mut self.entries, &items);
+        self.written.insert(items, start);
         start
     }
 
@@ -198,6 +188,25 @@ impl Lists {
         behind.for_each(|at| self.splits.set(at, fill));
         u32::try_from(first).unwrap_or(0)
     }
+}
+
+/// Adds entries; the position of the first.
+fn new_run(entries: &mut Column<EntryLine>, run: &[Item]) -> u32 {
+    // A run that fits into a line lies in one.
+    let taken = entries.len() % 4;
+    if taken != 0 && taken + run.len() > 4 && run.len() <= 4 {
+        entries.align();
+    }
+    let start = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    for (position, (clause, services)) in run.iter().enumerate() {
+        let last = if position + 1 == run.len() { LAST_ENTRY } else { 0 };
+        entries.push(Entry {
+            services: [services.first, services.last | last],
+            src_port: [services.src_port.0, services.src_port.1],
+            clause: *clause,
+        });
+    }
+    start
 }
 
 /// Matches nothing: the service ends before it begins.

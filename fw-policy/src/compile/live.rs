@@ -151,7 +151,7 @@ impl LiveSets {
         let Self { policy, compilation: Compilation { list, operands, .. }, .. } = self;
         let mut changes = Changes::default();
         for rule in rules {
-            let position = list.position(policy, *rule);
+            let position = list.position(*rule);
             let Ok(clause) = list.clauses.binary_search_by_key(&position, |clause| clause.rule) else {
                 // The rule has not started or has expired.
                 continue;

@@ -1,12 +1,14 @@
 //! From a policy and its binding to tables.
 
 mod budget;
+mod bundles;
 mod classes;
 mod classifier;
 mod clause;
 mod compiler;
 mod digest;
 mod hash;
+mod infos;
 pub(crate) mod link;
 mod lists;
 mod live;
@@ -21,20 +23,18 @@ mod zones;
 
 use std::sync::Arc;
 
-use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
 use crate::binding::Binding;
 use crate::diagnostic::{Diagnostics, Report};
-use crate::limits::Limits;
 use crate::policy::Policy;
 use crate::set::interval::Family;
 use crate::tables::Tables;
 
 pub use budget::Memory;
 use classifier::Classifier;
-use clause::Clause;
 pub use compiler::Compiler;
+pub use infos::{RuleInfo, RuleInfos};
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
@@ -64,7 +64,7 @@ pub struct Compiled {
     pub tables: Tables,
     /// All rules by position, which is what [`fw_common::abi::tables::Clause::rule`] names: generated ones, those of the
     /// policy, the defaults of zone pairs, and the default of everything.
-    pub rules: Arc<[Arc<RuleInfo>]>,
+    pub rules: RuleInfos,
     /// The zones of the policy, and then those with a meaning of their own.
     pub zones: Vec<ZoneInfo>,
     /// Tells this policy from others: equal only if everything above is equal.
@@ -75,37 +75,6 @@ pub struct Compiled {
     pub next_change: Option<OffsetDateTime>,
     pub(crate) binding: Binding,
     pub(crate) options: Options,
-}
-
-/// A rule, a generated rule or a default, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleInfo {
-    /// The id in counters, metrics and logs.
-    pub id: String,
-    /// The position: lower ones are matched first.
-    pub ordinal: u32,
-    /// What it does.
-    pub action: Action,
-    /// The policy file that it stands in; empty for generated rules.
-    pub file: String,
-    /// The line there; 0 for generated rules.
-    pub line: u32,
-    /// What it is for; may be empty.
-    pub description: String,
-    /// Zones of the source, as written.
-    pub from: String,
-    /// Zones of the destination, as written.
-    pub to: String,
-    /// Whether its decisions are logged.
-    pub log: bool,
-    /// How many flows it may open.
-    pub limits: Limits,
-    /// Whether it matches now; else it has not started or has expired, and is in no table.
-    pub active: bool,
-    /// Who answers for it; may be empty.
-    pub owner: String,
-    /// Where it was asked for; may be empty.
-    pub ticket: String,
 }
 
 /// A zone, for people.
@@ -156,8 +125,12 @@ impl Policy {
 
 /// What a compilation leaves for the next one.
 struct Left {
-    infos: Arc<[Arc<RuleInfo>]>,
-    clauses: Vec<Clause>,
+    list: RuleList,
+    classified: Classified,
+}
+
+/// Clauses by what they match.
+struct Classified {
     operands: [Operands; 2],
     classifier: Classifier,
 }
@@ -182,20 +155,24 @@ impl Compilation {
         let mut report = Report::new(Arc::clone(&policy.sources));
         zones::check_binding(policy, binding, &mut report);
         let ids = ZoneIds::assign(&policy.zones, &options.previous_zones);
-        let list = RuleList::new(policy, binding, &ids, now, last.as_ref(), &mut report);
-        let mut tables = Tables { zone_defaults: list.zone_defaults(policy, &ids), ..Tables::default() };
-        zones::build_tries(policy, binding, &ids, &mut tables);
-        let operands = Family::ALL.map(|family| {
-            let before = last.as_ref().map(|last| (&last.operands[usize::from(family == Family::V6)], &last.clauses));
-            let renewed = before.and_then(|(before, clauses)| before.renewed(clauses, &list.clauses, family));
-            renewed.unwrap_or_else(|| Operands::new(&list.clauses, family))
+        let (last_list, last) = last.map(|Left { list, classified }| (list, classified)).unzip();
+        let list = RuleList::new(policy, binding, ids, now, last_list, &mut report);
+        let mut tables = Tables { zone_defaults: list.zone_defaults(policy), ..Tables::default() };
+        zones::build_tries(policy, binding, &list.ids, &mut tables);
+        let (mut before, last) = last.map(|Classified { operands, classifier }| (operands, classifier)).unzip();
+        let mut same_addresses = [false; 2];
+        let operands = [0, 1].map(|family| {
+            let before = before.as_mut().map(|operands: &mut [Operands; 2]| std::mem::take(&mut operands[family]));
+            let (operands, same) = Operands::following(before, &list, Family::ALL[family]);
+            same_addresses[family] = same;
+            operands
         });
-        let zones = zones::describe(policy, binding, &ids);
+        let zones = zones::describe(policy, binding, &list.ids);
         let refused = report.has_errors();
         let (classifier, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones));
-            let classifier =
-                (!refused).then(|| Classifier::new(&list, &operands, options.memory_budget, last, &mut report));
+            let classifier = (!refused)
+                .then(|| Classifier::new(&list, &operands, options.memory_budget, last, same_addresses, &mut report));
             (classifier.flatten(), digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         if let Some(classifier) = &classifier {
@@ -206,7 +183,7 @@ impl Compilation {
             digest,
             memory: budget::memory(&tables),
             next_change: policy.next_change(now),
-            rules: Arc::clone(&list.infos),
+            rules: list.infos.clone(),
             zones,
             tables,
             binding: binding.clone(),

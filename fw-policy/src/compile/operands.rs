@@ -12,6 +12,7 @@ use fw_common::policy::list::service;
 
 use super::clause::Clause;
 use super::hash::IdMap;
+use super::rules::{Change, RuleList};
 use crate::set::address::AddressSet;
 use crate::set::interval::{Cidr, Family};
 use crate::set::service::{FamilyServices, PortRange, Ports, ServiceSet};
@@ -67,44 +68,65 @@ impl Operands {
         operands
     }
 
-    /// As [`Operands::new`], from those of clauses of which nearly all are the same; `None` if they are not.
+    /// Those of the clauses of a list, and whether they name the same addresses as `before`, one after the other.
+    pub(super) fn following(before: Option<Self>, list: &RuleList, family: Family) -> (Self, bool) {
+        let small = list.change.as_ref().filter(|change| change.new.len() <= MOST_RENEWED);
+        match (before, small) {
+            (Some(before), Some(change)) => before.renewed(change, &list.clauses, family),
+            (before, _) => {
+                let now = Self::new(&list.clauses, family);
+                let same = before.is_some_and(|before| before.has_addresses_of(&now));
+                (now, same)
+            }
+        }
+    }
+
+    /// As [`Operands::new`], from those of the clauses before a change, and whether the clauses name the same addresses as before it.
     ///
-    /// Where a clause has the very sets that it had, what they hold is known. Ids are given anew all the same, in the order in
-    /// which sets occur first, so that the result is that of [`Operands::new`].
-    pub(super) fn renewed(&self, before: &[Clause], clauses: &[Clause], family: Family) -> Option<Self> {
-        let same = |(before, now): (&Clause, &Clause)| {
-            Arc::ptr_eq(&before.source, &now.source)
-                && Arc::ptr_eq(&before.destination, &now.destination)
-                && Arc::ptr_eq(&before.services, &now.services)
+    /// What clauses hold that stay is known. Ids are given anew all the same, in the order in which sets occur first, so that the
+    /// result is that of [`Operands::new`].
+    fn renewed(mut self, change: &Change, clauses: &[Clause], family: Family) -> (Self, bool) {
+        let from = |clause: usize| self.clauses.partition_point(|known| (known.clause as usize) < clause);
+        let replaced = from(change.old.start)..from(change.old.end);
+        let mut addresses = Renumbered::new(std::mem::take(&mut self.addresses));
+        let mut services = Renumbered::new(std::mem::take(&mut self.services));
+        let renumber = |kept: &mut [FamilyClause], addresses: &mut Renumbered<_>, services: &mut Renumbered<_>| {
+            for clause in kept {
+                clause.services = services.of_id(clause.services);
+                clause.source = addresses.of_id(clause.source);
+                clause.destination = addresses.of_id(clause.destination);
+            }
         };
-        let others: Vec<usize> =
-            (0..).zip(before.iter().zip(clauses)).filter(|(_, pair)| !same(*pair)).map(|(at, _)| at).collect();
-        if before.len() != clauses.len() || others.len() > MOST_RENEWED {
-            return None;
-        }
-        let mut renewed = Self::default();
-        let mut addresses = Renumbered::new(&self.addresses);
-        let mut services = Renumbered::new(&self.services);
-        let mut known = self.clauses.iter().peekable();
-        for (position, clause) in (0u32..).zip(clauses) {
-            let known = known.next_if(|of_family| of_family.clause == position);
-            let of_family = if others.contains(&(position as usize)) {
-                let Some(alone) = Self::of_clause(clause, family) else { continue };
-                let services = services.of_value(&alone.services[0]);
-                let [source, destination] = [alone.clauses[0].source, alone.clauses[0].destination]
-                    .map(|id| addresses.of_value(&alone.addresses[id as usize]));
-                FamilyClause { clause: position, source, destination, services }
-            } else {
-                let Some(known) = known else { continue };
-                let services = services.of_id(known.services);
-                let (source, destination) = (addresses.of_id(known.source), addresses.of_id(known.destination));
-                FamilyClause { clause: position, source, destination, services }
+        renumber(&mut self.clauses[..replaced.start], &mut addresses, &mut services);
+        let mut replacing = Vec::new();
+        let mut old = self.clauses[replaced.clone()].iter();
+        for position in change.new.clone() {
+            // Most edits leave some of a rule's sets as they are.
+            let (likely_services, likely_addresses) = match old.next() {
+                Some(old) => (&[old.services][..], &[old.source, old.destination][..]),
+                None => (&[][..], &[][..]),
             };
-            renewed.clauses.push(of_family);
+            let Some(alone) = Self::of_clause(&clauses[position], family) else { continue };
+            let of_family = alone.clauses[0];
+            replacing.push(FamilyClause {
+                clause: u32::try_from(position).unwrap_or(u32::MAX),
+                services: services.of_value(&alone.services[0], likely_services),
+                source: addresses.of_value(&alone.addresses[of_family.source as usize], likely_addresses),
+                destination: addresses.of_value(&alone.addresses[of_family.destination as usize], likely_addresses),
+            });
         }
-        renewed.addresses = addresses.values;
-        renewed.services = services.values;
-        Some(renewed)
+        renumber(&mut self.clauses[replaced.end..], &mut addresses, &mut services);
+        let [old_end, new_end] = [change.old.end, change.new.end].map(|end| u32::try_from(end).unwrap_or(u32::MAX));
+        self.clauses[replaced.end..].iter_mut().for_each(|clause| clause.clause = clause.clause - old_end + new_end);
+        // Where every set has the id that it had, so has every clause that stays.
+        let same = addresses.is_as_before()
+            && self.clauses[replaced.clone()]
+                .iter()
+                .map(FamilyClause::addresses)
+                .eq(replacing.iter().map(FamilyClause::addresses));
+        self.clauses.splice(replaced, replacing);
+        (self.addresses, self.services) = (addresses.finish(), services.finish());
+        (self, same)
     }
 
     /// What one clause uses, if it can match in a family.
@@ -113,9 +135,16 @@ impl Operands {
     }
 
     /// Whether the clauses name the same addresses, one after the other.
-    pub(super) fn has_addresses_of(&self, other: &Self) -> bool {
-        let addresses = |clause: &FamilyClause| (clause.source, clause.destination);
-        self.addresses == other.addresses && self.clauses.iter().map(addresses).eq(other.clauses.iter().map(addresses))
+    fn has_addresses_of(&self, other: &Self) -> bool {
+        let addresses = FamilyClause::addresses;
+        let [own, others] = [self, other].map(|operands| operands.clauses.iter().map(addresses));
+        self.addresses == other.addresses && own.eq(others)
+    }
+}
+
+impl FamilyClause {
+    pub(super) const fn addresses(&self) -> (u32, u32) {
+        (self.source, self.destination)
     }
 }
 
@@ -123,41 +152,56 @@ impl Operands {
 const MOST_RENEWED: usize = 16;
 
 /// Gives values that had ids new ones, in the order in which they are asked for.
-struct Renumbered<'b, T> {
-    before: &'b [Arc<[T]>],
-    /// By old id.
+struct Renumbered<T> {
+    before: Vec<Arc<[T]>>,
+    /// What was not there before.
+    new: Vec<Arc<[T]>>,
+    /// New ids by old id; those of new values follow.
     ids: Vec<Option<u32>>,
-    values: Vec<Arc<[T]>>,
+    /// Old ids by new id.
+    order: Vec<u32>,
 }
 
-impl<'b, T: Eq> Renumbered<'b, T> {
-    fn new(before: &'b [Arc<[T]>]) -> Self {
-        Self { before, ids: vec![None; before.len()], values: Vec::with_capacity(before.len()) }
-    }
-
-    fn next(&self) -> u32 {
-        u32::try_from(self.values.len()).unwrap_or(u32::MAX)
+impl<T: Eq> Renumbered<T> {
+    fn new(before: Vec<Arc<[T]>>) -> Self {
+        Self { new: Vec::new(), ids: vec![None; before.len()], order: Vec::with_capacity(before.len()), before }
     }
 
     fn of_id(&mut self, before: u32) -> u32 {
-        let next = self.next();
-        let id = self.ids[before as usize].get_or_insert(next);
-        if *id == next {
-            self.values.push(Arc::clone(&self.before[before as usize]));
+        let next = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        let id = *self.ids[before as usize].get_or_insert(next);
+        if id == next {
+            self.order.push(before);
         }
-        *id
+        id
     }
 
-    fn of_value(&mut self, value: &Arc<[T]>) -> u32 {
-        if let Some(before) = self.before.iter().position(|before| before == value) {
-            return self.of_id(u32::try_from(before).unwrap_or(u32::MAX));
+    /// `likely`: old ids that are tried first.
+    fn of_value(&mut self, value: &Arc<[T]>, likely: &[u32]) -> u32 {
+        if let Some(known) = likely.iter().find(|id| self.before[**id as usize] == *value) {
+            return self.of_id(*known);
         }
-        // One of the few that are new.
-        let known = self.values.iter().position(|known| known == value).and_then(|at| u32::try_from(at).ok());
-        known.unwrap_or_else(|| {
-            self.values.push(Arc::clone(value));
-            self.next() - 1
-        })
+        let known = self.before.iter().chain(&self.new).position(|known| known == value);
+        let before = known.unwrap_or_else(|| {
+            self.new.push(Arc::clone(value));
+            self.ids.push(None);
+            self.ids.len() - 1
+        });
+        self.of_id(u32::try_from(before).unwrap_or(u32::MAX))
+    }
+
+    /// Whether everything that was asked for has the id that it had, and everything was.
+    fn is_as_before(&self) -> bool {
+        self.order.len() == self.before.len() && self.order.iter().zip(0..).all(|(before, id)| *before == id)
+    }
+
+    /// The values by their new ids.
+    fn finish(self) -> Vec<Arc<[T]>> {
+        if self.is_as_before() {
+            return self.before;
+        }
+        let all: Vec<&Arc<[T]>> = self.before.iter().chain(&self.new).collect();
+        self.order.iter().map(|before| Arc::clone(all[*before as usize])).collect()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::bundles::Bundles;
 use super::classes::{Classes, Members, Prefixes};
-use super::hash::IdMap;
 use super::operands::{FamilyClause, Operands};
 use crate::set::interval::{Cidr, Family};
 use fw_common::abi::tables::{AddressClass, PAIRS_SPECIFIC, PAIRS_WIDE};
@@ -259,40 +259,6 @@ fn total(operands: &Operands, sources: &[u32], destinations: &[u32], bound: u64)
     Some(total)
 }
 
-/// The clauses that share both address sets, together: they are in the same lists.
-#[derive(Debug, Default)]
-pub(super) struct Bundles {
-    sets: Vec<(u32, u32)>,
-    /// Positions of the clauses, ascending.
-    pub(super) clauses: Vec<Vec<u32>>,
-}
-
-impl Bundles {
-    fn new(clauses: &[FamilyClause]) -> Self {
-        let mut bundles = Self::default();
-        let mut known: IdMap<(u32, u32), usize> = IdMap::default();
-        for (clause, position) in clauses.iter().zip(0..) {
-            let sets = (clause.source, clause.destination);
-            let bundle = *known.entry(sets).or_insert(bundles.sets.len());
-            if bundle == bundles.sets.len() {
-                bundles.sets.push(sets);
-                bundles.clauses.push(Vec::with_capacity(1));
-            }
-            bundles.clauses[bundle].push(position);
-        }
-        bundles
-    }
-
-    /// The bundles of each set of one side.
-    fn by_set(&self, sets: usize, side: impl Fn((u32, u32)) -> u32) -> Vec<Vec<u32>> {
-        let mut by_set = vec![Vec::new(); sets];
-        for (bundle, sets) in (0..).zip(&self.sets) {
-            by_set[side(*sets) as usize].push(bundle);
-        }
-        by_set
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -362,9 +328,7 @@ mod tests {
                 for destination in [of_destination.specific, of_destination.wide] {
                     let key = u64::from(source & CLASS_ID) << 32 | u64::from(destination & CLASS_ID);
                     let bundles = pairs.iter().filter(|(pair, _)| source != 0 && destination != 0 && *pair == key);
-                    found.extend(
-                        bundles.flat_map(|(_, bundle)| grouping.bundles.clauses[*bundle as usize].iter().copied()),
-                    );
+                    found.extend(bundles.flat_map(|(_, bundle)| grouping.bundles.clauses(*bundle).iter().copied()));
                 }
             }
             found.sort_unstable();

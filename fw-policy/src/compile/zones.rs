@@ -14,6 +14,7 @@ use crate::tables::{Prefix, Tables, ZonePrefix};
 use crate::{Code, ZoneInfo};
 
 /// The id of each zone of a policy, by its position there.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ZoneIds {
     ids: Vec<u8>,
 }

@@ -12,7 +12,7 @@ use fw_common::abi::policy::Action;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
-use crate::policy::{Defaults, Policy, Rule};
+use crate::policy::{Defaults, Placed, Policy};
 use crate::set::SetAlgebra;
 use crate::set::address::AddressSet;
 use crate::set::resolve::NamedSets;
@@ -61,7 +61,7 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
 
 impl Context {
     /// Checks rules that take the place of others in a valid policy; nothing may be reported of them.
-    pub(crate) fn rules(&self, definitions: Vec<RuleDefinition>, report: &mut Report) -> Vec<Rule> {
+    pub(crate) fn rules(&self, definitions: Vec<RuleDefinition>, report: &mut Report) -> Vec<Placed> {
         names::check_rules(&definitions, report);
         definitions.into_iter().filter_map(|rule| rules::rule(rule, self, report)).collect()
     }

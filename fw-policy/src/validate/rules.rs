@@ -11,14 +11,14 @@ use crate::Code;
 use crate::diagnostic::Report;
 use crate::limits::Limits;
 use crate::parse::{RuleDefinition, ZonePairDefinition};
-use crate::policy::{Defaults, Rule, ZonePair};
+use crate::policy::{Defaults, Placed, Rule, ZonePair};
 use crate::set::SetAlgebra;
 use crate::set::interval::Family;
 use crate::set::resolve::Recipe;
 use crate::source::Location;
 
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
-pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Rule> {
+pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Placed> {
     let evaluate_addresses = |terms: &Option<crate::parse::Terms<_>>, what: &str, report: &mut Report| match terms {
         Some(terms) => context.addresses.evaluate(&terms.value, what, terms.at, report),
         None => Arc::clone(&context.any_address),
@@ -54,14 +54,14 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         expires: definition.expires.map(|expires| expires.value),
         owner: definition.owner,
         ticket: definition.ticket,
-        at: definition.at,
     };
-    warn_about_families(&rule, report);
-    Some(rule)
+    let placed = Placed { rule: Arc::new(rule), at: definition.at };
+    warn_about_families(&placed, report);
+    Some(placed)
 }
 
 /// Warns about a rule whose source, destination and services have no address family in common.
-fn warn_about_families(rule: &Rule, report: &mut Report) {
+fn warn_about_families(rule: &Placed, report: &mut Report) {
     let parts = [rule.source.is_empty(), rule.destination.is_empty(), rule.services.is_empty()];
     if parts.contains(&true) {
         // An empty set has its own warning, or an error.

@@ -8,7 +8,7 @@ use super::zones::{Words, Zones};
 use crate::Code;
 use crate::diagnostic::{Report, suggestion};
 use crate::parse::TestDefinition;
-use crate::policy::{PolicyTest, Rule, ZonePair, ZoneSelector};
+use crate::policy::{Placed, PolicyTest, ZonePair, ZoneSelector};
 use crate::set::SetAlgebra;
 use crate::set::address::{AddressSet, Network};
 use crate::source::Spanned;
@@ -16,7 +16,7 @@ use crate::source::Spanned;
 pub(super) fn tests(
     definitions: Vec<TestDefinition>,
     zones: &Zones,
-    rules: &[Rule],
+    rules: &[Placed],
     zone_pairs: &[ZonePair],
     report: &mut Report,
 ) -> Vec<PolicyTest> {

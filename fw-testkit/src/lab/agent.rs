@@ -248,6 +248,12 @@ impl Agent {
         process::run(&mut command)
     }
 
+    /// The program `fwctl`.
+    #[must_use]
+    pub fn fwctl_path(&self) -> &Path {
+        &self.programs.fwctl
+    }
+
     /// Runs `fwctl` against this agent.
     pub fn fwctl(&self, arguments: &[&str]) -> Result<Finished, LabError> {
         let mut command = self.namespace.command(&self.programs.fwctl)?;

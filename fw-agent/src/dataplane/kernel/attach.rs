@@ -14,8 +14,8 @@ use aya::util::KernelVersion;
 use fw_common::abi::interface::{Interface, interface_flags};
 use rustix::net::{AddressFamily, SocketType};
 
-use super::interfaces;
 use super::object::{Object, chain, map_error};
+use super::{calls, interfaces};
 use crate::dataplane::{AttachedInterface, DataplaneError};
 use crate::nic::Mode;
 
@@ -51,15 +51,55 @@ fn attach_programs(object: &mut Object, links: &Path, interface: &AttachedInterf
     attach_egress(object, &links.join(format!("tc-{}", interface.ifindex)), interface)?;
     let [native, generic] = ingress_pins(links, interface.ifindex);
     let (pin, other) = if interface.mode == Mode::Native { (native, generic) } else { (generic, native) };
-    // A device takes one of both; the mode of a link cannot be changed.
-    unpin(&other)?;
-    attach_ingress(object, &pin, interface)?;
+    if other.exists() {
+        change_mode(object, &other, &pin, interface)?;
+    } else {
+        attach_ingress(object, &pin, interface)?;
+    }
     allow_egress(object, interface.slot, interface.ifindex)
+}
+
+/// Takes the XDP program off and puts it on in the other mode: a device takes one of both, and the mode of a link cannot be changed.
+/// Meanwhile the kernel forwards nothing by itself, as always, and nothing gets to the host. If the device does not take the new
+/// mode, the old one is put back.
+fn change_mode(
+    object: &mut Object,
+    other: &Path,
+    pin: &Path,
+    interface: &AttachedInterface,
+) -> Result<(), DataplaneError> {
+    let refused = |error: &dyn std::error::Error| attach_error(interface, error);
+    let program = object.closed()?;
+    let closed = program.attach(&interface.name, TcAttachType::Ingress).map_err(|error| refused(&error))?;
+    let changed = take_off(other).and_then(|()| attach_ingress(object, pin, interface));
+    if let Err(error) = &changed {
+        tracing::error!(interface = %interface.name, %error, "the mode could not be changed; the program is put back as it was");
+        let mode = if interface.mode == Mode::Native { Mode::Generic } else { Mode::Native };
+        attach_ingress(object, other, &AttachedInterface { mode, ..interface.clone() })?;
+    }
+    let opened = object.closed()?.detach(closed).map_err(|error| refused(&error));
+    changed.and(opened)
+}
+
+/// Takes the program of a pinned link off its device.
+fn take_off(pin: &Path) -> Result<(), DataplaneError> {
+    match calls::detach_pinned_link(pin) {
+        Ok(()) => unpin(pin),
+        // Its device has vanished, or somebody was quicker.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::ENOENT)) => unpin(pin),
+        Err(error) => Err(pin_error(pin, &error)),
+    }
 }
 
 /// Where the link of the XDP program is pinned: the one in the driver, and the one in generic mode.
 fn ingress_pins(links: &Path, ifindex: u32) -> [PathBuf; 2] {
     [links.join(format!("xdp-{ifindex}")), links.join(format!("xdp-{GENERIC}{ifindex}"))]
+}
+
+/// How the program is on a device: a link is pinned for it.
+pub(super) fn carried(pin_dir: &Path, ifindex: u32) -> Option<Mode> {
+    let pins = ingress_pins(&links_dir(pin_dir), ifindex);
+    [Mode::Native, Mode::Generic].into_iter().zip(pins).find(|(_, pin)| pin.exists()).map(|(mode, _)| mode)
 }
 
 /// Forgets interfaces that are stored under another slot than the given one, or that are not given.

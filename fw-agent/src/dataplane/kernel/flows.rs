@@ -51,14 +51,16 @@ pub(super) fn orders(
 fn visit_slots(object: &Object, visit: &mut dyn FnMut(u32, FlowRecord) -> bool) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
     let slots: Mapped<Slot4> = mapped(object, "FLOWS4")?;
-    for (number, Slot4 { key, flow }) in used_slots(object, "TAGS4")?.map(|number| (number, slots.get(number))) {
+    let used = used_slots(object, "TAGS4", ("FLOWS4", slots.len()))?;
+    for (number, Slot4 { key, flow }) in used.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
         }
     }
     let slots: Mapped<Slot6> = mapped(object, "FLOWS6")?;
-    for (number, Slot6 { key, flow }) in used_slots(object, "TAGS6")?.map(|number| (number, slots.get(number))) {
+    let used = used_slots(object, "TAGS6", ("FLOWS6", slots.len()))?;
+    for (number, Slot6 { key, flow }) in used.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
         if holds_a_flow(&flow) && !visit(number as u32, record) {
             return Ok(());
@@ -72,10 +74,19 @@ fn holds_a_flow(flow: &Flow) -> bool {
     flow.last_seen != 0 && flow.last_seen != DYING
 }
 
-/// The slots that are in use, by their tags.
-fn used_slots(object: &Object, name: &'static str) -> Result<impl Iterator<Item = usize>, DataplaneError> {
+/// The slots that are in use, by their tags. Pinned maps are taken over as they are, so that their sizes need not fit.
+fn used_slots(
+    object: &Object,
+    name: &'static str,
+    (map, slots): (&'static str, usize),
+) -> Result<impl Iterator<Item = usize>, DataplaneError> {
     let tags: Mapped<Tags> = mapped(object, name)?;
-    let buckets = (0..object.buckets()? as usize).map(move |bucket| (bucket, tags.get(bucket)));
+    let needed = tags.len() * LANES as usize;
+    if slots != needed {
+        let reason = format!("has {slots} slots, and {name} has tags for {needed}: the pins are of different tables");
+        return Err(DataplaneError::Map { map, reason });
+    }
+    let buckets = (0..tags.len()).map(move |bucket| (bucket, tags.get(bucket)));
     Ok(buckets.flat_map(|(bucket, tags)| {
         let tags = tags.words.into_iter().flat_map(u64::to_le_bytes);
         (bucket * LANES as usize..).zip(tags).filter(|(_, tag)| *tag != 0).map(|(slot, _)| slot)
@@ -86,6 +97,10 @@ fn used_slots(object: &Object, name: &'static str) -> Result<impl Iterator<Item 
 pub(super) fn mapped<V: Pod>(object: &Object, name: &'static str) -> Result<Mapped<V>, DataplaneError> {
     let data = object.array_data(name)?;
     let info = data.info().map_err(|error| map_error(name, &error))?;
+    if info.value_size() as usize != size_of::<V>() {
+        let reason = format!("has values of {} bytes, and this agent's have {}", info.value_size(), size_of::<V>());
+        return Err(DataplaneError::Map { map: name, reason });
+    }
     Mapped::new(data.fd(), info.max_entries() as usize).map_err(|error| map_error(name, &error))
 }
 

@@ -8,9 +8,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 use fw_common::abi::fragment::{DatagramKey, HeldHeader};
 
+use super::calls::{self, Frame};
 use super::object::{chain, map_error};
 use super::{KernelDataplane, maps_dir};
 use crate::dataplane::DataplaneError;
@@ -88,13 +88,13 @@ impl KernelDataplane {
         Ok(HeldFragments { ring })
     }
 
-    /// Gives a fragment back that has waited. It must not wait again: if its datagram has not been judged, it is dropped.
+    /// Gives a fragment back that has waited. It must not wait again: if its datagram has not been judged, it is dropped. Waits for
+    /// nobody who reads tables or changes the data plane: each fragment is late already.
     ///
     /// # Errors
     /// What the kernel says; also if the interface is gone.
     pub fn give_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(), DataplaneError> {
-        let attrs = TestRunAttrs::new().xdp_live_frames(1);
-        self.run_waited(frame, ingress_ifindex, None, attrs).map(drop)
+        self.run_waited(frame, ingress_ifindex, Frame::Live).map(drop)
     }
 
     /// The same for tests: nothing is sent; the action and the packet after it.
@@ -103,31 +103,18 @@ impl KernelDataplane {
     /// What the kernel says.
     pub fn run_given_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
         let mut after = vec![0; frame.len() + 256];
-        let (action, len) = self.run_waited(frame, ingress_ifindex, Some(&mut after), TestRunAttrs::new())?;
+        let (action, len) = self.run_waited(frame, ingress_ifindex, Frame::Tried(&mut after))?;
         after.truncate(len as usize);
         Ok((action, after))
     }
 
-    fn run_waited(
-        &self,
-        frame: &[u8],
-        ingress_ifindex: u32,
-        after: Option<&mut [u8]>,
-        attrs: TestRunAttrs,
-    ) -> Result<(u32, u32), DataplaneError> {
+    fn run_waited(&self, frame: &[u8], ingress_ifindex: u32, run: Frame<'_>) -> Result<(u32, u32), DataplaneError> {
         let marked = [&MARK, frame].concat();
         let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         // struct xdp_md of include/uapi/linux/bpf.h: data (behind the metadata), data_end, data_meta, ingress_ifindex,
         // rx_queue_index, egress_ifindex.
         let fields = [len(&MARK), len(&marked), 0, ingress_ifindex, 0, 0];
         let context: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&marked);
-        options.data_out = after;
-        options.ctx_in = Some(&context);
-        options.attrs = attrs;
-        let mut object = self.object();
-        let run = object.ingress()?.test_run(options).map_err(|error| DataplaneError::Load(chain(&error)))?;
-        Ok((run.return_value, run.data_size_out))
+        calls::run(self.ingress.as_fd(), &marked, &context, run).map_err(|error| DataplaneError::Load(chain(&error)))
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aya::maps::{Map, PerCpuValues};
 use fw_common::abi::counters::RuleCounter;
 use fw_common::abi::policy::{MAX_RULE_ID, MAX_RULES, RuleName};
-use fw_policy::RuleInfo;
+use fw_policy::RuleInfos;
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
@@ -47,7 +47,7 @@ fn memory(object: &Object) -> Result<Mapped<RuleName>, DataplaneError> {
 /// Rules that have handles, and these.
 #[derive(Default)]
 pub(super) struct Assigned {
-    rules: Arc<[Arc<RuleInfo>]>,
+    rules: RuleInfos,
     handles: Arc<[u32]>,
 }
 
@@ -55,10 +55,9 @@ pub(super) struct Assigned {
 ///
 /// Ids that are no longer in a policy keep their handle, because flows may still name it; only when there are no others
 /// are their handles given to new ids.
-pub(super) fn assign(object: &mut Object, rules: &Arc<[Arc<RuleInfo>]>) -> Result<Arc<[u32]>, DataplaneError> {
+pub(super) fn assign(object: &mut Object, rules: &RuleInfos) -> Result<Arc<[u32]>, DataplaneError> {
     let Assigned { rules: before, handles } = object.assigned();
-    let same = before.len() == rules.len() && before.iter().zip(rules.iter()).all(|(one, other)| one.id == other.id);
-    if same {
+    if before.have_ids_of(rules) {
         // Most changes change what rules say, not which there are.
         return Ok(Arc::clone(handles));
     }
@@ -75,7 +74,7 @@ pub(super) fn assign(object: &mut Object, rules: &Arc<[Arc<RuleInfo>]>) -> Resul
         memory.set(*handle as usize, name(id));
     }
     let handles: Arc<[u32]> = plan.handles.into();
-    *object.assigned() = Assigned { rules: Arc::clone(rules), handles: Arc::clone(&handles) };
+    *object.assigned() = Assigned { rules: rules.clone(), handles: Arc::clone(&handles) };
     Ok(handles)
 }
 

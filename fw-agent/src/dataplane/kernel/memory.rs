@@ -64,7 +64,7 @@ impl<V: Pod> Mapped<V> {
     /// Writes the first values.
     pub(super) fn copy_from(&mut self, values: &[V]) {
         assert!(values.len() <= self.len);
-        // SAFETY: the mapping has room for them, and nobody else writes or reads a map that no program has yet.
+        // SAFETY: the mapping has room for them, and nobody else writes or reads a map of a slot that judges no packets.
         unsafe { self.start.as_ptr().copy_from_nonoverlapping(values.as_ptr(), values.len()) }
     }
 }

@@ -1,5 +1,6 @@
 //! The loaded eBPF object: its programs and its maps, by name and type.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -128,14 +129,29 @@ impl Object {
         self.xdp("fw_ingress")
     }
 
+    /// The same program, for who runs it without the object.
+    pub(super) fn ingress_fd(&mut self) -> Result<OwnedFd, DataplaneError> {
+        let fd = self.ingress()?.fd().map_err(|error| DataplaneError::Load(chain(&error)))?;
+        fd.as_fd().try_clone_to_owned().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
     /// The program for frames of the host.
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
-        let program = self.ebpf.program_mut("fw_egress").ok_or_else(|| missing("fw_egress"))?;
-        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+        self.classifier("fw_egress")
     }
 
     /// A program for a tracepoint.
     pub(super) fn raw_tracepoint(&mut self, name: &'static str) -> Result<&mut RawTracePoint, DataplaneError> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+        program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
+    }
+
+    /// The program that lets nothing to the host.
+    pub(super) fn closed(&mut self) -> Result<&mut SchedClassifier, DataplaneError> {
+        self.classifier("fw_closed")
+    }
+
+    fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, DataplaneError> {
         let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         program.try_into().map_err(|error| DataplaneError::Load(chain(&error)))
     }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use std::sync::Arc;
-
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, InnerMap, MapData};
 use fw_common::abi::config::Active;
 use fw_common::abi::limit::RuleLimit;
 use fw_common::abi::policy::{MAX_RULES, ZoneAddress, ZoneEntry};
-use fw_policy::{Compiled, RuleInfo, Tables, ZonePrefix};
+use fw_policy::{Compiled, RuleInfos, Tables, ZonePrefix};
 
 use super::memory::Mapped;
 use super::object::{Object, map_error};
@@ -68,7 +66,7 @@ fn store_timeouts(object: &Object, tables: &Tables, handles: &[u32]) -> Result<(
 const RULE_LIMITS: &str = "RULE_LIMITS";
 
 /// Stores the limits of the rules that have some. What has been counted for a rule goes on counting.
-fn store_limits(object: &Object, rules: &[Arc<RuleInfo>], handles: &[u32]) -> Result<(), DataplaneError> {
+fn store_limits(object: &Object, rules: &RuleInfos, handles: &[u32]) -> Result<(), DataplaneError> {
     let data = object.array_data(RULE_LIMITS)?;
     let mut map =
         Mapped::<RuleLimit>::new(data.fd(), MAX_RULES as usize).map_err(|error| map_error(RULE_LIMITS, &error))?;

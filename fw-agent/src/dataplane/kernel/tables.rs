@@ -52,9 +52,14 @@ pub(super) fn fill(object: &mut Object, slot: u32, tables: &Tables, handles: &[u
         lines(&clauses),
         lines(&defaults),
     ];
-    let maps: Vec<OwnedFd> = lines.into_iter().map(array).collect::<Result<_, _>>()?;
+    let maps: Vec<OwnedFd> = lines.iter().map(|lines| array(lines.len())).collect::<Result<_, _>>()?;
     let first = slot * table::COUNT;
-    put(object, first, &maps)?;
+    std::thread::scope(|scope| {
+        // Nothing is judged by this slot yet, so its tables are filled while the kernel waits for those that were there before.
+        let put = scope.spawn(|| put(object, first, &maps));
+        maps.iter().zip(lines).try_for_each(|(map, lines)| write(map, lines))?;
+        put.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     Ok(Loaded { first, maps })
 }
 
@@ -73,15 +78,18 @@ fn lines<L: TableLine>(lines: &[L]) -> &[Line] {
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len()) }
 }
 
-/// Makes an array that holds these lines.
-fn array(lines: &[Line]) -> Result<OwnedFd, DataplaneError> {
+/// Makes an array that holds so many lines.
+fn array(len: usize) -> Result<OwnedFd, DataplaneError> {
     // Maps have at least one element.
-    let len = lines.len().max(1);
-    let map = calls::create_array(TABLES, LINE, len, BPF_F_INNER_MAP | MMAPABLE);
-    let map = map.map_err(|error| map_error(TABLES, &error))?;
-    let mut memory = Mapped::new(&map, len).map_err(|error| map_error(TABLES, &error))?;
+    let map = calls::create_array(TABLES, LINE, len.max(1), BPF_F_INNER_MAP | MMAPABLE);
+    map.map_err(|error| map_error(TABLES, &error))
+}
+
+/// Writes lines into the array that was made for them.
+fn write(map: &OwnedFd, lines: &[Line]) -> Result<(), DataplaneError> {
+    let mut memory = Mapped::new(map, lines.len().max(1)).map_err(|error| map_error(TABLES, &error))?;
     memory.copy_from(lines);
-    Ok(map)
+    Ok(())
 }
 
 /// Puts inner maps into consecutive places of the outer map, with one call: each call waits until no program can use what was
