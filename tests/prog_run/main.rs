@@ -22,6 +22,7 @@ mod oracle;
 mod policies;
 mod reasons;
 mod rig;
+mod sctp;
 mod segment_size;
 mod stack;
 mod tcp;
