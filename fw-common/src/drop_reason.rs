@@ -57,7 +57,7 @@ drop_reasons! {
     Broadcast = 21, "broadcast", "Broadcasts and directed broadcasts are not forwarded.";
     LinkLocal = 22, "link_local", "Neighbour discovery was to be forwarded, or a packet to a link-local or instance service address.";
     // The flow.
-    TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
+    TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one; with `[conntrack] unknown_tcp = \"reset\"` the sender was answered.";
     TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";
     IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow.";
     Asymmetric = 26, "asymmetric", "A packet of a flow came in by another zone than the flow's.";

@@ -53,6 +53,8 @@ pub mod config_flags {
     pub const LIMIT_SEGMENTS: u32 = 2;
     /// At the limit of half-open flows a new one is turned away, instead of the oldest.
     pub const REFUSE_HALF_OPEN: u32 = 4;
+    /// The sender of a TCP segment that belongs to no flow is answered with a reset.
+    pub const RESET_UNKNOWN_TCP: u32 = 8;
     /// Somebody observes flows: those that open, end or are denied are told by `OBSERVED`. Far from the bits of settings, which
     /// an agent sets from its configuration.
     pub const OBSERVED: u32 = 1 << 31;
