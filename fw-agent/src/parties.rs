@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn icmp_has_a_type_and_an_identifier_but_no_ports() {
         let mut opened_by_echo_request = Flow::default();
-        opened_by_echo_request.directions[0].end = u32::from(u16::from_be_bytes([8, 0]));
+        opened_by_echo_request.directions[0].memory[0] = u32::from(u16::from_be_bytes([8, 0]));
         let parties = Parties::of_flow(&key(1), 4, &opened_by_echo_request);
         assert_eq!((parties.icmp_type, parties.icmp_id, parties.src_port), (Some(8), Some(40_000), None));
     }

@@ -57,7 +57,7 @@ drop_reasons! {
     Broadcast = 21, "broadcast", "Broadcasts and directed broadcasts are not forwarded.";
     LinkLocal = 22, "link_local", "Neighbour discovery was to be forwarded, or a packet to a link-local or instance service address.";
     // The flow.
-    TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one.";
+    TcpNotSyn = 23, "tcp_not_syn", "A TCP segment belongs to no flow and does not open one; with `[conntrack] unknown_tcp = \"reset\"` the sender was answered.";
     TcpState = 24, "tcp_state", "A TCP segment does not fit the state of its flow.";
     IcmpUnrelated = 25, "icmp_unrelated", "An ICMP error or reply belongs to no flow.";
     Asymmetric = 26, "asymmetric", "A packet of a flow came in by another zone than the flow's.";
@@ -92,7 +92,7 @@ drop_reasons! {
     TcpSynFin = 52, "tcp_syn_fin", "The TCP segment has SYN and FIN.";
     TcpSynRst = 53, "tcp_syn_rst", "The TCP segment has SYN and RST.";
     TcpFinWithoutAck = 54, "tcp_fin_without_ack", "The TCP segment has FIN without ACK: a FIN scan.";
-    PortZero = 55, "port_zero", "A TCP port, or the destination port of a UDP datagram, is zero.";
+    PortZero = 55, "port_zero", "A TCP or SCTP port, or the destination port of a UDP datagram, is zero.";
     TransportChecksum = 56, "transport_checksum", "The checksum of TCP, UDP, ICMP or ICMPv6 is wrong, or missing where it may not (`[anomalies] verify_checksums`).";
     TtlZero = 57, "ttl_zero", "The packet came in with a TTL or hop limit of zero, which no host sends and no router passes on; the sender was answered.";
     SourceUnspecified = 58, "source_unspecified", "The source address is unspecified.";
@@ -122,6 +122,10 @@ drop_reasons! {
     FragmentWithoutFirst = 82, "fragment_without_first", "A fragment waited in vain for its datagram's first one; or the host sent it without.";
     FragmentNotHeld = 83, "fragment_not_held", "A fragment came before its datagram's first one and could not wait for it: no agent is there, or it has no room.";
     FragmentControl = 84, "fragment_control", "An ICMP error, a message of neighbour discovery (RFC 6980) or a SYN is a fragment, which none needs to be.";
+    SctpChunks = 85, "sctp_chunks", "An SCTP packet has no chunk, one of an impossible length, one that must stand alone or first and does not, or more than 512.";
+    SctpTag = 86, "sctp_tag", "The verification tag of an SCTP packet is not the one that its receiver has announced.";
+    SctpNotInit = 87, "sctp_not_init", "An SCTP packet belongs to no flow and is neither an INIT nor a HEARTBEAT, which open one.";
+    SctpState = 88, "sctp_state", "An SCTP packet does not fit the state of its association.";
 }
 
 impl DropReason {

@@ -55,15 +55,18 @@ const fn at_least_16(places: u32) -> u32 {
 
 /// Whether a flow in `state` is no longer half-open, given which ends have been heard: the originator, the responder.
 ///
-/// Of TCP, the last acknowledgement of the handshake proves that the originator's address is not forged. Other protocols
-/// have no such proof: an answer is all there is.
+/// Of TCP, the last acknowledgement of the handshake proves that the originator's address is not forged; of SCTP, the cookie
+/// that it gives back under the responder's tag. Other protocols have no such proof: an answer is all there is.
 #[inline(always)]
 #[must_use]
 pub const fn is_confirmed(state: State, [originator, responder]: [bool; 2]) -> bool {
     let proven = match state {
         State::Established | State::FinWait | State::TimeWait => true,
         State::UdpNew | State::UdpReplied | State::Icmp | State::Other => true,
+        State::SctpCookieEchoed | State::SctpEstablished | State::SctpClosed => true,
+        State::SctpShutdownSent | State::SctpShutdownReceived | State::SctpShutdownAckSent => true,
         State::SynSent | State::SynReceived | State::Closed | State::Ended => false,
+        State::SctpCookieWait | State::SctpHeartbeatSent => false,
     };
     proven && originator && responder
 }
@@ -136,7 +139,16 @@ mod tests {
         }
         let confirmed: std::vec::Vec<State> =
             State::ALL.into_iter().filter(|state| is_confirmed(*state, [true; 2])).collect();
-        assert_eq!(confirmed, [Established, FinWait, TimeWait, UdpNew, UdpReplied, Icmp, Other]);
+        let of_sctp = [
+            SctpCookieEchoed,
+            SctpEstablished,
+            SctpShutdownSent,
+            SctpShutdownReceived,
+            SctpShutdownAckSent,
+            SctpClosed,
+        ];
+        let others = [Established, FinWait, TimeWait, UdpNew, UdpReplied, Icmp, Other];
+        assert_eq!(confirmed, [others.as_slice(), of_sctp.as_slice()].concat());
         assert!(!is_confirmed(Ended, [true; 2]));
     }
 

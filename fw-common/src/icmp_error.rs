@@ -74,11 +74,19 @@ pub const fn may_answer(packet: &Packet) -> bool {
     !matches!(packet.kind, Kind::IcmpError | Kind::Fragment) && !is_link_local(&packet.src_addr)
 }
 
+/// Whether a packet that belongs to no flow can be answered as by a closed port: it is a segment, and no reset (RFC 9293,
+/// section 3.10.7.1).
+#[inline(always)]
+#[must_use]
+pub const fn may_be_reset(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Tcp) && packet.tcp_flags & tcp_flag::RST == 0
+}
+
 /// Whether the answer to a rejected packet is a TCP reset rather than an ICMP error.
 #[inline(always)]
 #[must_use]
 pub const fn answers_with_reset(packet: &Packet, answer: Answer) -> bool {
-    matches!(packet.kind, Kind::Tcp) && matches!(answer, Answer::Prohibited) && packet.tcp_flags & tcp_flag::RST == 0
+    matches!(answer, Answer::Prohibited) && may_be_reset(packet)
 }
 
 #[cfg(test)]

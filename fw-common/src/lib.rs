@@ -20,6 +20,7 @@ pub mod half_open;
 pub mod icmp_error;
 pub mod limit;
 pub mod policy;
+pub mod sctp;
 pub mod tcp;
 pub mod verdict;
 pub mod wire;

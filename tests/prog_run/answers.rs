@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::{Dataplane as _, Settings};
+use fw_common::DropReason;
 use fw_testkit::packet::{Decoded, Packet, Transport, tcp_flags};
 
 use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, settings};
@@ -153,4 +154,61 @@ fn answers_are_limited() {
     let happenings = rig.dataplane.happenings().unwrap();
     assert_eq!(happenings.answers, answered as u64);
     assert_eq!(happenings.answers_limited, 100 - answered as u64);
+}
+
+#[test]
+fn as_a_setting_segments_of_no_connection_are_reset() {
+    use tcp_flags::{ACK, FIN, RST, SYN};
+    let Some(rig) = Rig::new() else { return };
+    let segment = |flags, sequence, acknowledgement| Transport::Tcp {
+        src_port: 4000,
+        dst_port: 80,
+        flags,
+        sequence,
+        acknowledgement,
+    };
+    let pairs: [(IpAddr, IpAddr, usize); 2] =
+        [(OT_HOST.into(), IT_HOST.into(), 34), (OT_HOST6.into(), IT_HOST6.into(), 54)];
+    for (src, dst, _) in pairs {
+        let silent = rig.send(OT, Packet::new(src, dst, segment(ACK, 7, 9)));
+        assert_eq!(silent, Outcome::Dropped(DropReason::TcpNotSyn), "not by default");
+    }
+    rig.dataplane.set_settings(&Settings { reset_unknown_tcp: true, ..settings() }).unwrap();
+    for (src, dst, l4) in pairs {
+        for flags in [ACK, FIN | ACK, SYN | ACK] {
+            let packet = Packet::new(src, dst, segment(flags, 7, 0xdead_beef)).payload(b"data");
+            let outcome = rig.send(OT, packet);
+            let Outcome::Answered(reason, bytes) = outcome else { panic!("not answered: {outcome:?}") };
+            assert_eq!((reason, bytes.len()), (DropReason::TcpNotSyn, l4 + 20));
+            // In the name of the receiver, with the number that the sender expects, and nothing else.
+            let frame = Decoded::from_ethernet(&bytes).unwrap();
+            assert_eq!((frame.src_addr, frame.dst_addr), (dst, src));
+            assert_eq!((frame.src_port, frame.dst_port), (Some(80), Some(4000)));
+            assert_eq!(bytes[l4 + 4..l4 + 8], 0xdead_beef_u32.to_be_bytes(), "sequence number");
+            assert_eq!(bytes[l4 + 13], RST);
+        }
+        for flags in [RST, RST | ACK] {
+            let outcome = rig.send(OT, Packet::new(src, dst, segment(flags, 7, 9)));
+            assert_eq!(outcome, Outcome::Dropped(DropReason::TcpNotSyn), "a reset is never answered");
+        }
+        // What opens a connection, and what belongs to one, is judged as ever.
+        assert!(matches!(rig.send(OT, Packet::new(src, dst, segment(SYN, 7, 0))), Outcome::Redirected(_)));
+        assert_eq!(rig.send(OT, Packet::new(src, dst, segment(ACK, 8, 9))), Outcome::Dropped(DropReason::TcpState));
+    }
+    // A datagram of a reply that nobody has asked for, and other reasons, stay silent.
+    let unrelated = Packet::new(OT_HOST, IT_HOST, Transport::Icmp { kind: 0, code: 0, rest: [0, 9, 0, 1] });
+    assert_eq!(rig.send(OT, unrelated), Outcome::Dropped(DropReason::IcmpUnrelated));
+}
+
+#[test]
+fn resets_of_unknown_segments_are_limited() {
+    let Some(rig) = Rig::new() else { return };
+    rig.dataplane.set_settings(&Settings { answers_per_second: 5, reset_unknown_tcp: true, ..settings() }).unwrap();
+    let outcomes: Vec<Outcome> =
+        (0..100).map(|port| rig.send(OT, Packet::tcp(OT_HOST, 5000 + port, IT_HOST, 80, tcp_flags::ACK))).collect();
+    assert!(outcomes.iter().all(|outcome| outcome.reason() == Some(DropReason::TcpNotSyn)));
+    let answered = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Answered(..))).count();
+    // As above.
+    assert!((5..=30).contains(&answered), "{answered} answers");
+    assert_eq!(rig.dataplane.happenings().unwrap().answers_limited, 100 - answered as u64);
 }

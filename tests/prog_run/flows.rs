@@ -57,7 +57,7 @@ pub(super) fn change_flow4(rig: &Rig, change: impl FnOnce(&mut Flow)) -> Flow {
 
 /// Time-outs of this many seconds for everything.
 fn short_timeouts(rig: &Rig, seconds: u32) {
-    rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 12] }, ..settings() }).unwrap();
+    rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 20] }, ..settings() }).unwrap();
 }
 
 /// Waits until the coarse clock of the kernel has advanced by `seconds`. Time is what is awaited, and nothing tells of its passing.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::Dataplane as _;
 use fw_common::DropReason;
-use fw_testkit::packet::{Packet, Transport, internet_checksum, tcp_flags};
+use fw_testkit::packet::{Chunk, Packet, Transport, chunk, internet_checksum, tcp_flags};
 
 use crate::rig::{EXPOSED, IT, MACS, MANAGEMENT, NEIGHBOUR, OT, Outcome, Rig};
 
@@ -107,17 +107,11 @@ fn other_protocols_are_forwarded_by_number() {
 #[test]
 fn sctp_is_judged_by_its_ports() {
     let Some(rig) = Rig::new() else { return };
-    let sctp = |src_port: u16, dst_port: u16| {
-        let mut header = Vec::new();
-        header.extend(src_port.to_be_bytes());
-        header.extend(dst_port.to_be_bytes());
-        header.extend([0; 12]);
-        header
-    };
-    let forth = |port| Packet::new(OT_HOST, IT_HOST, Transport::Other(132)).payload(&sctp(4000, port));
+    let init = [Chunk::announcing(chunk::INIT, 7)];
+    let forth = |port| Packet::sctp((OT_HOST, 4000), (IT_HOST, port), 0, &init);
     assert_eq!(rig.send(OT, forth(2906)).reason(), Some(DropReason::Policy));
     assert!(matches!(rig.send(OT, forth(2905)), Outcome::Redirected(_)));
-    let reply = Packet::new(IT_HOST, OT_HOST, Transport::Other(132)).payload(&sctp(2905, 4000));
+    let reply = Packet::sctp((IT_HOST, 2905), (OT_HOST, 4000), 7, &[Chunk::announcing(chunk::INIT_ACK, 8)]);
     assert!(matches!(rig.send(IT, reply), Outcome::Redirected(_)));
 }
 

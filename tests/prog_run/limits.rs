@@ -138,7 +138,7 @@ fn a_closed_connection_counts_no_more() {
 #[test]
 fn flows_that_idle_make_room_without_the_agent() {
     let Some(rig) = limited("max_flows = { limit = 5 }") else { return };
-    rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [1; 12] }, ..settings() }).unwrap();
+    rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [1; 20] }, ..settings() }).unwrap();
     for port in 1..6 {
         assert_eq!(ask(&rig, CLIENT, port), None);
     }
@@ -155,7 +155,7 @@ fn no_slot_leaks_in_thousands_of_openings() {
     let Some(rig) = limited(limits) else { return };
     let sources: Vec<Ipv4Addr> = (0..8).map(|last| Ipv4Addr::new(10, 1, 1, 100 + last)).collect();
     let seconds = |seconds| {
-        rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 12] }, ..settings() }).unwrap();
+        rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 20] }, ..settings() }).unwrap();
     };
     for round in 0..5u16 {
         seconds(60);

@@ -23,6 +23,7 @@ mod passages;
 mod policies;
 mod reasons;
 mod rig;
+mod sctp;
 mod segment_size;
 mod stack;
 mod tcp;

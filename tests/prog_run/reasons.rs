@@ -5,7 +5,7 @@ use fw_agent::dataplane::{Dataplane as _, Settings};
 use fw_common::DropReason;
 use fw_common::abi::capture::captured_outcome;
 use fw_testkit::packet::tcp_flags::{self, ACK, FIN, PSH, RST, SYN, URG};
-use fw_testkit::packet::{Packet, Transport};
+use fw_testkit::packet::{Chunk, Packet, Transport, chunk};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::capture::{captured, everything};
@@ -35,6 +35,11 @@ fn dns6() -> Packet {
 /// A segment with these flags to a server that the policy lets the OT host reach.
 fn http(flags: u8) -> Packet {
     Packet::tcp(OT_HOST, 4000, IT_HOST, 80, flags)
+}
+
+/// An SCTP packet of the OT host.
+fn sctp(tag: u32, chunks: &[Chunk]) -> Packet {
+    Packet::sctp((OT_HOST, 4000), (IT_HOST, 2905), tag, chunks)
 }
 
 /// A frame of the OT host, to be spoiled.
@@ -145,6 +150,13 @@ fn produce(rig: &Rig, reason: DropReason) -> bool {
             rig.send(OT, Packet::tcp(OT_HOST, 4003, IT_HOST, 80, tcp_flags::SYN));
             // An answer to another SYN than the one that was sent may not refuse it.
             rig.send(IT, Packet::tcp(IT_HOST, 80, OT_HOST, 4003, tcp_flags::RST | tcp_flags::ACK))
+        }
+        DropReason::SctpChunks => rig.send(OT, sctp(0, &[])),
+        DropReason::SctpNotInit => rig.send(OT, sctp(7, &[Chunk::new(chunk::DATA)])),
+        DropReason::SctpTag => rig.send(OT, sctp(0, &[Chunk::new(chunk::DATA)])),
+        DropReason::SctpState => {
+            rig.send(OT, sctp(0, &[Chunk::announcing(chunk::INIT, 7)]));
+            rig.send(IT, Packet::sctp((IT_HOST, 2905), (OT_HOST, 4000), 7, &[Chunk::new(chunk::DATA)]))
         }
         DropReason::IcmpUnrelated => {
             rig.send(OT, Packet::new(OT_HOST, IT_HOST, Transport::Icmp { kind: 0, code: 0, rest: [0, 9, 0, 1] }))

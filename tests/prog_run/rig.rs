@@ -304,6 +304,7 @@ pub(crate) fn settings() -> Settings {
         pick_up: PickUp::Never,
         verify_checksums: false,
         refuse_half_open: false,
+        reset_unknown_tcp: false,
     }
 }
 

@@ -202,6 +202,7 @@ fn settings(config: &AgentConfig) -> Settings {
         pick_up: conntrack.pick_up,
         verify_checksums: config.anomalies.verify_checksums,
         refuse_half_open: conntrack.refuse_half_open,
+        reset_unknown_tcp: conntrack.reset_unknown_tcp,
     }
 }
 

@@ -129,8 +129,10 @@ pub struct ConntrackConfig {
     pub refuse_half_open: bool,
     /// Idle time-outs by state.
     pub timeouts: Timeouts,
-    /// When TCP segments from the middle of a connection may open a flow.
+    /// When packets from the middle of a TCP connection or SCTP association may open a flow.
     pub pick_up: PickUp,
+    /// The sender of a TCP segment that belongs to no flow is answered with a reset.
+    pub reset_unknown_tcp: bool,
 }
 
 /// `[anomalies]`.

@@ -116,6 +116,7 @@ fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> Conntrack
         Some("always") => PickUp::Always,
         _ => PickUp::AfterStart,
     };
+    config.reset_unknown_tcp = one_of("unknown_tcp", &["drop", "reset"], &[], &mut section, report) == Some("reset");
     section.finish(report);
     config
 }

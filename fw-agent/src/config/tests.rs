@@ -33,6 +33,7 @@ confirm = "none"
 max_flows = 1_000_000
 max_half_open = 100_000
 half_open_full = "drop-new"
+unknown_tcp = "reset"
 pick_up = "always"
 timeouts = { established = "5d", udp-new = "10s" }
 [anomalies]
@@ -66,6 +67,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
     assert_eq!(config.conntrack.max_half_open, Some(100_000));
     assert!(config.conntrack.refuse_half_open);
+    assert!(config.conntrack.reset_unknown_tcp);
     assert_eq!(config.conntrack.pick_up, crate::dataplane::PickUp::Always);
     let established = fw_common::conntrack::State::Established as usize;
     assert_eq!(config.conntrack.timeouts.seconds[established], 5 * 86_400);

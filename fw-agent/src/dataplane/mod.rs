@@ -57,6 +57,8 @@ pub struct Settings {
     pub verify_checksums: bool,
     /// At the limit of half-open flows a new one is turned away, instead of the oldest.
     pub refuse_half_open: bool,
+    /// The sender of a TCP segment that belongs to no flow is answered with a reset.
+    pub reset_unknown_tcp: bool,
 }
 
 /// When TCP segments from the middle of a connection may open a flow, if the policy allows the connection from either end.

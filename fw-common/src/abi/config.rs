@@ -21,8 +21,6 @@ pub struct Config {
     pub max_flows: u32,
     /// How many ICMP errors and resets each CPU may send per second.
     pub answers_per_second: u32,
-    /// Default idle time-outs by state, in seconds.
-    pub timeouts: Timeouts,
     /// Until when TCP segments from the middle of a connection may open flows to and from the host, in seconds since boot:
     /// set when the program is put on the interfaces for the first time, so that the host's connections survive that.
     pub pick_up_until: u32,
@@ -43,6 +41,8 @@ pub struct Config {
     pub half_open_ring: u32,
     /// The most half-open flows of each family.
     pub half_open_limit: u32,
+    /// Default idle time-outs by state, in seconds.
+    pub timeouts: Timeouts,
 }
 
 /// Bits of [`Config::flags`].
@@ -53,6 +53,8 @@ pub mod config_flags {
     pub const LIMIT_SEGMENTS: u32 = 2;
     /// At the limit of half-open flows a new one is turned away, instead of the oldest.
     pub const REFUSE_HALF_OPEN: u32 = 4;
+    /// The sender of a TCP segment that belongs to no flow is answered with a reset.
+    pub const RESET_UNKNOWN_TCP: u32 = 8;
     /// Somebody observes flows: those that open, end or are denied are told by `OBSERVED`. Far from the bits of settings, which
     /// an agent sets from its configuration.
     pub const OBSERVED: u32 = 1 << 31;
@@ -85,5 +87,5 @@ impl Active {
     }
 }
 
-assert_size!(Config = 120);
+assert_size!(Config = 152);
 plain_bytes!(Config);

@@ -92,7 +92,8 @@ pub const NEXT_HOP_BUSY: u32 = u32::MAX;
 
 /// One direction of a flow.
 ///
-/// Every field is written by packets of this direction only, so that mostly one processor writes them.
+/// Every field is written by packets of this direction only, so that mostly one processor writes them; but what packets of the
+/// other say of a tag of SCTP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Direction {
@@ -100,13 +101,9 @@ pub struct Direction {
     pub packets: u64,
     /// Bytes of those packets (IP packets, without the link-layer header).
     pub bytes: u64,
-    /// TCP: the sequence number behind the last byte that this side has sent.
-    /// ICMP, originator's side: `type << 8 | code` of the opening packet ([`Flow::icmp`]).
-    pub end: u32,
-    /// TCP: the highest sequence number that this side has announced to take from the other: acknowledgement and window.
-    pub right_edge: u32,
-    /// TCP: the highest acknowledgement number that this side has sent; before the first, its initial sequence number.
-    pub max_ack: u32,
+    /// What its protocol remembers of this side. TCP: the numbers of a [`crate::tcp::End`]. SCTP: a [`crate::sctp::End`]. ICMP,
+    /// originator's side: `type << 8 | code` of the opening packet, and zeros ([`Flow::icmp`]).
+    pub memory: [u32; 3],
     /// What the zone check of this direction was made for: the index of the ingress interface, or for packets of the host
     /// [`FROM_HOST`] and the index of the egress interface; 0 before the first packet.
     pub checked: u32,
@@ -160,7 +157,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn icmp(&self) -> [u8; 2] {
-        let [_, _, message_type, code] = self.directions[0].end.to_be_bytes();
+        let [_, _, message_type, code] = self.directions[0].memory[0].to_be_bytes();
         [message_type, code]
     }
 
@@ -222,7 +219,7 @@ pub mod flow_flags {
     pub const LOG: u8 = 2;
     /// The rule has an idle time-out of its own, in `RULE_TIMEOUTS`.
     pub const RULE_TIMEOUT: u8 = 4;
-    /// TCP windows are not checked: the flow was picked up in its middle.
+    /// The flow was picked up in its middle: TCP windows are not checked, and tags of SCTP are learnt from packets.
     pub const LIBERAL: u8 = 8;
 }
 

@@ -129,7 +129,9 @@ const fn join(first: u32, second: u32) -> u64 {
 /// Bytes of a TCP header without options, and the position of its data offset.
 const TCP_LEN: usize = 20;
 const TCP_DATA_OFFSET: usize = 12;
-/// Bytes of the headers of UDP, ICMP and ICMPv6, and what is judged of SCTP's.
+/// Bytes of SCTP's common header, of the header of a chunk, and of the tag that an INIT has behind it.
+const SCTP_LEN: usize = 20;
+/// Bytes of the headers of UDP, ICMP and ICMPv6.
 const OTHER_LEN: usize = 8;
 
 /// Whether a first fragment, with `len` bytes at `offset` behind the network headers, holds the whole transport header (RFC
@@ -147,7 +149,8 @@ pub fn check_transport_header(
             usize::from(data_offset >> 4) * 4
         }
         protocol::TCP => TCP_LEN,
-        protocol::UDP | protocol::ICMP | protocol::ICMPV6 | protocol::SCTP => OTHER_LEN,
+        protocol::SCTP => SCTP_LEN,
+        protocol::UDP | protocol::ICMP | protocol::ICMPV6 => OTHER_LEN,
         _ => 0,
     };
     if len < needed { Err(DropReason::FragmentTiny) } else { Ok(()) }
@@ -171,6 +174,7 @@ pub const fn check_kind(packet: &Packet) -> Result<(), DropReason> {
         | Kind::IcmpReply
         | Kind::MulticastListener
         | Kind::Fragment
+        | Kind::Sctp
         | Kind::Other => Ok(()),
     }
 }

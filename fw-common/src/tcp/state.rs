@@ -89,18 +89,12 @@ const fn syn_ack(state: State, side: Side) -> Step {
 /// A segment that ends one direction. One that is ahead of a gap ends it when it is acknowledged.
 #[inline(always)]
 const fn fin(state: State, fins: Fins) -> Step {
-    match state {
-        State::SynReceived | State::Established if !fins.any() => Step::To(state),
-        State::SynReceived | State::Established | State::FinWait => Step::To(State::FinWait),
+    match (state, fins.any()) {
+        (State::SynReceived | State::Established, false) => Step::To(state),
+        (State::SynReceived | State::Established | State::FinWait, _) => Step::To(State::FinWait),
         // A retransmission after the last acknowledgement was lost.
-        State::TimeWait => Step::To(State::TimeWait),
-        State::SynSent
-        | State::Closed
-        | State::UdpNew
-        | State::UdpReplied
-        | State::Icmp
-        | State::Other
-        | State::Ended => Step::Invalid,
+        (State::TimeWait, _) => Step::To(State::TimeWait),
+        _ => Step::Invalid,
     }
 }
 

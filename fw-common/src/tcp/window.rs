@@ -26,6 +26,13 @@ pub struct End {
 const ACK_LAG: u32 = 66_000;
 
 impl End {
+    /// The numbers, as they are kept in [`crate::abi::flow::Direction::memory`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn numbers(&self) -> [u32; 3] {
+        [self.end, self.right_edge, self.max_ack]
+    }
+
     /// Whether this end has sent a segment.
     #[inline(always)]
     #[must_use]

@@ -5,7 +5,10 @@
 use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::icmp_error::{self, Answer, IPV4_OVERHEAD, IPV6_OVERHEAD, answers_with_reset, may_answer, quote_len};
+use fw_common::abi::config::config_flags;
+use fw_common::icmp_error::{
+    self, Answer, IPV4_OVERHEAD, IPV6_OVERHEAD, answers_with_reset, may_answer, may_be_reset, quote_len,
+};
 use fw_common::wire::checksum::{self, pseudo_header};
 use fw_common::wire::parse::{Frame as _, tcp_flag};
 use fw_common::wire::protocol;
@@ -27,7 +30,7 @@ const MAX_LINK_LEN: usize = 22;
 /// Answers a dropped packet if its reason asks for it; the action of the kernel.
 #[inline(always)]
 pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32 {
-    let answer = match answer_to(reason) {
+    let answer = match answer_to(job, reason) {
         Some(answer) if job.parsed && may_answer(&job.packet) && within_budget(job) => answer,
         _ => return XDP_DROP,
     };
@@ -43,7 +46,7 @@ pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32
 
 /// Which drops are answered.
 #[inline(always)]
-const fn answer_to(reason: DropReason) -> Option<Answer> {
+fn answer_to(job: &Job, reason: DropReason) -> Option<Answer> {
     // Every other reason is silent, so this is not a match over all of them.
     if matches!(reason, DropReason::TtlExpired | DropReason::TtlZero) {
         Some(Answer::TimeExceeded)
@@ -51,11 +54,19 @@ const fn answer_to(reason: DropReason) -> Option<Answer> {
         Some(Answer::NoRoute)
     } else if matches!(reason, DropReason::TooBig) {
         Some(Answer::TooBig)
-    } else if matches!(reason, DropReason::Rejected) {
+    } else if matches!(reason, DropReason::Rejected)
+        || (matches!(reason, DropReason::TcpNotSyn) && resets_unknown() && may_be_reset(&job.packet))
+    {
         Some(Answer::Prohibited)
     } else {
         None
     }
+}
+
+/// Whether, as a setting, segments that belong to no flow are answered as by a closed port.
+#[inline(always)]
+fn resets_unknown() -> bool {
+    CONFIG.get(0).is_some_and(|config| config.flags & config_flags::RESET_UNKNOWN_TCP != 0)
 }
 
 /// Takes one answer from this second's budget.

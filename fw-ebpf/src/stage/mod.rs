@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod capture;
 pub(crate) mod checksum;
+pub(crate) mod chunks;
 pub(crate) mod classify;
 pub(crate) mod count;
 pub(crate) mod denied;

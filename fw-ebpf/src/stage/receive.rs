@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{capture, checksum, fragment, interface, route};
+use crate::stage::{capture, checksum, chunks, fragment, interface, route};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,7 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     }
     parse::network(&frame, link.ethertype, link.l3_offset, Extent::Whole, &mut job.packet)?;
     job.parsed = true;
+    chunks::read_from_wire(ctx, job)?;
     match job.packet.kind {
         Kind::NeighbourDiscovery => {
             // The kernel would forward it to any other address: link-layer control stays on its link.
@@ -84,7 +85,7 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
         }
         Kind::MulticastListener => return Err(DropReason::Multicast),
         Kind::Fragment => fragment::complete(job),
-        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {}
+        Kind::Tcp | Kind::Udp | Kind::Sctp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Other => {}
     }
     match anomaly::check_addresses(&job.packet)? {
         // RFC 1122, section 3.3.6: a unicast packet does not come in a broadcast frame.
@@ -123,11 +124,19 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
     }
     parse::network(&frame, link.ethertype, link.l3_offset, Extent::Headers, &mut job.packet)?;
     job.parsed = true;
+    chunks::read_from_host(ctx, job)?;
     match job.packet.kind {
         Kind::NeighbourDiscovery => neighbour_discovery(&job.packet),
         // The host's own memberships; what answers them is not let in.
         Kind::MulticastListener => Ok(Received::Host),
-        Kind::Tcp | Kind::Udp | Kind::IcmpQuery | Kind::IcmpReply | Kind::IcmpError | Kind::Fragment | Kind::Other => {
+        Kind::Tcp
+        | Kind::Udp
+        | Kind::Sctp
+        | Kind::IcmpQuery
+        | Kind::IcmpReply
+        | Kind::IcmpError
+        | Kind::Fragment
+        | Kind::Other => {
             if job.packet.kind == Kind::Fragment {
                 fragment::complete(job);
             }

@@ -11,6 +11,7 @@ use fw_common::abi::flow::{Flow, flow_flags};
 use fw_common::abi::policy::zone;
 use fw_common::anomaly::is_link_local;
 use fw_common::conntrack;
+use fw_common::sctp;
 use fw_common::tcp::{self, Side};
 use fw_common::wire::parse::{self, Extent, Frame as _, Kind};
 use fw_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -18,7 +19,7 @@ use fw_common::{DropReason, Verdict};
 
 use crate::job::Job;
 use crate::packet::Linear;
-use crate::stage::flow::{index_of, read};
+use crate::stage::flow::{index_of, read_sctp, read_tcp};
 use crate::stage::zone::{source_is_not_ours, zone_of};
 use crate::stage::{route, table};
 
@@ -116,7 +117,7 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     if job.ingress_ifindex != 0 && zone_of(job.active.slot, job.interface.slot, &job.quoted.dst_addr) != receiver_zone {
         return Err(DropReason::IcmpUnrelated);
     }
-    if job.quoted.kind == Kind::Tcp && !is_plausible(job, flow) {
+    if !is_plausible(job, flow) {
         return Err(DropReason::IcmpUnrelated);
     }
     job.decision.rule = rule;
@@ -125,13 +126,21 @@ fn related(frame: &Linear, job: &mut Job) -> Result<bool, DropReason> {
     Ok(sender_zone == zone::LOCAL)
 }
 
-/// Whether the quoted segment can have been under way: who does not see the connection must guess its numbers.
+/// Whether the quoted packet can have been under way: who does not see the connection must guess its numbers, or the tags of
+/// the association.
 #[inline(always)]
 fn is_plausible(job: &Job, flow: NonNull<Flow>) -> bool {
     // SAFETY: a live map value.
     let flags = unsafe { (*flow.as_ptr()).flags };
     let sender = index_of(conntrack::side(flags, job.sender_is_high));
-    flags & flow_flags::LIBERAL != 0 || tcp::is_in_flight(job.quoted.seq, &read(flow, sender), &read(flow, 1 - sender))
+    let quoted = &job.quoted;
+    if quoted.kind == Kind::Sctp {
+        let (sender, receiver) = (read_sctp(flow, sender), read_sctp(flow, 1 - sender));
+        return sctp::is_in_flight(quoted.verification_tag, quoted.initiate_tag, &sender, &receiver);
+    }
+    quoted.kind != Kind::Tcp
+        || flags & flow_flags::LIBERAL != 0
+        || tcp::is_in_flight(quoted.seq, &read_tcp(flow, sender), &read_tcp(flow, 1 - sender))
 }
 
 /// Parses the quoted packet.

@@ -192,6 +192,7 @@ fn open(pin_dir: &std::path::Path, max_flows: u32, timeouts: Timeouts) -> Result
         pick_up: PickUp::Never,
         verify_checksums: false,
         refuse_half_open: false,
+        reset_unknown_tcp: false,
     })?;
     Ok((dataplane, outer))
 }

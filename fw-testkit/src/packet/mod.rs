@@ -6,7 +6,9 @@ mod build;
 mod checksum;
 mod decode;
 mod fragment;
+mod sctp;
 
 pub use build::{Packet, Transport, tcp_flags};
 pub use checksum::{internet_checksum, pseudo_header};
 pub use decode::Decoded;
+pub use sctp::{Chunk, chunk, sctp_packet};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use fw_common::DropReason;
 
+use super::sctp_packet::SctpPacket;
 use crate::packet::{Packet, Transport, tcp_flags};
 
 /// A TCP segment.
@@ -36,8 +37,8 @@ pub enum Body {
     Tcp(TcpSegment),
     /// UDP with its ports.
     Udp(u16, u16),
-    /// SCTP with its ports.
-    Sctp(u16, u16),
+    /// SCTP.
+    Sctp(SctpPacket),
     /// ICMP or ICMPv6.
     Icmp {
         /// Type.
@@ -64,14 +65,11 @@ pub struct Datagram {
     pub ttl: u8,
     /// IPv4: may be fragmented.
     pub may_fragment: bool,
-    /// Bytes behind the transport header.
+    /// Bytes behind the transport header; of SCTP, whose chunks say it, without meaning.
     pub len: u16,
     /// What it carries.
     pub body: Body,
 }
-
-/// Bytes of an SCTP header.
-const SCTP_LEN: u16 = 12;
 
 impl Datagram {
     /// A packet with a TTL of 64 and no data.
@@ -110,10 +108,9 @@ impl Datagram {
         let packet = match &self.body {
             Body::Tcp(segment) => tcp(self, segment).payload(&zeros),
             Body::Udp(src_port, dst_port) => Packet::udp(self.src, *src_port, self.dst, *dst_port).payload(&zeros),
-            Body::Sctp(src_port, dst_port) => {
-                let mut bytes = [src_port.to_be_bytes(), dst_port.to_be_bytes()].concat();
-                bytes.resize(usize::from(SCTP_LEN + self.len), 0);
-                Packet::new(self.src, self.dst, Transport::Other(132)).payload(&bytes)
+            Body::Sctp(packet) => {
+                let chunks: Vec<_> = packet.chunks.iter().map(|chunk| chunk.build()).collect();
+                Packet::sctp((self.src, packet.src_port), (self.dst, packet.dst_port), packet.tag, &chunks)
             }
             Body::Icmp { kind, code, id, quote } => {
                 let [high, low] = id.to_be_bytes();

@@ -8,6 +8,7 @@ use fw_common::abi::policy::Action;
 use super::datagram::{Body, Datagram};
 use super::flow::{Flow, FlowSummary, Flows, Role, Tuple, role};
 use super::policy::{Place, Policy};
+use super::sctp::{self, Association};
 use super::service::Asked;
 use super::tcp::{Connection, ORIGINATOR, Ruling};
 use super::topology::{NoWay, Topology, Way};
@@ -124,7 +125,7 @@ impl Reference {
         if self.topology.is_broadcast(datagram.dst) {
             return Err(DropReason::Broadcast);
         }
-        let connection = opening(datagram)?;
+        let (connection, association) = opening(datagram)?;
         let for_host = self.topology.is_own(datagram.dst) || datagram.dst == Ipv4Addr::BROADCAST;
         let (to, onward) = if for_host {
             (Place::Local, None)
@@ -150,6 +151,7 @@ impl Reference {
             policy: self.epoch,
             checked: [Some(slot), None],
             connection,
+            association,
             replied: false,
             packets: [1, 0],
             bytes: [datagram.ip_len().into(), 0],
@@ -197,6 +199,14 @@ impl Reference {
                 Ruling::Another => return Ok(None),
                 Ruling::WrongState => return Err(DropReason::TcpState),
                 Ruling::OutOfWindow => return Err(DropReason::TcpWindow),
+            }
+        }
+        if let (Some(association), Body::Sctp(packet)) = (&mut flow.association, &datagram.body) {
+            match association.judge(direction, packet) {
+                sctp::Ruling::Pass => {}
+                sctp::Ruling::Another => return Ok(None),
+                sctp::Ruling::WrongState => return Err(DropReason::SctpState),
+                sctp::Ruling::WrongTag => return Err(DropReason::SctpTag),
             }
         }
         flow.replied |= direction != ORIGINATOR;
@@ -268,6 +278,11 @@ impl Reference {
         {
             return Err(unrelated);
         }
+        if let (Some(association), Body::Sctp(packet)) = (&flow.association, &quote.body)
+            && !association.may_be_in_flight(direction, packet)
+        {
+            return Err(unrelated);
+        }
         if *sender == Place::Local {
             return Ok(None);
         }
@@ -282,9 +297,12 @@ impl Reference {
 
 /// What no honest packet on a routed network is, whatever the policy says.
 fn check(datagram: &Datagram) -> Result<(), DropReason> {
-    if let Body::Tcp(segment) = &datagram.body
-        && let Some(reason) = segment.contradiction()
-    {
+    let contradiction = match &datagram.body {
+        Body::Tcp(segment) => segment.contradiction(),
+        Body::Sctp(packet) => packet.contradiction(),
+        Body::Udp(..) | Body::Icmp { .. } | Body::Other(_) => None,
+    };
+    if let Some(reason) = contradiction {
         return Err(reason);
     }
     match &datagram.body {
@@ -356,16 +374,17 @@ fn kind_of(addr: IpAddr) -> Kind {
     }
 }
 
-/// Whether a packet may open a flow, and the connection that it opens.
-fn opening(datagram: &Datagram) -> Result<Option<Connection>, DropReason> {
+/// Whether a packet may open a flow, and the connection or association that it opens.
+fn opening(datagram: &Datagram) -> Result<(Option<Connection>, Option<Association>), DropReason> {
     use crate::packet::tcp_flags::{ACK, SYN};
     match (&datagram.body, role(datagram)) {
         (Body::Tcp(segment), _) if segment.has(SYN) && !segment.has(ACK) => {
-            Ok(Some(Connection::open(segment, datagram.len)))
+            Ok((Some(Connection::open(segment, datagram.len)), None))
         }
         (Body::Tcp(_), _) => Err(DropReason::TcpNotSyn),
+        (Body::Sctp(packet), _) => Ok((None, Some(Association::open(packet)?))),
         (_, Role::Reply | Role::Error) => Err(DropReason::IcmpUnrelated),
-        (_, Role::Either | Role::Query | Role::Group) => Ok(None),
+        (_, Role::Either | Role::Query | Role::Group) => Ok((None, None)),
     }
 }
 

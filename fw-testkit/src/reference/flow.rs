@@ -7,6 +7,7 @@ use fw_common::conntrack::State;
 
 use super::datagram::{Body, Datagram};
 use super::policy::Place;
+use super::sctp::{self, Association};
 use super::tcp::{Connection, Phase};
 
 /// The packets of one direction of a flow. ICMP queries have their identifier as source port and their type as destination
@@ -57,7 +58,8 @@ pub(super) fn role(datagram: &Datagram) -> Role {
 pub(super) fn tuple(datagram: &Datagram) -> Tuple {
     let ports = match datagram.body {
         Body::Tcp(segment) => (segment.src_port, segment.dst_port),
-        Body::Udp(src_port, dst_port) | Body::Sctp(src_port, dst_port) => (src_port, dst_port),
+        Body::Udp(src_port, dst_port) => (src_port, dst_port),
+        Body::Sctp(ref packet) => (packet.src_port, packet.dst_port),
         Body::Icmp { kind, id, .. } => match role(datagram) {
             Role::Query => (id, kind.into()),
             Role::Reply => (request_of(kind).into(), id),
@@ -88,6 +90,8 @@ pub(super) struct Flow {
     pub(super) checked: [Option<usize>; 2],
     /// TCP alone.
     pub(super) connection: Option<Connection>,
+    /// SCTP alone.
+    pub(super) association: Option<Association>,
     pub(super) replied: bool,
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
@@ -168,6 +172,17 @@ impl Flow {
                 Phase::TimeWait => State::TimeWait,
                 Phase::Closed => State::Closed,
             },
+            (None, 132) => self.association.map_or(State::Other, |association| match association.phase {
+                sctp::Phase::CookieWait => State::SctpCookieWait,
+                sctp::Phase::CookieEchoed => State::SctpCookieEchoed,
+                sctp::Phase::Established => State::SctpEstablished,
+                sctp::Phase::ShutdownSent => State::SctpShutdownSent,
+                sctp::Phase::ShutdownReceived => State::SctpShutdownReceived,
+                sctp::Phase::ShutdownAckSent => State::SctpShutdownAckSent,
+                sctp::Phase::Closed => State::SctpClosed,
+                sctp::Phase::Aborted => State::Closed,
+                sctp::Phase::HeartbeatSent => State::SctpHeartbeatSent,
+            }),
             (None, 17) if self.replied => State::UdpReplied,
             (None, 17) => State::UdpNew,
             // A query has an identifier, which is not its type, in front of its type.

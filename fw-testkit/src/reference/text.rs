@@ -2,13 +2,14 @@
 //!
 //! `tcp 10.1.1.50 4000 > 10.2.1.20 80 flags=SA seq=1 ack=2 window=65535 scale=7 sackok sack=5-9 len=3 ttl=64`;
 //! `udp … len=9`; `icmp 10.1.1.50 0 > 10.2.1.20 0 type=8 code=0 id=7`, or with `quote` and the quoted packet at the end;
-//! `proto … number=47`.
+//! `proto … number=47`; `sctp … tag=9 chunks=cookie-ack,sack,abort:t`, with the tag of `init:7` or the cause of `error:3`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::datagram::{Body, Datagram, TcpSegment};
-use crate::packet::tcp_flags;
+use super::sctp_packet::{SctpChunk, SctpPacket};
+use crate::packet::{chunk, tcp_flags};
 
 /// A line that is no packet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +31,7 @@ impl fmt::Display for Datagram {
         let (name, src_port, dst_port) = match &self.body {
             Body::Tcp(segment) => ("tcp", segment.src_port, segment.dst_port),
             Body::Udp(src_port, dst_port) => ("udp", *src_port, *dst_port),
-            Body::Sctp(src_port, dst_port) => ("sctp", *src_port, *dst_port),
+            Body::Sctp(packet) => ("sctp", packet.src_port, packet.dst_port),
             Body::Icmp { .. } => ("icmp", 0, 0),
             Body::Other(_) => ("proto", 0, 0),
         };
@@ -39,7 +40,8 @@ impl fmt::Display for Datagram {
             Body::Tcp(segment) => write_segment(segment, out)?,
             Body::Icmp { kind, code, id, .. } => write!(out, " type={kind} code={code} id={id}")?,
             Body::Other(number) => write!(out, " number={number}")?,
-            Body::Udp(..) | Body::Sctp(..) => {}
+            Body::Sctp(packet) => write_chunks(packet, out)?,
+            Body::Udp(..) => {}
         }
         if self.len != 0 {
             write!(out, " len={}", self.len)?;
@@ -72,6 +74,57 @@ fn write_segment(segment: &TcpSegment, out: &mut fmt::Formatter<'_>) -> fmt::Res
     Ok(())
 }
 
+/// The names of chunks, by their types.
+const CHUNKS: [(&str, u8); 13] = [
+    ("data", chunk::DATA),
+    ("init", chunk::INIT),
+    ("init-ack", chunk::INIT_ACK),
+    ("sack", chunk::SACK),
+    ("heartbeat", chunk::HEARTBEAT),
+    ("heartbeat-ack", chunk::HEARTBEAT_ACK),
+    ("abort", chunk::ABORT),
+    ("shutdown", chunk::SHUTDOWN),
+    ("shutdown-ack", chunk::SHUTDOWN_ACK),
+    ("error", chunk::ERROR),
+    ("cookie-echo", chunk::COOKIE_ECHO),
+    ("cookie-ack", chunk::COOKIE_ACK),
+    ("shutdown-complete", chunk::SHUTDOWN_COMPLETE),
+];
+
+fn write_chunks(packet: &SctpPacket, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(out, " tag={}", packet.tag)?;
+    for (position, chunk) in packet.chunks.iter().enumerate() {
+        out.write_str(if position == 0 { " chunks=" } else { "," })?;
+        match CHUNKS.iter().find(|(_, kind)| *kind == chunk.kind()) {
+            Some((name, _)) => out.write_str(name)?,
+            None => write!(out, "{}", chunk.kind())?,
+        }
+        match chunk {
+            SctpChunk::Init(tag) | SctpChunk::InitAck(tag) => write!(out, ":{tag}")?,
+            SctpChunk::Error(cause) => write!(out, ":{cause}")?,
+            SctpChunk::Reflecting(_) => out.write_str(":t")?,
+            SctpChunk::Plain(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn chunk_of(text: &str) -> Option<SctpChunk> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let kind = match CHUNKS.iter().find(|(known, _)| *known == name) {
+        Some((_, kind)) => *kind,
+        None => name.parse().ok()?,
+    };
+    Some(match (kind, value) {
+        (chunk::INIT, _) => SctpChunk::Init(value.parse().ok()?),
+        (chunk::INIT_ACK, _) => SctpChunk::InitAck(value.parse().ok()?),
+        (chunk::ERROR, _) => SctpChunk::Error(value.parse().ok()?),
+        (_, "t") => SctpChunk::Reflecting(kind),
+        (_, "") => SctpChunk::Plain(kind),
+        _ => return None,
+    })
+}
+
 impl FromStr for Datagram {
     type Err = TextError;
 
@@ -95,7 +148,7 @@ fn read(text: &str) -> Option<Datagram> {
     let body = match name {
         "tcp" => Body::Tcp(TcpSegment { src_port, dst_port, ..TcpSegment::default() }),
         "udp" => Body::Udp(src_port, dst_port),
-        "sctp" => Body::Sctp(src_port, dst_port),
+        "sctp" => Body::Sctp(SctpPacket { src_port, dst_port, ..SctpPacket::default() }),
         "icmp" => Body::Icmp { kind: 0, code: 0, id: 0, quote },
         "proto" => Body::Other(0),
         _ => return None,
@@ -118,6 +171,8 @@ fn set(datagram: &mut Datagram, key: &str, value: &str) -> Option<()> {
         ("code", Body::Icmp { code, .. }) => *code = value.parse().ok()?,
         ("id", Body::Icmp { id, .. }) => *id = value.parse().ok()?,
         ("number", Body::Other(number)) => *number = value.parse().ok()?,
+        ("tag", Body::Sctp(packet)) => packet.tag = value.parse().ok()?,
+        ("chunks", Body::Sctp(packet)) => packet.chunks = value.split(',').map(chunk_of).collect::<Option<_>>()?,
         (_, Body::Tcp(segment)) => return set_of_segment(segment, key, value),
         _ => return None,
     }
@@ -155,6 +210,8 @@ mod tests {
             "udp fd00::1 4000 > fd00::2 53 len=9 fragmentable",
             "icmp 10.1.1.50 0 > 10.2.1.20 0 type=3 code=1 id=0 quote udp 10.2.1.20 53 > 10.1.1.50 4000",
             "proto 10.1.1.50 0 > 10.2.1.20 0 number=47",
+            "sctp 10.1.1.50 4000 > 10.2.1.20 2905 tag=0 chunks=init:7",
+            "sctp fd00::1 4000 > fd00::2 2905 tag=9 chunks=sack,error:3,data,abort:t,192",
         ] {
             let datagram: Datagram = line.parse().unwrap();
             assert_eq!(datagram.to_string(), line);

@@ -1,6 +1,7 @@
 //! The loaded program against the reference firewall, on random policies and random packets, and on the sequences that once
 //! told them apart. What is compared, and which differences are wanted, stands in `docs/oracle.md`.
 
+mod association;
 mod case;
 mod connection;
 mod long_run;

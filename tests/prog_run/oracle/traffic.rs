@@ -5,6 +5,7 @@ use fw_testkit::classbench::Random;
 use fw_testkit::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use fw_testkit::reference::{Body, Datagram};
 
+use super::association::Association;
 use super::connection::Connection;
 use super::policies::{index, pick};
 use super::surroundings::{HOSTS, ODD, OWN, addr};
@@ -21,7 +22,7 @@ const CLIENTS: [u16; 3] = [4000, 4001, 4099];
 enum Speech {
     Tcp(Connection),
     Udp(u16, u16),
-    Sctp(u16, u16),
+    Sctp(Association),
     /// Type of the query, and its identifier.
     Query(u8, u16),
     /// ICMP that neither asks nor answers.
@@ -69,10 +70,14 @@ impl Conversation {
         let to_host = OWN.iter().any(|(_, own)| *own == server.1 || *own == client.1);
         let ports = (pick(random, &CLIENTS), pick(random, &SERVERS));
         let speech = match random.below(20) {
-            0..=12 if !to_host => Speech::Tcp(Connection::random(random, ports)),
-            0..=13 => Speech::Udp(ports.0, ports.1),
-            14 => Speech::Sctp(ports.0, ports.1),
-            15..=17 => {
+            0..=11 if !to_host => Speech::Tcp(Connection::random(random, ports)),
+            0..=12 => Speech::Udp(ports.0, ports.1),
+            // As of TCP: the host takes over what began before it.
+            13..=15 if !to_host => {
+                let server = if random.below(2) == 0 { 2905 } else { ports.1 };
+                Speech::Sctp(Association::random(random, (ports.0, server)))
+            }
+            13..=17 => {
                 let kind = if addr(client.1).is_ipv4() { pick(random, &[8, 8, 8, 13]) } else { 128 };
                 Speech::Query(kind, 1000 + random.port((0, 2)))
             }
@@ -115,9 +120,9 @@ impl Conversation {
                 let body = if from == 0 { Body::Udp(*client, *server) } else { Body::Udp(*server, *client) };
                 (from, body, random.port((0, 40)))
             }
-            Speech::Sctp(client, server) => {
-                let from = index(random, 2);
-                (from, if from == 0 { Body::Sctp(*client, *server) } else { Body::Sctp(*server, *client) }, 0)
+            Speech::Sctp(association) => {
+                let (from, packet) = association.next(random);
+                (from, Body::Sctp(packet), 0)
             }
             Speech::Query(kind, id) => {
                 let from = index(random, 2);
@@ -144,6 +149,11 @@ impl Conversation {
         let (_, mut quoted) = pick_cloned(random, &self.said);
         if let Body::Tcp(segment) = &mut quoted.body {
             segment.seq = segment.seq.wrapping_add(pick(random, &[0, 0, 0, 1, 2, u32::MAX, 70_000, 0x7000_0000]));
+        }
+        if let Body::Sctp(packet) = &mut quoted.body
+            && random.below(4) == 0
+        {
+            packet.tag ^= 1;
         }
         if let Body::Icmp { quote, .. } = &mut quoted.body {
             *quote = None;

@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 const LOCK: &str = "fw-common/abi.lock";
 const LAYOUTS: &str = "fw-common/src/abi";
 /// `Timeouts` and the numbers of `State` are part of the layouts, but live with the code that gives them meaning.
-const STATES: &str = "fw-common/src/conntrack.rs";
+const STATES: &str = "fw-common/src/conntrack/state.rs";
 
 /// The version and the digest that belong together.
 #[derive(Debug, PartialEq, Eq)]

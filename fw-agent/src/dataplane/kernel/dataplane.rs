@@ -83,7 +83,11 @@ impl Dataplane for KernelDataplane {
                 PickUp::AfterStart => config.pick_up_until,
                 PickUp::Always => u32::MAX,
             };
-            config.flags &= !(config_flags::VERIFY_CHECKSUMS | config_flags::REFUSE_HALF_OPEN);
+            config.flags &=
+                !(config_flags::VERIFY_CHECKSUMS | config_flags::REFUSE_HALF_OPEN | config_flags::RESET_UNKNOWN_TCP);
+            if settings.reset_unknown_tcp {
+                config.flags |= config_flags::RESET_UNKNOWN_TCP;
+            }
             if settings.refuse_half_open {
                 config.flags |= config_flags::REFUSE_HALF_OPEN;
             }

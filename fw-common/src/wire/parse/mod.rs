@@ -6,6 +6,7 @@
 mod ipv4;
 mod ipv6;
 mod packet;
+mod sctp;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What a parsed frame is.
 
+use crate::sctp::Chunks;
 use crate::wire::{Address, protocol};
 
 /// Bits of [`Packet::tcp_flags`] (RFC 9293, section 3.1).
@@ -40,6 +41,8 @@ pub enum Kind {
     Other = 7,
     /// A later fragment: it belongs to the flow of its datagram's first one, and changes nothing but its counters.
     Fragment = 8,
+    /// SCTP.
+    Sctp = 9,
 }
 
 /// Which part of a datagram a packet is.
@@ -120,6 +123,12 @@ pub struct Packet {
     pub ack: u32,
     /// TCP: the highest sequence number that is acknowledged, selectively or not.
     pub sack: u32,
+    /// SCTP: verification tag.
+    pub verification_tag: u32,
+    /// SCTP: initiate tag of a first chunk that is an INIT or INIT ACK; 0 without.
+    pub initiate_tag: u32,
+    /// SCTP: the chunks. The parser does not read them: see [`crate::sctp::read_chunks`].
+    pub chunks: Chunks,
 }
 
 impl Packet {
@@ -148,6 +157,9 @@ impl Packet {
         seq: 0,
         ack: 0,
         sack: 0,
+        verification_tag: 0,
+        initiate_tag: 0,
+        chunks: Chunks::NONE,
     };
 
     /// Whether this is an IPv4 packet.
@@ -181,6 +193,7 @@ impl Packet {
             | Kind::NeighbourDiscovery
             | Kind::MulticastListener
             | Kind::Fragment
+            | Kind::Sctp
             | Kind::Other => (identifier, request_type as u16),
         }
     }

@@ -1,6 +1,6 @@
-//! Transport headers: TCP, UDP, ICMP and ICMPv6.
+//! Transport headers: TCP, UDP, SCTP, ICMP and ICMPv6.
 
-use super::{Extent, Frame, Kind, Packet, Part, tcp};
+use super::{Extent, Frame, Kind, Packet, Part, sctp, tcp};
 use crate::DropReason;
 use crate::wire::protocol;
 
@@ -18,7 +18,7 @@ pub(super) fn read(
         protocol::UDP => udp(frame, offset, len, extent, packet),
         protocol::ICMP if packet.is_ipv4() => icmp(frame, offset, len, extent, packet, icmpv4_kind),
         protocol::ICMPV6 if !packet.is_ipv4() => icmp(frame, offset, len, extent, packet, icmpv6_kind),
-        protocol::SCTP => sctp(frame, offset, packet),
+        protocol::SCTP => sctp::read(frame, offset, len, extent, packet),
         protocol::IGMP => {
             packet.kind = Kind::MulticastListener;
             Ok(())
@@ -43,15 +43,6 @@ fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &m
     if extent == Extent::Whole && (udp_len < 8 || (udp_len > len && packet.part != Part::First)) {
         return Err(DropReason::UdpHeader);
     }
-    Ok(())
-}
-
-/// Reads the ports of an SCTP header (RFC 9260, section 3.1); its flows have no states of their own yet.
-#[inline(always)]
-fn sctp(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<(), DropReason> {
-    let [s0, s1, d0, d1]: [u8; 4] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
-    packet.src_port = u16::from_be_bytes([s0, s1]);
-    packet.dst_port = u16::from_be_bytes([d0, d1]);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use fw_common::wire::parse::Kind;
 use super::Progress;
 use super::rejudge::{rejudge, rejudge_from_wire};
 use super::side::{direction_of, next_hop_of, other_direction_of, side_of, zones_of};
-use super::tcp;
+use super::{sctp, tcp};
 use crate::atomic;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
@@ -148,6 +148,9 @@ fn continue_flow(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
 fn advance_state(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
     if job.packet.kind == Kind::Tcp {
         return tcp::advance(job, flow, side);
+    }
+    if job.packet.kind == Kind::Sctp {
+        return sctp::advance(job, flow, side);
     }
     let pointer = flow.as_ptr();
     // SAFETY: a live map value.

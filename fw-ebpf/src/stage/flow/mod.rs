@@ -5,6 +5,7 @@
 mod established;
 mod open;
 mod rejudge;
+mod sctp;
 mod side;
 mod tcp;
 
@@ -13,8 +14,9 @@ use fw_common::{DropReason, Verdict};
 
 use self::established::{continue_from_host, continue_from_wire};
 use self::open::{open_from_host, open_from_wire};
+pub(crate) use self::sctp::read as read_sctp;
 pub(crate) use self::side::index_of;
-pub(crate) use self::tcp::read;
+pub(crate) use self::tcp::read as read_tcp;
 use crate::job::Job;
 use crate::stage::table;
 

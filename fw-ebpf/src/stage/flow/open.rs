@@ -8,7 +8,8 @@ use fw_common::abi::flow::{Direction, FROM_HOST, Flow, OPENED_SHIFT, flow_flags}
 use fw_common::abi::interface::{interface_flags, local_kind};
 use fw_common::abi::policy::{Action, zone};
 use fw_common::anomaly::is_link_local;
-use fw_common::conntrack::{self, Opening};
+use fw_common::conntrack::{self, Opening, State};
+use fw_common::sctp::{self, Message};
 use fw_common::tcp::{End, Segment};
 use fw_common::wire::parse::{Kind, tcp_flag};
 
@@ -170,10 +171,12 @@ fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
     stored
 }
 
-/// Whether the packet is from the middle of a TCP connection, whose originator is not known.
+/// Whether the packet is from the middle of a TCP connection or SCTP association, whose originator is not known.
 #[inline(always)]
 fn is_picked_up(job: &Job) -> bool {
-    job.packet.kind == Kind::Tcp && job.packet.tcp_flags & tcp_flag::SYN == 0
+    let packet = &job.packet;
+    (packet.kind == Kind::Tcp && packet.tcp_flags & tcp_flag::SYN == 0)
+        || (packet.kind == Kind::Sctp && !sctp::names_originator(packet.chunks))
 }
 
 /// Asks whether the receiver may have opened the connection. If not, what was decided about the sender holds.
@@ -205,13 +208,16 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     flow.flags = origin | flags_of(&job.decision);
     flow.from_zone = job.query.from_zone;
     flow.to_zone = job.query.to_zone;
-    let end = if job.packet.kind == Kind::Tcp {
-        End::opening(&Segment::of(&job.packet))
-    } else {
-        End { end: u32::from(u16::from_be_bytes(icmp)), ..End::default() }
-    };
-    if end.has_acknowledged() {
-        // Picked up in the middle: the other end's numbers, and both scales, are unknown.
+    let (mut end, mut memory, mut other) = (End::default(), [u32::from(u16::from_be_bytes(icmp)), 0, 0], [0; 3]);
+    if job.packet.kind == Kind::Tcp {
+        end = End::opening(&Segment::of(&job.packet));
+        memory = end.numbers();
+    } else if job.packet.kind == Kind::Sctp {
+        let (sender, receiver) = Message::of(&job.packet).ends();
+        (memory, other) = (sender.to_memory(), receiver.to_memory());
+    }
+    // Picked up in the middle: what the other end, and the beginning, would have said is unknown.
+    if end.has_acknowledged() || flow.state == State::SctpHeartbeatSent as u8 {
         flow.flags |= flow_flags::LIBERAL;
     }
     flow.half_open = job.half_open;
@@ -222,9 +228,7 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
     let sender = Direction {
         packets: 1,
         bytes: u64::from(job.packet.ip_len),
-        end: end.end,
-        right_edge: end.right_edge,
-        max_ack: end.max_ack,
+        memory,
         checked: if from_host { FROM_HOST | job.egress.ifindex } else { job.ingress_ifindex },
     };
     if job.reversed {
@@ -235,13 +239,13 @@ fn make(job: &mut Job, icmp: [u8; 2]) {
         flow.tcp_flags = [0, end.flags];
         flow.window = [0, end.window];
         flow.max_window = [0, end.max_window];
-        flow.directions = [Direction { checked, ..Direction::default() }, sender];
+        flow.directions = [Direction { checked, memory: other, ..Direction::default() }, sender];
     } else {
         flow.next_hops = [reference, 0];
         flow.tcp_flags = [end.flags, 0];
         flow.window = [end.window, 0];
         flow.max_window = [end.max_window, 0];
-        flow.directions = [sender, Direction::default()];
+        flow.directions = [sender, Direction { memory: other, ..Direction::default() }];
     }
 }
 

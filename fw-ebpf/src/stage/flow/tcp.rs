@@ -95,10 +95,11 @@ pub(crate) fn read(flow: NonNull<Flow>, index: usize) -> End {
     // SAFETY: a live map value, and both fields of an array of two.
     unsafe {
         let direction = (&raw const (*pointer).directions).cast::<fw_common::abi::flow::Direction>().add(index & 1);
+        let [end, right_edge, max_ack] = (*direction).memory;
         End {
-            end: (*direction).end,
-            right_edge: (*direction).right_edge,
-            max_ack: (*direction).max_ack,
+            end,
+            right_edge,
+            max_ack,
             max_window: *(&raw const (*pointer).max_window).cast::<u16>().add(index & 1),
             window: *(&raw const (*pointer).window).cast::<u8>().add(index & 1),
             flags: *(&raw const (*pointer).tcp_flags).cast::<u8>().add(index & 1),
@@ -113,9 +114,7 @@ fn write(flow: NonNull<Flow>, index: usize, before: &End, after: &End) {
     // SAFETY: as above.
     unsafe {
         let direction = (&raw mut (*pointer).directions).cast::<fw_common::abi::flow::Direction>().add(index & 1);
-        (*direction).end = after.end;
-        (*direction).right_edge = after.right_edge;
-        (*direction).max_ack = after.max_ack;
+        (*direction).memory = after.numbers();
         // What both directions share is written only when it changes, so that the line stays with both processors.
         if after.max_window != before.max_window {
             *(&raw mut (*pointer).max_window).cast::<u16>().add(index & 1) = after.max_window;

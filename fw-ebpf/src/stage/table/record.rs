@@ -100,7 +100,7 @@ pub(crate) unsafe fn copy_flow(from: *const Flow, to: *mut Flow) {
 pub(crate) const fn end_reason(state: u8) -> EndReason {
     match State::from_number(state) {
         State::Closed | State::Ended => EndReason::Reset,
-        State::TimeWait => EndReason::Closed,
+        State::TimeWait | State::SctpClosed => EndReason::Closed,
         State::SynSent
         | State::SynReceived
         | State::Established
@@ -108,6 +108,13 @@ pub(crate) const fn end_reason(state: u8) -> EndReason {
         | State::UdpNew
         | State::UdpReplied
         | State::Icmp
-        | State::Other => EndReason::Idle,
+        | State::Other
+        | State::SctpCookieWait
+        | State::SctpCookieEchoed
+        | State::SctpEstablished
+        | State::SctpShutdownSent
+        | State::SctpShutdownReceived
+        | State::SctpShutdownAckSent
+        | State::SctpHeartbeatSent => EndReason::Idle,
     }
 }

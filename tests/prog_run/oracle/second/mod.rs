@@ -12,7 +12,7 @@ use fw_agent::dataplane::Dataplane as _;
 use fw_common::DropReason;
 use fw_testkit::classbench::Random;
 use fw_testkit::packet::tcp_flags::{ACK, RST, SYN};
-use fw_testkit::reference::{Body, Datagram, Verdict};
+use fw_testkit::reference::{Body, Datagram, SctpChunk, Verdict};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use self::kernel::Kernel;
@@ -143,7 +143,8 @@ fn conversation(datagram: &Datagram) -> Conversation {
     }
     let (source, destination) = match datagram.body {
         Body::Tcp(segment) => (segment.src_port, segment.dst_port),
-        Body::Udp(source, destination) | Body::Sctp(source, destination) => (source, destination),
+        Body::Udp(source, destination) => (source, destination),
+        Body::Sctp(ref packet) => (packet.src_port, packet.dst_port),
         Body::Icmp { id, .. } => (id, id),
         Body::Other(_) => (0, 0),
     };
@@ -159,19 +160,18 @@ fn not_sent(slot: usize, datagram: &Datagram) -> Option<&'static str> {
         _ if slot > 2 || home.is_some_and(|(home, _)| *home != slot) => Some("by a wrong interface"),
         _ if datagram.ttl < 2 => Some("at the end of its hops"),
         _ if datagram.len > 1300 => Some("longer than an interface takes"),
-        Body::Sctp(..) => Some("SCTP without chunks"),
         Body::Icmp { kind, quote: None, .. } if !matches!(kind, 0 | 8 | 13 | 14 | 128 | 129) => {
             Some("ICMP that neither asks nor answers")
         }
-        Body::Tcp(_) | Body::Udp(..) | Body::Icmp { .. } | Body::Other(_) => None,
+        Body::Tcp(_) | Body::Udp(..) | Body::Sctp(_) | Body::Icmp { .. } | Body::Other(_) => None,
     }
 }
 
 /// The name of a difference that is wanted; `reset`: a reset was sent in the conversation.
 fn wanted(program: Verdict, kernel_forwards: bool, datagram: &Datagram, reset: bool) -> Option<&'static str> {
     use DropReason::{
-        IcmpForbidden, IcmpHeader, IcmpUnrelated, Land, Multicast, PortZero, SourceDirectedBroadcast, SourceMartian,
-        SourceOwn, TcpState, TcpWindow,
+        IcmpForbidden, IcmpHeader, IcmpUnrelated, Land, Multicast, Policy, PortZero, Rejected, SctpChunks, SctpNotInit,
+        SctpState, SctpTag, SourceDirectedBroadcast, SourceMartian, SourceOwn, TcpState, TcpWindow,
     };
     match (program, &datagram.body, kernel_forwards) {
         (
@@ -196,6 +196,22 @@ fn wanted(program: Verdict, kernel_forwards: bool, datagram: &Datagram, reset: b
                 _ => "numbers that only connection tracking finds wrong",
             })
         }
+        // Connection tracking opens associations also in their middle, looks at no tag of heartbeats, and not at order.
+        (Verdict::Drop(SctpNotInit), Body::Sctp(_), true) => Some("the middle of an association without a flow"),
+        (Verdict::Drop(Policy | Rejected), Body::Sctp(packet), true)
+            if matches!(packet.chunks[..], [SctpChunk::Init(_)]) =>
+        {
+            Some("an INIT behind the end of an association, which the policy forbids")
+        }
+        (Verdict::Drop(SctpTag | SctpState | SctpChunks), Body::Sctp(_), true) => {
+            Some("a packet of an association that only the program finds wrong")
+        }
+        (Verdict::Forward(_) | Verdict::HandOver, Body::Sctp(packet), false) => Some(match packet.chunks.first() {
+            Some(SctpChunk::Init(_) | SctpChunk::InitAck(_)) => {
+                "an INIT or INIT ACK that only connection tracking finds wrong"
+            }
+            _ => "another packet of an association that only connection tracking finds wrong",
+        }),
         // A reset of a connection that nobody has answered is the end of its record (nf_conntrack_tcp_packet).
         (Verdict::Forward(_) | Verdict::HandOver, Body::Icmp { quote: Some(_), .. }, false) if reset => {
             Some("an error about a connection that was reset")

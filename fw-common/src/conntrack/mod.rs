@@ -1,128 +1,16 @@
 //! Which state a flow is in, how long it lives, and whether a packet fits it.
 
+mod state;
+
 use core::cmp::Ordering;
 
-use crate::DropReason;
+pub use self::state::{State, Timeouts};
+
 use crate::abi::flow::{DYING, FlowKey4, FlowKey6, flow_flags};
 use crate::tcp::{Side, Step};
 use crate::wire::parse::{Kind, tcp_flag};
 use crate::wire::{Address, Packet};
-
-/// State of a flow. The numbers are those of [`crate::abi::flow::Flow::state`] and index [`Timeouts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum State {
-    /// TCP: a SYN has passed.
-    SynSent = 0,
-    /// TCP: the responder's SYN+ACK has passed.
-    SynReceived = 1,
-    /// TCP: the handshake is complete.
-    Established = 2,
-    /// TCP: one side has sent FIN.
-    FinWait = 3,
-    /// TCP: both sides have sent FIN, and the last acknowledgement is out.
-    TimeWait = 4,
-    /// TCP: reset.
-    Closed = 5,
-    /// UDP: only the originator has sent.
-    UdpNew = 6,
-    /// UDP: both sides have sent.
-    UdpReplied = 7,
-    /// ICMP query, with or without its reply.
-    Icmp = 8,
-    /// Any other protocol.
-    Other = 9,
-    /// Ended by a new policy: nothing belongs to it any more.
-    Ended = 10,
-}
-
-impl State {
-    /// Every state that a flow lives in, in the order of its number.
-    pub const ALL: [Self; 10] = [
-        Self::SynSent,
-        Self::SynReceived,
-        Self::Established,
-        Self::FinWait,
-        Self::TimeWait,
-        Self::Closed,
-        Self::UdpNew,
-        Self::UdpReplied,
-        Self::Icmp,
-        Self::Other,
-    ];
-
-    /// The name that `fwctl flows` and logs show.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SynSent => "syn-sent",
-            Self::SynReceived => "syn-received",
-            Self::Established => "established",
-            Self::FinWait => "fin-wait",
-            Self::TimeWait => "time-wait",
-            Self::Closed => "closed",
-            Self::UdpNew => "udp-new",
-            Self::UdpReplied => "udp-replied",
-            Self::Icmp => "icmp",
-            Self::Other => "other",
-            Self::Ended => "ended",
-        }
-    }
-
-    /// Whether data flows in this state, so that a rule's idle time-out applies.
-    #[inline(always)]
-    #[must_use]
-    pub const fn carries_data(self) -> bool {
-        matches!(self, Self::Established | Self::UdpNew | Self::UdpReplied | Self::Icmp | Self::Other)
-    }
-
-    /// Reads [`crate::abi::flow::Flow::state`]; an unknown number is [`State::Closed`], the state that lives shortest.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_number(number: u8) -> Self {
-        match number {
-            0 => Self::SynSent,
-            1 => Self::SynReceived,
-            2 => Self::Established,
-            3 => Self::FinWait,
-            4 => Self::TimeWait,
-            6 => Self::UdpNew,
-            7 => Self::UdpReplied,
-            8 => Self::Icmp,
-            9 => Self::Other,
-            10 => Self::Ended,
-            _ => Self::Closed,
-        }
-    }
-}
-
-/// Idle time-outs in seconds, indexed by [`State`]; part of the configuration map.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// One per state; the last is padding. [`State::Ended`] has none.
-    pub seconds: [u32; 12],
-}
-
-impl Default for Timeouts {
-    /// As nf_conntrack (net/netfilter/nf_conntrack_proto_*.c), except for established TCP: 24 hours, because an idle
-    /// session of a PLC must not die silently.
-    fn default() -> Self {
-        let mut seconds = [30; 12];
-        seconds[State::SynSent as usize] = 120;
-        seconds[State::SynReceived as usize] = 60;
-        seconds[State::Established as usize] = 24 * 3600;
-        seconds[State::FinWait as usize] = 120;
-        seconds[State::TimeWait as usize] = 120;
-        seconds[State::Closed as usize] = 10;
-        seconds[State::UdpNew as usize] = 30;
-        seconds[State::UdpReplied as usize] = 120;
-        seconds[State::Icmp as usize] = 30;
-        seconds[State::Other as usize] = 600;
-        seconds[State::Ended as usize] = 0;
-        Self { seconds }
-    }
-}
+use crate::{DropReason, sctp};
 
 /// What says how long a flow may idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +68,7 @@ pub enum Opening {
 
 /// Judges a packet that belongs to no flow.
 ///
-/// `pick_up`: a TCP segment from the middle of a connection may open a flow.
+/// `pick_up`: a packet from the middle of a TCP connection or SCTP association may open a flow.
 #[inline(always)]
 #[must_use]
 pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
@@ -197,11 +85,12 @@ pub const fn opening(packet: &Packet, pick_up: bool) -> Opening {
         Kind::NeighbourDiscovery | Kind::MulticastListener => Opening::Refused(DropReason::Multicast),
         // The flow that its datagram's first fragment belonged to is over.
         Kind::Fragment => Opening::Refused(DropReason::FragmentOfDropped),
+        Kind::Sctp => sctp::opening(&sctp::Message::of(packet), pick_up),
         Kind::Other => Opening::Flow(State::Other),
     }
 }
 
-/// The state after a packet of an existing flow of another protocol than TCP, or what else it means.
+/// The state after a packet of an existing flow of another protocol than TCP and SCTP, or what else it means.
 #[inline(always)]
 #[must_use]
 pub const fn step(state: State, side: Side, packet: &Packet) -> Step {
@@ -224,6 +113,7 @@ pub const fn step(state: State, side: Side, packet: &Packet) -> Step {
             Side::Responder => Step::To(state),
         },
         Kind::Tcp
+        | Kind::Sctp
         | Kind::IcmpError
         | Kind::NeighbourDiscovery
         | Kind::MulticastListener
@@ -322,21 +212,6 @@ pub const fn side(flow_flags: u8, sender_is_high: bool) -> Side {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn states_keep_their_numbers() {
-        for (position, state) in State::ALL.into_iter().enumerate() {
-            assert_eq!(state as usize, position);
-            assert_eq!(State::from_number(state as u8), state);
-        }
-        assert_eq!(State::from_number(10), State::Ended);
-        assert_eq!(State::from_number(200), State::Closed);
-    }
-
-    #[test]
-    fn idle_plc_sessions_live_a_day() {
-        assert_eq!(Timeouts::default().seconds[State::Established as usize], 86_400);
-    }
 
     #[test]
     fn what_opens_a_flow() {

@@ -1,0 +1,87 @@
+//! A packet of an SCTP association: the tags of both ends come out of the flow, and what has changed of them goes back into it.
+
+use core::ptr::NonNull;
+
+use fw_common::DropReason;
+use fw_common::abi::flow::{Direction, Flow, flow_flags};
+use fw_common::conntrack::State;
+use fw_common::sctp::{self, End, Judgement, Message};
+use fw_common::tcp::Side;
+
+use super::Progress;
+use super::side::index_of;
+use crate::job::Job;
+use crate::stage::limits;
+use crate::verified_once::verified_once;
+
+/// Lets a packet change the state and the tags of its association.
+#[inline(always)]
+pub(super) fn advance(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    match advance_sctp(job, flow, side as u32) {
+        CONTINUES => Ok(Progress::Continues),
+        REOPENS => Ok(Progress::Reopens),
+        WRONG_STATE => Err(DropReason::SctpState),
+        _ => Err(DropReason::SctpTag),
+    }
+}
+
+const CONTINUES: u32 = 0;
+const REOPENS: u32 = 1;
+const WRONG_STATE: u32 = 2;
+const WRONG_TAG: u32 = 3;
+
+verified_once! {
+    fn advance_sctp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
+        judge(job, flow, if side == Side::Originator as u32 { Side::Originator } else { Side::Responder })
+    } else WRONG_TAG
+}
+
+#[inline(always)]
+fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
+    let pointer = flow.as_ptr();
+    // SAFETY: a live map value.
+    let (state, liberal) =
+        unsafe { (State::from_number((*pointer).state), (*pointer).flags & flow_flags::LIBERAL != 0) };
+    let own = index_of(side);
+    let (mut sender, mut receiver) = (read(flow, own), read(flow, 1 - own));
+    let before = (sender, receiver);
+    let message = Message::of(&job.packet);
+    match sctp::judge(state, side, &message, &mut sender, &mut receiver, liberal) {
+        Judgement::Pass(next) => {
+            if next != state {
+                // SAFETY: as above.
+                unsafe { (*pointer).state = next as u8 };
+                // As of TCP: what is over does not count for the limits of its rule.
+                if matches!(next, State::SctpClosed | State::Closed) {
+                    limits::release(flow);
+                }
+            }
+        }
+        Judgement::Tolerate => job.heeded = false,
+        Judgement::Reopen => return REOPENS,
+        Judgement::WrongState => return WRONG_STATE,
+        Judgement::WrongTag => return WRONG_TAG,
+    }
+    write(flow, own, &before.0, &sender);
+    write(flow, 1 - own, &before.1, &receiver);
+    CONTINUES
+}
+
+/// What the flow knows of an end.
+#[inline(always)]
+pub(crate) fn read(flow: NonNull<Flow>, index: usize) -> End {
+    // SAFETY: a live map value, and a field of an array of two.
+    unsafe { End::from_memory((*(&raw const (*flow.as_ptr()).directions).cast::<Direction>().add(index & 1)).memory) }
+}
+
+/// Stores what has changed of an end: little after the handshake.
+#[inline(always)]
+fn write(flow: NonNull<Flow>, index: usize, before: &End, after: &End) {
+    if before == after {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*(&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(index & 1)).memory = after.to_memory();
+    }
+}

@@ -1,0 +1,309 @@
+//! SCTP as RFC 9260 describes it to somebody between the two ends: an end is called by the tag that it has announced, and what
+//! calls it otherwise is not for it.
+
+use fw_common::DropReason;
+
+use super::sctp_packet::SctpPacket;
+use crate::packet::chunk;
+
+/// How far an association has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    CookieWait,
+    CookieEchoed,
+    Established,
+    ShutdownSent,
+    ShutdownReceived,
+    ShutdownAckSent,
+    Closed,
+    Aborted,
+    HeartbeatSent,
+}
+
+/// What becomes of a packet of an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    Pass,
+    /// It begins another association.
+    Another,
+    WrongTag,
+    WrongState,
+}
+
+/// Why an end may have another name than the one that both agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Because {
+    /// It has said so; the other end has given it a cookie back by that name.
+    Announced { echoed: bool },
+    /// Somebody has tried to reach it by that name.
+    Tried,
+}
+
+/// What an end is called.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names {
+    name: Option<u32>,
+    other: Option<(u32, Because)>,
+}
+
+impl Names {
+    const fn only(name: Option<u32>) -> Self {
+        Self { name, other: None }
+    }
+
+    fn is(&self, tag: u32) -> bool {
+        self.name == Some(tag)
+    }
+
+    fn may_be(&self, tag: u32) -> bool {
+        self.is(tag) || self.other.is_some_and(|(other, _)| other == tag)
+    }
+
+    fn tried(&self) -> Option<u32> {
+        self.other.filter(|(_, because)| *because == Because::Tried).map(|(tag, _)| tag)
+    }
+
+    fn announced(&self) -> Option<(u32, bool)> {
+        match self.other {
+            Some((tag, Because::Announced { echoed })) => Some((tag, echoed)),
+            Some((_, Because::Tried)) | None => None,
+        }
+    }
+}
+
+/// An association.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Association {
+    pub(super) phase: Phase,
+    /// By end.
+    names: [Names; 2],
+    seen_from_its_start: bool,
+}
+
+const ORIGINATOR: usize = 0;
+
+impl Association {
+    /// The association that a packet without one begins.
+    pub(super) fn open(packet: &SctpPacket) -> Result<Self, DropReason> {
+        match (packet.announced().filter(|_| packet.has(chunk::INIT)), packet.tag) {
+            (Some(tag), 0) => Ok(Self {
+                phase: Phase::CookieWait,
+                names: [Names::only(Some(tag)), Names::default()],
+                seen_from_its_start: true,
+            }),
+            (Some(_), _) | (None, 0) => Err(DropReason::SctpTag),
+            (None, tag) if packet.is_all(chunk::HEARTBEAT) => Ok(Self {
+                phase: Phase::HeartbeatSent,
+                names: [Names::default(), Names::only(Some(tag))],
+                seen_from_its_start: false,
+            }),
+            (None, _) => Err(DropReason::SctpNotInit),
+        }
+    }
+
+    /// Whether an end can have sent a packet: it calls the other by a name that may be right, or tells its own.
+    pub(super) fn may_be_in_flight(&self, from: usize, packet: &SctpPacket) -> bool {
+        match (packet.tag, packet.announced()) {
+            (0, Some(tag)) => self.names[from].may_be(tag),
+            (0, None) => false,
+            (tag, _) => self.names[1 - from].may_be(tag),
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closed | Phase::Aborted)
+    }
+
+    /// A packet of one end.
+    pub(super) fn judge(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
+        let to = 1 - from;
+        let tag = packet.tag;
+        if packet.has(chunk::INIT) {
+            return self.init(from, packet);
+        }
+        if tag == 0 {
+            return Ruling::WrongTag;
+        }
+        for end in [chunk::ABORT, chunk::SHUTDOWN_COMPLETE] {
+            if packet.has(end) {
+                return self.last_word(from, packet, end);
+            }
+        }
+        if self.is_over() {
+            return if self.names[to].may_be(tag) { Ruling::Pass } else { Ruling::WrongTag };
+        }
+        if matches!(self.phase, Phase::CookieWait | Phase::CookieEchoed) {
+            return self.before_agreement(from, packet);
+        }
+        if self.names[to].is(tag) {
+            self.rightly_called(from, packet);
+            return Ruling::Pass;
+        }
+        if self.names[to].name.is_none() {
+            self.names[to] = Names::only(Some(tag));
+            if !packet.is_all(chunk::HEARTBEAT) {
+                self.phase = Phase::Established;
+                self.shut_down(from, packet);
+            }
+            return Ruling::Pass;
+        }
+        self.wrongly_called(from, packet)
+    }
+
+    fn init(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
+        let Some(tag) = packet.announced() else { return Ruling::WrongState };
+        if packet.tag != 0 {
+            return Ruling::WrongTag;
+        }
+        if self.is_over() || self.phase == Phase::HeartbeatSent {
+            return Ruling::Another;
+        }
+        if self.phase == Phase::CookieWait {
+            self.announce(from, tag);
+        } else if !self.names[from].is(tag) {
+            if from != ORIGINATOR {
+                return Ruling::WrongState;
+            }
+            if self.names[from].announced().is_none_or(|(other, _)| other != tag) {
+                self.names[from].other = Some((tag, Because::Announced { echoed: false }));
+                self.names[1].other = None;
+            }
+        }
+        Ruling::Pass
+    }
+
+    /// While nothing is agreed on, an end may have announced itself twice.
+    fn announce(&mut self, end: usize, tag: u32) {
+        let names = &mut self.names[end];
+        if names.name.is_none() {
+            names.name = Some(tag);
+        } else if !names.is(tag) {
+            names.other = Some((tag, Because::Announced { echoed: false }));
+        }
+    }
+
+    /// An ABORT or SHUTDOWN COMPLETE, which may have the name of either end.
+    fn last_word(&mut self, from: usize, packet: &SctpPacket, kind: u8) -> Ruling {
+        let called = self.names[if packet.reflects() { from } else { 1 - from }];
+        let aborts = kind == chunk::ABORT;
+        let nobody_knows = aborts && !packet.reflects() && !self.seen_from_its_start && called.name.is_none();
+        if called.is(packet.tag) || nobody_knows {
+            if aborts && !self.is_over() {
+                self.phase = Phase::Aborted;
+            } else if !aborts && self.phase == Phase::ShutdownAckSent {
+                self.phase = Phase::Closed;
+            }
+            return Ruling::Pass;
+        }
+        if called.may_be(packet.tag) { Ruling::Pass } else { Ruling::WrongTag }
+    }
+
+    fn before_agreement(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
+        let to = 1 - from;
+        let waits = self.phase == Phase::CookieWait;
+        if !self.names[to].may_be(packet.tag) {
+            if waits && from != ORIGINATOR && packet.is_all(chunk::SHUTDOWN_ACK) {
+                self.names[to].other = Some((packet.tag, Because::Announced { echoed: false }));
+                return Ruling::Pass;
+            }
+            return Ruling::WrongTag;
+        }
+        if let Some(tag) = packet.announced() {
+            self.announce(from, tag);
+        } else if packet.has(chunk::COOKIE_ECHO) {
+            self.names[to] = Names::only(Some(packet.tag));
+            self.phase = Phase::CookieEchoed;
+        } else if waits {
+            let may_come = packet.has(chunk::ERROR) || packet.has(chunk::SHUTDOWN_ACK);
+            return if may_come { Ruling::Pass } else { Ruling::WrongState };
+        } else if packet.has(chunk::COOKIE_ACK) {
+            self.names[to] = Names::only(Some(packet.tag));
+            self.names[from].other = None;
+            self.phase = Phase::Established;
+            self.shut_down(from, packet);
+        } else if packet.is_stale_cookie() && from != ORIGINATOR {
+            self.phase = Phase::Aborted;
+        }
+        Ruling::Pass
+    }
+
+    fn rightly_called(&mut self, from: usize, packet: &SctpPacket) {
+        let to = 1 - from;
+        if packet.has(chunk::HEARTBEAT) && self.names[to].tried().is_some() {
+            self.names[to].other = None;
+        }
+        if packet.has(chunk::HEARTBEAT_ACK)
+            && !self.seen_from_its_start
+            && let Some(tag) = self.names[from].tried()
+        {
+            self.names[from] = Names::only(Some(tag));
+        }
+        let both_are_there = self.names[from].name.is_some() && !packet.is_all(chunk::HEARTBEAT);
+        if self.phase == Phase::HeartbeatSent && both_are_there {
+            self.phase = Phase::Established;
+        }
+        self.shut_down(from, packet);
+    }
+
+    fn shut_down(&mut self, from: usize, packet: &SctpPacket) {
+        match self.phase {
+            Phase::Established if packet.has(chunk::SHUTDOWN) => {
+                self.phase = if from == ORIGINATOR { Phase::ShutdownSent } else { Phase::ShutdownReceived };
+            }
+            Phase::ShutdownSent | Phase::ShutdownReceived if packet.has(chunk::SHUTDOWN_ACK) => {
+                self.phase = Phase::ShutdownAckSent;
+            }
+            Phase::CookieWait
+            | Phase::CookieEchoed
+            | Phase::Established
+            | Phase::ShutdownSent
+            | Phase::ShutdownReceived
+            | Phase::ShutdownAckSent
+            | Phase::Closed
+            | Phase::Aborted
+            | Phase::HeartbeatSent => {}
+        }
+    }
+
+    /// A packet whose receiver goes by another name: one of an association that is to take this one's place, or of nobody.
+    fn wrongly_called(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
+        let to = 1 - from;
+        if packet.is_all(chunk::HEARTBEAT) {
+            self.names[to].other = Some((packet.tag, Because::Tried));
+            return Ruling::Pass;
+        }
+        if packet.is_all(chunk::HEARTBEAT_ACK)
+            && let Some(tag) = self.names[from].tried()
+        {
+            self.names = [Names::default(); 2];
+            self.names[from] = Names::only(Some(tag));
+            self.names[to] = Names::only(Some(packet.tag));
+            return Ruling::Pass;
+        }
+        if self.names[to].announced().is_none_or(|(tag, _)| tag != packet.tag) {
+            return Ruling::WrongTag;
+        }
+        if from == ORIGINATOR {
+            if !packet.has(chunk::COOKIE_ECHO) {
+                return Ruling::WrongTag;
+            }
+            self.names[to].other = Some((packet.tag, Because::Announced { echoed: true }));
+            return Ruling::Pass;
+        }
+        let mine = self.names[from].announced();
+        if let Some(tag) = packet.announced() {
+            if !matches!(mine, Some((_, true))) && mine.map(|(tag, _)| tag) != Some(tag) {
+                self.names[from].other = Some((tag, Because::Announced { echoed: false }));
+            }
+            return Ruling::Pass;
+        }
+        if let (true, Some((tag, true))) = (packet.has(chunk::COOKIE_ACK), mine) {
+            self.names[from] = Names::only(Some(tag));
+            self.names[to] = Names::only(Some(packet.tag));
+            self.phase = Phase::Established;
+            self.shut_down(from, packet);
+            return Ruling::Pass;
+        }
+        if packet.has(chunk::ERROR) { Ruling::Pass } else { Ruling::WrongTag }
+    }
+}
