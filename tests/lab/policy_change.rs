@@ -88,5 +88,6 @@ fn an_allowed_stream_loses_nothing_while_policies_change() {
     }
     let report = stream.finish();
     println!("{swaps} policies, {} datagrams, {} without an answer", report.sent, report.missing.len());
-    assert_eq!((report.missing, report.repeated), (Vec::new(), 0), "of {} datagrams", report.sent);
+    let drops = firewall.agent.fwctl(&["drops"]).unwrap().stdout;
+    assert_eq!((report.missing, report.repeated), (Vec::new(), 0), "of {} datagrams; dropped:\n{drops}", report.sent);
 }
