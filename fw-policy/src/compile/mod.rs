@@ -1,5 +1,6 @@
 //! From a policy and its binding to tables.
 
+mod access;
 mod budget;
 mod classes;
 mod classifier;
@@ -31,6 +32,7 @@ use crate::policy::Policy;
 use crate::set::interval::Family;
 use crate::tables::Tables;
 
+pub use access::BrokenPromise;
 pub use budget::Memory;
 use classifier::Classifier;
 use clause::Clause;
