@@ -17,6 +17,7 @@ pub mod fragments;
 pub mod host;
 pub mod http;
 pub mod live;
+pub mod lockout;
 pub mod metrics;
 pub mod names;
 pub mod netlink;

@@ -15,6 +15,8 @@ use fw_policy::{
 };
 use time::OffsetDateTime;
 
+use crate::lockout::Lockout;
+
 /// A policy that may be applied: it compiles and its own tests pass.
 #[derive(Clone, Debug)]
 pub struct CheckedPolicy {
@@ -66,6 +68,9 @@ pub enum PolicyError {
     /// An address set was not changed.
     #[error("{0}")]
     Set(SetChangeError),
+    /// It would cut the access to the firewall itself.
+    #[error("{0}")]
+    Lockout(#[from] Lockout),
     /// Some of the policy's own tests failed.
     #[error("{}", describe_failures(.0))]
     TestsFailed(Vec<TestResult>),

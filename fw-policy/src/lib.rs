@@ -47,7 +47,9 @@ mod tables;
 mod validate;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
-pub use compile::{Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo};
+pub use compile::{
+    BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo,
+};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};

@@ -14,6 +14,7 @@ mod fragments;
 mod garbage;
 mod host_services;
 mod instruments;
+mod lockout;
 mod neighbours;
 mod observe;
 mod policy_change;

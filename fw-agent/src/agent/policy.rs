@@ -12,6 +12,7 @@ use super::supervisor::Supervisor;
 use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
+use crate::lockout;
 use crate::names::Names;
 use crate::policy_set::{self, CheckedPolicy, Checker, PolicyError};
 
@@ -73,6 +74,21 @@ async fn check(
     let checked =
         tokio::task::spawn_blocking(move || work(&mut checker.lock().unwrap_or_else(PoisonError::into_inner), &files));
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
+}
+
+/// Refuses a policy that would cut the access to the firewall itself, unless `agent.toml` says that it may.
+pub(super) async fn check_access(
+    dataplane: &Arc<dyn Dataplane>,
+    config: &AgentConfig,
+    checked: &CheckedPolicy,
+    running: Option<Arc<Compiled>>,
+) -> Result<Result<(), PolicyError>, RunError> {
+    if config.management.as_ref().is_none_or(|management| !management.keep_access) {
+        return Ok(Ok(()));
+    }
+    let (dataplane, compiled) = (Arc::clone(dataplane), Arc::clone(&checked.compiled));
+    let asked = tokio::task::spawn_blocking(move || lockout::check(&*dataplane, &compiled, running.as_deref())).await;
+    Ok(asked.map_err(|_| RunError::Interrupted("asking about connections"))??.map_err(PolicyError::from))
 }
 
 /// Makes a checked policy the one that judges packets, unless it is that already.
@@ -182,7 +198,9 @@ impl Supervisor {
         if files.is_some() {
             self.files.clone_from(&files);
         }
-        apply(&self.dataplane, checked?, reason, &mut self.facts).await?;
+        let checked = checked?;
+        check_access(&self.dataplane, &self.config, &checked, self.facts.policy.compiled.clone()).await??;
+        apply(&self.dataplane, checked, reason, &mut self.facts).await?;
         self.applied = files;
         Ok(())
     }

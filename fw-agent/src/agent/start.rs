@@ -56,7 +56,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     dataplane.keep_slots(&slots(&config, &observed))?;
-    let facts = take_policy_over(&dataplane, checked).await?;
+    let facts = take_policy_over(&dataplane, &config, checked).await?;
 
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
     supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
@@ -101,18 +101,24 @@ async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<KernelDa
     Ok(Arc::new(dataplane))
 }
 
-/// The policy on disk judges packets from here on; or, if it is invalid, the one that was found running.
+/// The policy on disk judges packets from here on; or, if it is refused, the one that was found running.
 async fn take_policy_over(
     dataplane: &Arc<dyn Dataplane>,
+    config: &AgentConfig,
     checked: Result<CheckedPolicy, PolicyError>,
 ) -> Result<Facts, RunError> {
     let mut facts = adopted_facts(dataplane)?;
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
+    let checked = match checked {
+        // What the policy that was found running lets in is not known: its flows are.
+        Ok(checked) => policy::check_access(dataplane, config, &checked, None).await?.map(|()| checked),
+        Err(error) => Err(error),
+    };
     match checked {
         Ok(checked) => policy::apply(dataplane, checked, "start", &mut facts).await?,
         Err(error) if facts.policy.digest.is_none() => return Err(error.into()),
         Err(error) => {
-            tracing::error!(problem = %error, "the policy on disk is invalid; the one that was found running goes on judging packets");
+            tracing::error!(problem = %error, "the policy on disk is refused; the one that was found running goes on judging packets");
             policy::refuse(&mut facts, &error.into());
         }
     }
@@ -261,9 +267,10 @@ mod tests {
     async fn a_running_policy_goes_on_while_the_files_are_invalid() {
         let fake = Arc::new(FakeDataplane::default());
         let dataplane: Arc<dyn Dataplane> = Arc::clone(&fake) as Arc<dyn Dataplane>;
-        assert!(take_policy_over(&dataplane, in_flux()).await.is_err());
+        let config = AgentConfig::parse("agent.toml", "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n").unwrap();
+        assert!(take_policy_over(&dataplane, &config, in_flux()).await.is_err());
         fake.state().adopted = Some(Adopted { epoch: 7, digest: [7; 32] });
-        let facts = take_policy_over(&dataplane, in_flux()).await.unwrap();
+        let facts = take_policy_over(&dataplane, &config, in_flux()).await.unwrap();
         assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Refused));
         assert_eq!(fake.state().epoch, 0, "nothing was applied");
         assert!(!facts.is_ready());

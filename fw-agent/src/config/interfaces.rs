@@ -133,6 +133,7 @@ pub(super) fn management(
 ) -> Option<ManagementConfig> {
     let interface = section.string("interface", report);
     let allow = section.strings("allow", report).unwrap_or_default();
+    let keep_access = section.boolean("keep_access", report).is_none_or(|keep| keep.value);
     let mode = mode(&mut section, report);
     if interface.is_none() {
         section.missing("interface", "the name or hardware address of the primary interface", report);
@@ -153,5 +154,6 @@ pub(super) fn management(
             .expected("also an `[[interface]]`");
         return None;
     }
-    Some(ManagementConfig { key, allow: allow.into_iter().map(|entry| entry.value.to_owned()).collect(), mode })
+    let allow = allow.into_iter().map(|entry| entry.value.to_owned()).collect();
+    Some(ManagementConfig { key, allow, keep_access, mode })
 }

@@ -103,6 +103,8 @@ pub struct ManagementConfig {
     pub key: DeviceKey,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
     pub allow: Vec<String>,
+    /// A policy that would cut what `allow` says, or a connection that is used, is refused.
+    pub keep_access: bool,
     /// How the program runs there.
     pub mode: Mode,
 }

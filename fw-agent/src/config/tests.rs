@@ -62,6 +62,7 @@ fn the_reference_configuration_is_read() {
     assert_eq!((config.routes[0].slot, config.routes[0].via), (0, Via::Gateway));
     assert_eq!((config.routes[1].slot, config.routes[1].via), (1, Via::Address("fe80::1".parse().unwrap())));
     assert_eq!(config.management.as_ref().unwrap().allow, ["tcp/9477 from 10.3.0.0/16"]);
+    assert!(config.management.as_ref().unwrap().keep_access);
     assert_eq!(config.management_slot(), 2);
     assert!(!config.policy.watch);
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));

@@ -1,5 +1,6 @@
 //! From a policy and its binding to tables.
 
+mod access;
 mod budget;
 mod bundles;
 mod classes;
@@ -31,6 +32,7 @@ use crate::policy::Policy;
 use crate::set::interval::Family;
 use crate::tables::Tables;
 
+pub use access::BrokenPromise;
 pub use budget::Memory;
 use classifier::Classifier;
 pub use compiler::Compiler;

@@ -185,7 +185,7 @@ fn of_management(management: &ManagementBinding, report: &mut Report) -> Vec<Sys
     for (number, written) in (1..).zip(&management.allow) {
         match parse_allow(written) {
             Ok((services, source)) => rules.push(SystemRule::new(
-                &format!("system-management-{number}"),
+                &management_rule_id(number),
                 &format!("[management] allow: {written}"),
                 "(management)",
                 "local",
@@ -208,8 +208,13 @@ fn of_management(management: &ManagementBinding, report: &mut Report) -> Vec<Sys
     rules
 }
 
+/// The id of the rule that keeps an entry of `[management] allow`, counted from 1.
+pub(super) fn management_rule_id(number: usize) -> String {
+    format!("system-management-{number}")
+}
+
 /// Reads `SERVICE from ADDRESS`.
-fn parse_allow(written: &str) -> Result<(ServiceSet, AddressSet), String> {
+pub(super) fn parse_allow(written: &str) -> Result<(ServiceSet, AddressSet), String> {
     let (service, source) = written.split_once(" from ").ok_or("there is no ` from `")?;
     let services = service_term::parse_literal(service.trim()).map_err(|error| error.message)?;
     let source = address::parse_literal(source.trim()).map_err(|error| error.message)?;

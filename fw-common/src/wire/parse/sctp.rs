@@ -10,7 +10,7 @@ const COMMON_HEADER_LEN: usize = 12;
 const CHUNK_HEADER_LEN: usize = 4;
 
 /// Reads the header of SCTP (RFC 9260, section 3) at `offset`, behind which the packet has `len` bytes with the header.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn read(
     frame: &impl Frame,
     offset: usize,
