@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fw_testkit::classbench::measure::{self, Loaded, Steps, TRACES};
-use fw_testkit::classbench::{Family, Style, Trace};
+use fw_testkit::classbench::{Family, RuleSet, Style, Trace};
 
 use super::chain::core::Core;
 use super::outcome::Outcome;
@@ -14,11 +14,11 @@ use super::session::Session;
 pub(super) const NAME: &str = "rule_sets";
 
 const RULES: [usize; 2] = [10, 100_000];
-/// Packets of a trace in one round, and of the round before all that warms the caches up.
+/// Packets of a trace in one round, and as many before them that warm the caches up, which the other set has used.
 const PACKETS: usize = 1_000;
 const MAX_ROUNDS: usize = 9;
 /// Room for the packets of all traces and rounds; a quarter may be half-open.
-const MAX_FLOWS: u32 = 1 << 17;
+const MAX_FLOWS: u32 = 1 << 18;
 /// Other rules, and prefixes of the list before and after.
 const LIST: (usize, (usize, usize)) = (10_000, (100_000, 100_100));
 
@@ -32,7 +32,10 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     let mut worst = TRACES.map(|_| 0f64);
     for style in styles {
         eprintln!("{NAME}: {}", style.name());
-        let [few, many] = RULES.map(|rules| Loaded::load(*style, Family::V4, rules, MAX_FLOWS));
+        let [few, many] = RULES.map(|rules| {
+            let set = RuleSet::generate(*style, Family::V4, rules - 1, 1).allowing().before_allow_all();
+            Loaded::load(set, MAX_FLOWS)
+        });
         let mut loaded = [few?, many?];
         let new_flow = TRACES.map(|(name, trace)| {
             alternate(&loaded, trace, session.effort().rounds.min(MAX_ROUNDS), session.core).map(|found| (name, found))
@@ -56,19 +59,19 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     Ok(vec![outcome])
 }
 
-/// The cost of a packet with few and with many rules, by rounds.
+/// The cost of a packet with few and with many rules, by rounds. The packets are the same, made for the many rules, and all
+/// of them are allowed: what differs is only how long it takes to find the rule.
 fn alternate(loaded: &[Loaded; 2], trace: Trace, rounds: usize, core: Core) -> Result<[Measured; 2]> {
-    let packets = [0, 1].map(|place: usize| loaded[place].packets(trace, (rounds + 1) * PACKETS));
-    let [few, many] = packets;
-    let packets = [few?, many?];
+    let packets = loaded[1].packets(trace, rounds * 2 * PACKETS)?;
     let mut results = RULES.map(|rules| Measured::new(&rules.to_string()));
-    for round in 0..=rounds {
+    for round in 0..rounds {
         for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let of_round = &packets[place][round * PACKETS..(round + 1) * PACKETS];
-            let cost = core.alone_on(|| loaded[place].new_flow(of_round))??;
-            if round > 0 {
-                results[place].add(cost, 1.0);
-            }
+            let (warm_up, measured) = packets[round * 2 * PACKETS..][..2 * PACKETS].split_at(PACKETS);
+            let cost = core.alone_on(|| {
+                loaded[place].new_flow(warm_up)?;
+                loaded[place].new_flow(measured)
+            })??;
+            results[place].add(cost, 1.0);
         }
     }
     Ok(results)
