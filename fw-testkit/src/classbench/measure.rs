@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use fw_policy::{Compiled, Compiler, Diagnostics, LiveSets, Options, Reader, SourceFile};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -119,10 +119,17 @@ impl Loaded {
     /// # Errors
     /// If too few can be.
     pub fn packets(&self, trace: Trace, count: usize) -> Result<Vec<Header>> {
-        let packets = self.set.trace(trace, count * 2, 7).into_iter();
-        let packets: Vec<Header> = packets.filter(|header| self.set.is_routable(header)).take(count).collect();
-        ensure!(packets.len() == count, "only {} packets of the trace can be forwarded", packets.len());
-        Ok(packets)
+        let mut found = 0;
+        // The pairs of addresses that are drawn most often may be such that nobody forwards.
+        for factor in [2, 8, 32] {
+            let packets = self.set.trace(trace, count * factor, 7).into_iter();
+            let packets: Vec<Header> = packets.filter(|header| self.set.is_routable(header)).take(count).collect();
+            if packets.len() == count {
+                return Ok(packets);
+            }
+            found = packets.len();
+        }
+        bail!("only {found} packets of the trace can be forwarded, of {count} that are wanted")
     }
 
     /// Nanoseconds of the program for a packet that opens a flow: the mean without the slowest hundredth.
