@@ -42,7 +42,8 @@ impl Bars {
             picture.line((LEFT, y), (RIGHT, y), GRID);
             picture.text((LEFT - 6.0, y + 4.0), Anchor::End, &name);
         }
-        picture.text((LEFT, TOP - 12.0), Anchor::Start, self.values);
+        let how = if matches!(scale, Scale::Decades { .. }) { ", each line ten times the one below" } else { "" };
+        picture.text((LEFT, TOP - 12.0), Anchor::Start, &format!("{}{how}", self.values));
         let group_width = (RIGHT - LEFT) / self.groups.len() as f64;
         let bar_width = group_width * (1.0 - GAP) / self.series.len() as f64;
         for (place, group) in self.groups.iter().enumerate() {

@@ -94,9 +94,9 @@ fn rule_sets(found: &Found<'_>) -> Bars {
     let styles = ["acl", "fw", "ipc"];
     let traces = ["locality", "spread", "uniform"];
     let groups: Vec<(&str, &str)> = styles.iter().flat_map(|style| traces.map(|trace| (*style, trace))).collect();
-    let series = ["10", "100000"].map(|rules| {
+    let series = [("10", "10 rules"), ("100000", "100,000 rules")].map(|(rules, label)| {
         let names = groups.iter().map(|(style, trace)| format!("rule_sets/{style}/{rules}/new_flow/{trace}"));
-        (format!("{rules} rules"), names.map(|name| found.figures.get(name.as_str()).copied()).collect())
+        (label.to_owned(), names.map(|name| found.figures.get(name.as_str()).copied()).collect())
     });
     Bars {
         title: "Packets that open a flow, under rule sets like ClassBench's".to_owned(),
