@@ -24,7 +24,7 @@ pub(super) struct Session {
 impl Session {
     /// How long each lane of the chain is measured.
     pub(super) fn effort(&self) -> Effort {
-        let (rounds, milliseconds) = if self.quick { (5, 30) } else { (21, 120) };
+        let (rounds, milliseconds) = if self.quick { (3, 30) } else { (21, 120) };
         Effort { core: self.core, rounds, slot: Duration::from_millis(milliseconds) }
     }
 
