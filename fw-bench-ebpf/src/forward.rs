@@ -6,8 +6,8 @@ use aya_ebpf::programs::XdpContext;
 use crate::frame::Frame;
 use crate::maps::{PORTS, SUNK, TARGETS};
 
-const ETHERTYPE: usize = 12;
-const IPV4: [u8; 2] = [0x08, 0x00];
+pub(crate) const ETHERTYPE: usize = 12;
+pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 /// Of the next header in a frame with IPv6.
 const NEXT_HEADER: usize = 20;

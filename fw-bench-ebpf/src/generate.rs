@@ -3,8 +3,11 @@
 //! The kernel hands frames over again as the last receiver left them, so every byte of the headers is written each time.
 
 use aya_ebpf::bindings::xdp_action::XDP_ABORTED;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::XdpContext;
-use fw_bench_ebpf::{CLIENT_PORT, Ends, MAX_STEPS, Plan, SERVER_PORT, Step, TEMPLATE_LEN, checksum, words};
+use fw_bench_ebpf::{
+    CLIENT_PORT, Ends, MAX_STEPS, Plan, SERVER_PORT, STAMP, Step, TEMPLATE_LEN, checksum, words, words_of_time,
+};
 
 use crate::frame::Frame;
 use crate::maps::{NEXT, PLAN, PORTS};
@@ -72,7 +75,8 @@ fn word_at(step: &Step, offset: usize) -> [u8; 8] {
 #[inline(always)]
 fn address(frame: &Frame, plan: &Plan, step: &Step, ends: Ends) -> Option<()> {
     let addresses = words(ends.client) + words(ends.server);
-    let sum = checksum(step.transport_sum + addresses + u32::from(ends.port));
+    let time = if plan.stamped != 0 { stamp(frame)? } else { 0 };
+    let sum = checksum(step.transport_sum + addresses + u32::from(ends.port) + time);
     if plan.ipv6 != 0 {
         write_ends(frame, &IPV6, step, ends)?;
         return write_sum(frame, &IPV6, plan, sum);
@@ -80,6 +84,15 @@ fn address(frame: &Frame, plan: &Plan, step: &Step, ends: Ends) -> Option<()> {
     write_ends(frame, &IPV4, step, ends)?;
     frame.write(IPV4_CHECKSUM, checksum(step.header_sum + addresses).to_be_bytes())?;
     write_sum(frame, &IPV4, plan, sum)
+}
+
+/// Writes the time, and returns the sum of its words.
+#[inline(always)]
+fn stamp(frame: &Frame) -> Option<u32> {
+    // SAFETY: the helper has no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    frame.write(STAMP, now.to_be_bytes())?;
+    Some(words_of_time(now))
 }
 
 #[inline(always)]

@@ -1,6 +1,10 @@
 //! What the benchmark and its eBPF programs share: the plan of the traffic, and which packet is the next one.
 #![no_std]
 
+mod delay;
+
+pub use delay::{DELAY_BUCKETS, bucket_of, longest_in};
+
 /// Bytes of a template: the longest headers that are generated (Ethernet, IPv6, TCP: 74), in whole words.
 pub const TEMPLATE_LEN: usize = 80;
 /// The longest script.
@@ -53,9 +57,12 @@ pub struct Plan {
     pub ipv6: u32,
     /// 1: TCP; 0: UDP.
     pub tcp: u32,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// 1: each packet carries the time at which it was made, at [`STAMP`]; for UDP over IPv4.
+    pub stamped: u32,
 }
+
+/// Offset of the time in the frame: the data of a datagram over IPv4. Nanoseconds of the monotonic clock, big-endian.
+pub const STAMP: usize = 42;
 
 /// What tells the packets of one flow from those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +130,13 @@ pub const fn words(number: u32) -> u32 {
     (number & 0xffff) + (number >> 16)
 }
 
+/// The sum of the words of a time at [`STAMP`].
+#[inline(always)]
+#[must_use]
+pub const fn words_of_time(time: u64) -> u32 {
+    words((time >> 32) as u32) + words(time as u32)
+}
+
 /// Value of the map `TARGETS`, keyed by ingress interface index: where the bare forwarder sends everything.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +172,7 @@ mod tests {
         server_base: 0x0a80_0000,
         ipv6: 0,
         tcp: 0,
-        _pad: 0,
+        stamped: 0,
     };
 
     #[test]

@@ -11,9 +11,10 @@ mod forward;
 mod frame;
 mod generate;
 mod maps;
+mod timed;
 
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Never attached: test runs with live frames make it send.
 #[xdp]
@@ -37,6 +38,18 @@ fn sink(ctx: XdpContext) -> u32 {
 #[xdp]
 fn sink_generated(ctx: XdpContext) -> u32 {
     forward::sink_generated(&ctx)
+}
+
+/// The far end of a chain whose delays are measured.
+#[xdp]
+fn sink_frame(ctx: XdpContext) -> u32 {
+    timed::sink_frame(&ctx)
+}
+
+/// The same behind the kernel's own forwarding.
+#[classifier]
+fn sink_buffer(ctx: TcContext) -> i32 {
+    timed::sink_buffer(&ctx)
 }
 
 #[cfg(not(test))]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use fw_bench_ebpf::{Plan, Target};
+use fw_bench_ebpf::{DELAY_BUCKETS, Plan, Target};
 
 /// What to generate.
 #[btf_map]
@@ -19,3 +19,6 @@ pub(crate) static TARGETS: HashMap<u32, Target, 2> = HashMap::new();
 /// Packets that reached the sink.
 #[btf_map]
 pub(crate) static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
+/// How many packets took so long, by bucket.
+#[btf_map]
+pub(crate) static DELAYS: PerCpuArray<u64, DELAY_BUCKETS> = PerCpuArray::new();

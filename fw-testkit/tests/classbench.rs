@@ -75,3 +75,13 @@ fn every_style_decides_as_plain_search() {
         assert!(matched > 1500, "{style:?} {family:?}: {matched} of 3000 match");
     }
 }
+
+#[test]
+fn before_a_rule_that_allows_everything_every_packet_is_allowed() {
+    let set = RuleSet::generate(Style::Fw, Family::V4, 200, 1).allowing().before_allow_all();
+    assert_eq!(set.rules.len(), 201);
+    for header in set.trace(Trace::Uniform, 500, 3) {
+        let rule = set.first_match(&header).and_then(|rule| set.rules.get(rule));
+        assert!(rule.is_some_and(|rule| rule.allow), "{header:?}");
+    }
+}

@@ -8,6 +8,7 @@ mod answers;
 mod capture;
 mod checksums;
 mod classifier;
+mod collection;
 mod denied;
 mod end_flow;
 mod floods;

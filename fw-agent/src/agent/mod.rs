@@ -86,14 +86,10 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-<<<<<<< HEAD
             Self::Config(_)
-            | Self::Policy(PolicyError::Invalid(_) | PolicyError::NotText { .. } | PolicyError::Set(_)) => 3,
-=======
-            Self::Config(_) | Self::Policy(PolicyError::Invalid(_) | PolicyError::Set(_) | PolicyError::Lockout(_)) => {
-                3
-            }
->>>>>>> sctp
+            | Self::Policy(
+                PolicyError::Invalid(_) | PolicyError::NotText { .. } | PolicyError::Set(_) | PolicyError::Lockout(_),
+            ) => 3,
             Self::Policy(PolicyError::TestsFailed(_)) => 4,
             Self::Lock(_)
             | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::TooLarge { .. } | PolicyError::InFlux(_))

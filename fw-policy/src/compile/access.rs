@@ -45,7 +45,7 @@ impl Compiled {
         if decision.action == Action::Allow {
             return None;
         }
-        self.rules.get(decision.rule as usize).map(AsRef::as_ref)
+        self.rules.get(decision.rule as usize)
     }
 
     /// Whether the same may reach the firewall through the management interface under another policy. Policy files cannot name

@@ -46,6 +46,18 @@ impl Bed {
     /// # Errors
     /// What the kernel says.
     pub fn with_timeouts(max_flows: u32, timeouts: Timeouts) -> Result<Self> {
+        Self::with_options(max_flows, false, timeouts)
+    }
+
+    /// The same, in which every flow may be half-open, and none is ended for others.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn with_any_half_open(max_flows: u32, timeouts: Timeouts) -> Result<Self> {
+        Self::with_options(max_flows, true, timeouts)
+    }
+
+    fn with_options(max_flows: u32, any_half_open: bool, timeouts: Timeouts) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ofwcb{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let guard = Names { name: name.clone(), pin_dir: PathBuf::from("/sys/fs/bpf").join(&name) };
@@ -57,7 +69,7 @@ impl Bed {
         for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")] {
             netns.set_sysctl(key, value)?;
         }
-        let (dataplane, outer) = netns.within(|| open(&guard.pin_dir, max_flows, timeouts))??;
+        let (dataplane, outer) = netns.within(|| open(&guard.pin_dir, (max_flows, any_half_open), timeouts))??;
         let pin_dir = guard.pin_dir.clone();
         std::mem::forget(guard);
         Ok(Self { dataplane, outer, pin_dir, netns })
@@ -161,8 +173,13 @@ route add default via 203.0.113.6
 -6 route add default via 2001:db8::6
 ";
 
-fn open(pin_dir: &std::path::Path, max_flows: u32, timeouts: Timeouts) -> Result<(KernelDataplane, u32)> {
-    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(max_flows), max_half_open: None };
+fn open(
+    pin_dir: &std::path::Path,
+    (max_flows, any_half_open): (u32, bool),
+    timeouts: Timeouts,
+) -> Result<(KernelDataplane, u32)> {
+    let max_half_open = any_half_open.then_some(max_flows);
+    let options = KernelOptions { pin_dir: pin_dir.to_owned(), max_flows: Some(max_flows), max_half_open };
     let dataplane = KernelDataplane::open(options)?;
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     let mut outer = 0;
@@ -191,7 +208,7 @@ fn open(pin_dir: &std::path::Path, max_flows: u32, timeouts: Timeouts) -> Result
         answers_per_second: 1_000,
         pick_up: PickUp::Never,
         verify_checksums: false,
-        refuse_half_open: false,
+        refuse_half_open: any_half_open,
         reset_unknown_tcp: false,
     })?;
     Ok((dataplane, outer))

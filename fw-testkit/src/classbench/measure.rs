@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use fw_policy::{Compiled, Compiler, Diagnostics, LiveSets, Options, Reader, SourceFile};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -85,60 +85,107 @@ pub const SITES: usize = 1000;
 pub const TRACES: [(&str, Trace); 3] =
     [("locality", Trace::Zipf(SITES)), ("spread", Trace::Pareto(0.0)), ("uniform", Trace::Uniform)];
 
-/// Measures a rule set on a firewall of its own, whose flow tables are empty. Every rule allows, so that all packets that
-/// match one take the same way; `flows` is the number of packets of each trace.
+/// A rule set in force, on a firewall of its own.
+pub struct Loaded {
+    bed: Bed,
+    set: RuleSet,
+    stopwatch: Stopwatch,
+    /// Size of the policy files in bytes.
+    pub text: usize,
+    /// What loading it took.
+    pub first: Steps,
+    /// Kernel memory of the tables in bytes, as predicted and as the kernel says.
+    pub memory: (u64, u64),
+}
+
+impl Loaded {
+    /// Loads a rule set.
+    ///
+    /// # Errors
+    /// What the policy language or the kernel says.
+    pub fn load(set: RuleSet, max_flows: u32) -> Result<Self> {
+        let bed = Bed::new(max_flows)?;
+        let files = set.files();
+        let mut stopwatch = Stopwatch::default();
+        let (compiled, mut first) = stopwatch.compile(&files)?;
+        first.apply = bed.apply(&compiled)?;
+        let memory = (compiled.memory.total(), bed.dataplane().table_memory()?);
+        let text = files.iter().map(|file| file.text.len()).sum();
+        Ok(Self { bed, set, stopwatch, text, first, memory })
+    }
+
+    /// Packets of a trace that can be forwarded, each of a flow of its own.
+    ///
+    /// # Errors
+    /// If too few can be.
+    pub fn packets(&self, trace: Trace, count: usize) -> Result<Vec<Header>> {
+        let mut found = 0;
+        // The pairs of addresses that are drawn most often may be such that nobody forwards.
+        for factor in [2, 8, 32] {
+            let packets = self.set.trace(trace, count * factor, 7).into_iter();
+            let packets: Vec<Header> = packets.filter(|header| self.set.is_routable(header)).take(count).collect();
+            if packets.len() == count {
+                return Ok(packets);
+            }
+            found = packets.len();
+        }
+        bail!("only {found} packets of the trace can be forwarded, of {count} that are wanted")
+    }
+
+    /// Nanoseconds of the program for a packet that opens a flow: the mean without the slowest hundredth.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new_flow(&self, packets: &[Header]) -> Result<f64> {
+        let (mut times, _) = self.bed.open_flows(&self.set, packets)?;
+        times.sort_unstable();
+        times.truncate(times.len() - times.len() / 100);
+        let total: Duration = times.iter().sum();
+        Ok(total.as_secs_f64() * 1e9 / times.len() as f64)
+    }
+
+    /// What other services in one rule in the middle cost, and then another destination in it.
+    ///
+    /// # Errors
+    /// What the policy language or the kernel says.
+    pub fn change(&mut self) -> Result<(Steps, Steps)> {
+        let services = self.change_rule(|rule| {
+            (rule.protocol, rule.src_port, rule.dst_port) = (Some(6), ANY_PORT, (4321, 4321));
+        })?;
+        let destination = self.change_rule(|rule| rule.destination = Prefix { first: 0x0a09_0807 << 96, len: 32 })?;
+        Ok((services, destination))
+    }
+
+    /// Changes the rule in the middle.
+    fn change_rule(&mut self, edit: impl FnOnce(&mut Rule)) -> Result<Steps> {
+        let middle = self.set.rules.len() / 2;
+        self.set.rules.get_mut(middle).map(edit);
+        let (compiled, mut steps) = self.stopwatch.compile(&self.set.files())?;
+        steps.apply = self.bed.apply(&compiled)?;
+        Ok(steps)
+    }
+}
+
+/// Measures a rule set whose flow tables are empty at first; `flows` is the number of packets of each trace.
 ///
 /// # Errors
 /// What the policy language or the kernel says.
 pub fn measure(style: Style, family: Family, rules: usize, flows: usize) -> Result<Figures> {
-    let bed = &Bed::new(u32::try_from(flows * 4)?)?;
-    let mut set = RuleSet::generate(style, family, rules, 1);
-    set.rules.iter_mut().for_each(|rule| rule.allow = true);
-    let files = set.files();
-    let mut stopwatch = Stopwatch::default();
-    let (compiled, mut first) = stopwatch.compile(&files)?;
-    first.apply = bed.apply(&compiled)?;
-    let memory = (compiled.memory.total(), bed.dataplane().table_memory()?);
+    // Every rule allows, so that all packets that match one take the same way.
+    let set = RuleSet::generate(style, family, rules, 1).allowing();
+    let mut loaded = Loaded::load(set, u32::try_from(flows * 4)?)?;
     let mut new_flow = Vec::new();
     for (name, trace) in TRACES {
-        new_flow.push((name, new_flow_cost(bed, &set, trace, flows)?));
+        // A tenth more, to warm up: the first packets meet tables that are in no cache.
+        let packets = loaded.packets(trace, flows + flows / 10)?;
+        let (warm_up, measured) = packets.split_at(flows / 10);
+        loaded.new_flow(warm_up)?;
+        new_flow.push((name, loaded.new_flow(measured)?));
     }
-    let one_rule = change(bed, &mut stopwatch, &mut set, |rule| {
-        (rule.protocol, rule.src_port, rule.dst_port) = (Some(6), ANY_PORT, (4321, 4321));
-    })?;
-    let one_address =
-        change(bed, &mut stopwatch, &mut set, |rule| rule.destination = Prefix { first: 0x0a09_0807 << 96, len: 32 })?;
-    let text = files.iter().map(|file| file.text.len()).sum();
+    let (one_rule, one_address) = loaded.change()?;
+    let Loaded { text, first, memory, .. } = loaded;
     let family = if family == Family::V4 { 4 } else { 6 };
     Ok(Figures { style: style.name(), family, rules, text, first, one_rule, one_address, memory, new_flow })
-}
-
-/// Nanoseconds of the program for a packet that opens a flow.
-///
-/// # Errors
-/// What the kernel says.
-pub fn new_flow_cost(bed: &Bed, set: &RuleSet, trace: Trace, flows: usize) -> Result<f64> {
-    // A tenth more, to warm up: the first packets meet tables that are in no cache.
-    let warm = flows / 10;
-    let packets = set.trace(trace, (flows + warm) * 2, 7);
-    let packets: Vec<Header> =
-        packets.into_iter().filter(|header| set.is_routable(header)).take(flows + warm).collect();
-    ensure!(packets.len() > warm, "the trace has no packets that can be forwarded");
-    let (mut times, _) = bed.open_flows(set, &packets)?;
-    let mut measured = times.split_off(warm);
-    measured.sort_unstable();
-    measured.truncate(measured.len() - measured.len() / 100);
-    let total: Duration = measured.iter().sum();
-    Ok(total.as_secs_f64() * 1e9 / measured.len() as f64)
-}
-
-/// Changes the rule in the middle.
-fn change(bed: &Bed, stopwatch: &mut Stopwatch, set: &mut RuleSet, edit: impl FnOnce(&mut Rule)) -> Result<Steps> {
-    let middle = set.rules.len() / 2;
-    set.rules.get_mut(middle).map(edit);
-    let (compiled, mut steps) = stopwatch.compile(&set.files())?;
-    steps.apply = bed.apply(&compiled)?;
-    Ok(steps)
 }
 
 /// What a change of a long list costs, in a policy with many other rules.

@@ -140,6 +140,23 @@ impl RuleSet {
         }
         Self { style, family, rules }
     }
+
+    /// The same rules, all of which allow.
+    #[must_use]
+    pub fn allowing(mut self) -> Self {
+        self.rules.iter_mut().for_each(|rule| rule.allow = true);
+        self
+    }
+
+    /// The same rules before one that allows everything.
+    #[must_use]
+    pub fn before_allow_all(mut self) -> Self {
+        let (any, ports) = (Prefix::any(), ANY_PORT);
+        let last =
+            Rule { source: any, destination: any, src_port: ports, dst_port: ports, protocol: None, allow: true };
+        self.rules.push(last);
+        self
+    }
 }
 
 /// Rules as the seed describes them, some of them twice.

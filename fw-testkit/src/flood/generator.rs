@@ -130,7 +130,7 @@ fn plan() -> Plan {
         server_base: u32::from_be_bytes([10, 128, 0, 1]),
         ipv6: 0,
         tcp: 1,
-        _pad: 0,
+        stamped: 0,
     }
 }
 

@@ -56,8 +56,8 @@ pub struct Report {
     pub transfers: Transfers,
     /// What became of the connections that were made during the flood.
     pub newcomers: Newcomers,
-    /// The most half-open flows that were seen.
-    pub most_half_open: u64,
+    /// What the firewall told meanwhile, again and again.
+    pub course: Vec<Moment>,
     /// Half-open flows that gave way.
     pub evicted: u64,
     /// Flows that were opened, by forged SYNs and by honest ones.
@@ -68,7 +68,24 @@ pub struct Report {
     pub dropped: Vec<(String, u64)>,
 }
 
+/// What the firewall told at some time of the flood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the start.
+    pub at: Duration,
+    /// Half-open flows.
+    pub half_open: u64,
+    /// Flows that were opened since the firewall has started.
+    pub opened: u64,
+}
+
 impl Report {
+    /// The most half-open flows that were seen.
+    #[must_use]
+    pub fn most_half_open(&self) -> u64 {
+        self.course.iter().map(|moment| moment.half_open).max().unwrap_or(0)
+    }
+
     /// Flows that were opened in a second: what the firewall has judged of the flood.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -118,10 +135,10 @@ impl Arena {
         let client = self.lab.ns(PairNode::Client)?;
         let over = AtomicBool::new(false);
         let streams = honest::connect(client, flood.established)?;
-        let (sent, lasted, transfers, newcomers, most_half_open) = thread::scope(|scope| {
+        let (sent, lasted, transfers, newcomers, course) = thread::scope(|scope| {
             let transfers = scope.spawn(|| honest::transfer(streams, &over));
             let newcomers = scope.spawn(|| client.within(|| honest::make_new(flood.new_per_second, &over)));
-            let watch = scope.spawn(|| self.watch_half_open(&over));
+            let watch = scope.spawn(|| self.watch(&over));
             let start = Instant::now();
             let sent = generator.send(flood);
             let lasted = start.elapsed();
@@ -137,7 +154,7 @@ impl Arena {
             lasted,
             transfers,
             newcomers,
-            most_half_open,
+            course,
             evicted: status["flows"]["evicted"].as_u64().unwrap_or(0),
             opened: status["flows"]["opened"].as_u64().unwrap_or(0),
             received,
@@ -155,14 +172,15 @@ impl Arena {
         Ok(rows.filter(|(_, packets)| *packets != 0).collect())
     }
 
-    /// Asks the firewall again and again; the most half-open flows that it has told.
-    fn watch_half_open(&self, over: &AtomicBool) -> Result<u64, LabError> {
-        let mut most = 0;
+    /// Asks the firewall again and again.
+    fn watch(&self, over: &AtomicBool) -> Result<Vec<Moment>, LabError> {
+        let (start, mut course) = (Instant::now(), Vec::new());
         while !over.load(Ordering::Relaxed) {
             let status = self.agent.fwctl_json(&["status"])?;
-            most = most.max(status["flows"]["half_open"].as_u64().unwrap_or(0));
+            let count = |name: &str| status["flows"][name].as_u64().unwrap_or(0);
+            course.push(Moment { at: start.elapsed(), half_open: count("half_open"), opened: count("opened") });
         }
-        Ok(most)
+        Ok(course)
     }
 }
 

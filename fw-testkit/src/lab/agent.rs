@@ -262,9 +262,14 @@ impl Agent {
 
     /// Runs `fwctl capture`, beside the test.
     pub fn capture_in_background(&self, arguments: &[&str]) -> Result<Running, LabError> {
+        self.fwctl_in_background("capture", &[&["capture", "-w", "-"], arguments].concat())
+    }
+
+    /// Runs `fwctl` beside the test; what it prints goes to a file with this name.
+    pub fn fwctl_in_background(&self, name: &str, arguments: &[&str]) -> Result<Running, LabError> {
         let mut command = self.namespace.command(&self.programs.fwctl)?;
-        command.arg("--socket").arg(self.socket()).args(["capture", "-w", "-"]).args(arguments);
-        Running::start(&mut command, self.directory.join("capture.log"))
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        Running::start(&mut command, self.directory.join(format!("{name}.log")))
     }
 
     /// Runs `fwctl … -o json` and reads what it prints.

@@ -166,8 +166,8 @@ impl KernelDataplane {
     }
 }
 
-/// The part of the slots that only flows from and to the host may take.
-const RESERVED_SHARE: u32 = 64;
+/// One slot in so many is only for flows from and to the host.
+pub const RESERVED_SHARE: u32 = 64;
 
 /// A number that nobody can foresee, and that is not 0.
 fn random_seed() -> Result<u64, DataplaneError> {

@@ -23,7 +23,9 @@ const AIMS: &[(&str, Aim)] = &[
     ("new_100k_rules_vs_10", AtMost(1.3)),
     ("new_100k_rules_vs_10_uniform", AtMost(2.0)),
     ("sweep_share_of_core_1m", AtMost(0.05)),
+    ("dead_flows_gone_within_10s_1m", AtMost(1.0)),
     ("connections_vs_nftables", AtLeast(2.0)),
+    ("concurrent_judged_right", AtLeast(1.0)),
     ("flood_established_kept", AtLeast(1.0)),
     ("flood_new_succeeded", AtLeast(0.99)),
 ];

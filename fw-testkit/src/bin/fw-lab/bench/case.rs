@@ -41,7 +41,7 @@ impl Case {
         };
         let mut lanes = Vec::new();
         for (place, candidate) in candidates.iter_mut().enumerate() {
-            if candidate.kind != Kind::Drop {
+            if candidate.kind.keeps_state() {
                 measure::open(candidate, &self.traffic, session.core)?;
             }
             lanes.push(lane(place, candidate.kind.name(), &self.traffic));
@@ -54,6 +54,10 @@ impl Case {
         let results = measure::alternate(candidates, &lanes, effort)?;
         let title = format!("{}: established, {}, {} rules", self.name, self.traffic, POLICY.rules);
         let mut outcome = Outcome::of_chain(self.name, "packets", title, &results);
+        for lane in results.iter().take(CANDIDATES.len()) {
+            let gigabits = self.traffic.frame_len as f64 * 8.0 / lane.cost();
+            outcome.figure(format!("{}/{}/throughput", self.name, lane.label), gigabits, "Gbit/s");
+        }
         let [drop, redirect, firewall, nftables, kernel, beside @ ..] = &results[..] else { return Ok(outcome) };
         outcome.ratio(self.name, firewall.rate_on_the_clock_to(redirect));
         outcome.ratio(format!("{}_busy", self.name), firewall.rate_to(redirect));

@@ -4,7 +4,10 @@ use anyhow::{Result, bail};
 
 use super::outcome::Outcome;
 use super::session::Session;
-use super::{collection, connections, denied, established, flood, iperf3, new, rule_sets, sockets, variants};
+use super::{
+    collection, concurrent, connections, denied, established, flood, latency, new, rule_sets, sockets, telemetry,
+    variants,
+};
 
 /// Benchmarks that are run together.
 pub(super) struct Group {
@@ -18,12 +21,14 @@ fn groups() -> Vec<Group> {
         Group { names: established::CASES.map(|case| case.name).to_vec(), run: established::run },
         Group { names: variants::CASES.map(|case| case.name).to_vec(), run: variants::run },
         Group { names: new::BENCHMARKS.map(|(name, _)| name).to_vec(), run: new::run },
+        Group { names: latency::names(), run: latency::run },
+        Group { names: vec![telemetry::NAME], run: telemetry::run },
         Group { names: vec![rule_sets::NAME], run: rule_sets::run },
         Group { names: vec![collection::NAME], run: collection::run },
         Group { names: denied::BENCHMARKS.map(|(name, _)| name).to_vec(), run: denied::run },
         Group { names: vec![connections::NAME], run: connections::run },
-        Group { names: vec![sockets::NAME], run: sockets::run },
-        Group { names: vec![iperf3::NAME], run: iperf3::run },
+        Group { names: vec![concurrent::NAME], run: concurrent::run },
+        Group { names: sockets::names(), run: sockets::run },
         Group { names: vec![flood::NAME], run: flood::run },
     ]
 }
@@ -54,6 +59,11 @@ pub(super) fn choose(only: &[String]) -> Result<Vec<Choice>> {
 }
 
 impl Choice {
+    /// The benchmarks, for people.
+    pub(super) fn title(&self) -> String {
+        self.names.join(", ")
+    }
+
     pub(super) fn run(&self, session: &Session) -> Result<Vec<Outcome>> {
         (self.group.run)(session, &self.names)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use fw_testkit::flood::{Arena, Flood, Report};
 
-use super::outcome::Outcome;
+use super::outcome::{Curve, Outcome};
 use super::session::Session;
 
 /// The benchmark.
@@ -52,7 +52,7 @@ fn outcome(report: &Report) -> Outcome {
         ("new connections", newcomers.tried.to_string()),
         ("of them succeeded", newcomers.succeeded.to_string()),
         ("99 % within, ms", format!("{:.1}", newcomers.percentile_99.as_secs_f64() * 1e3)),
-        ("half-open flows, at most", report.most_half_open.to_string()),
+        ("half-open flows, at most", report.most_half_open().to_string()),
         ("half-open flows that gave way", report.evicted.to_string()),
         ("dropped", dropped.collect::<Vec<_>>().join(", ")),
     ];
@@ -60,6 +60,29 @@ fn outcome(report: &Report) -> Outcome {
     outcome.ratio("flood_established_kept", 1.0 - transfers.lost as f64 / transfers.connections.max(1) as f64);
     outcome.ratio("flood_new_succeeded", newcomers.succeeded as f64 / newcomers.tried.max(1) as f64);
     outcome.figure("flood/rate", rate, "million/s");
-    outcome.figure("flood/half_open", report.most_half_open as f64, "flows");
+    outcome.curves = curves(report);
+    outcome.figure("flood/half_open", report.most_half_open() as f64, "flows");
     outcome
+}
+
+/// The course of the flood: half-open flows, and flows opened in each second.
+fn curves(report: &Report) -> Vec<Curve> {
+    /// Opened flows are counted over as long a time.
+    const SPAN: Duration = Duration::from_millis(500);
+    let course = &report.course;
+    let half_open = course.iter().map(|moment| (moment.at.as_secs_f64(), moment.half_open as f64));
+    let mut opened = Vec::new();
+    let mut last = course.first();
+    for moment in course {
+        let Some(before) = last else { break };
+        let span = moment.at.saturating_sub(before.at);
+        if span >= SPAN {
+            let rate = moment.opened.saturating_sub(before.opened) as f64 / span.as_secs_f64();
+            opened.push((moment.at.as_secs_f64(), rate));
+            last = Some(moment);
+        }
+    }
+    [("half-open flows", half_open.collect()), ("flows opened in a second", opened)]
+        .map(|(label, points)| Curve { plot: NAME, label: label.to_owned(), points })
+        .into()
 }

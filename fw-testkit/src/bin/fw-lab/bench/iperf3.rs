@@ -8,26 +8,22 @@ use fw_testkit::process::{self, Running};
 use fw_testkit::wait;
 
 use super::outcome::Outcome;
-use super::policy::Policy;
-use super::row::{CANDIDATES, Row};
+use super::row::Row;
 use super::sample::Measured;
 use super::session::Session;
 
 /// The benchmark.
 pub(super) const NAME: &str = "iperf3-tcp";
 
-const POLICY: Policy = Policy::new(10);
-
-pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>> {
+pub(super) fn measure(session: &Session, rows: &[Row]) -> Result<Outcome> {
     eprintln!("{NAME}");
-    let rows: Vec<Row> = CANDIDATES.iter().map(|kind| Row::raise(*kind, session, &POLICY)).collect::<Result<_>>()?;
-    let results = alternate(&rows, session.quick)?;
+    let results = alternate(rows, session.quick)?;
     let mut outcome = Outcome {
         title: format!("{NAME}: one TCP connection, MTU 1500, segments as on the wire"),
         columns: vec!["candidate", "Gbit/s", "of redirect"],
         ..Outcome::default()
     };
-    let [redirect, firewall, nftables, _] = &results[..] else { return Ok(Vec::new()) };
+    let [redirect, firewall, nftables, _] = &results[..] else { return Ok(outcome) };
     for result in &results {
         let rate = 1.0 / result.cost();
         let of_redirect = format!("{:.3}", result.rate_to(redirect));
@@ -36,12 +32,12 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     }
     outcome.ratio(format!("{NAME}/firewall:redirect"), firewall.rate_to(redirect));
     outcome.ratio(format!("{NAME}/firewall:nftables"), firewall.rate_to(nftables));
-    Ok(vec![outcome])
+    Ok(outcome)
 }
 
 /// What a transfer costs in each row, in nanoseconds a bit: the inverse of Gbit/s.
 fn alternate(rows: &[Row], quick: bool) -> Result<Vec<Measured>> {
-    let (rounds, seconds) = if quick { (3, 1) } else { (9, 3) };
+    let (rounds, seconds) = if quick { (2, 1) } else { (5, 3) };
     let mut results: Vec<Measured> = rows.iter().map(|row| Measured::new(row.kind.name())).collect();
     let servers: Vec<Running> = rows.iter().map(|row| start_server(&row.lab)).collect::<Result<_>>()?;
     for _ in 0..rounds {

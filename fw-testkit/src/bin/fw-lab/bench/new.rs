@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::chain::ends::Load;
 use super::chain::measure::{self, Lane};
+use super::chain::sink::Watch;
 use super::chain::traffic::Traffic;
 use super::forwarder::Kind;
 use super::forwarder::conntrack::Room;
@@ -17,9 +18,11 @@ pub(super) const BENCHMARKS: [(&str, u32); 3] = [("new_10", 10), ("new_1k", 1_00
 
 const CANDIDATES: [Kind; 5] = [Kind::Drop, Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::NftablesSet];
 
-/// Flows that a candidate opens in one round, at most: of all rounds together, every table holds them.
+/// Flows that a candidate opens in one round, at most: of all rounds together, every table holds them, and none
+/// gives way to another, though nobody answers.
 const FLOWS_OF_ROUND: u64 = 32_768;
 const MAX_FLOWS: u32 = 1 << 20;
+const FEW: u32 = 10;
 /// Packets of one call of the kernel.
 const CALL: u32 = 8_192;
 
@@ -31,9 +34,13 @@ pub(super) fn run(session: &Session, selected: &[&str]) -> Result<Vec<Outcome>> 
 
 fn measure_with(session: &Session, name: &str, rules: u32) -> Result<Outcome> {
     eprintln!("{name}");
-    let mut candidates = session.raise(&CANDIDATES, &Policy::new(rules).with_max_flows(MAX_FLOWS))?;
-    // For the cost of many rules, the firewall with few of them takes part.
-    candidates.extend(session.raise(&[Kind::Firewall], &Policy::new(10).with_max_flows(MAX_FLOWS))?);
+    let policy = |rules| Policy::new(rules).with_max_flows(MAX_FLOWS).with_max_half_open(MAX_FLOWS);
+    let mut wanted: Vec<(Kind, Policy)> = CANDIDATES.map(|kind| (kind, policy(rules))).to_vec();
+    if rules > FEW {
+        // For the cost of many rules, the firewall with few of them takes part.
+        wanted.push((Kind::Firewall, policy(FEW)));
+    }
+    let mut candidates = session.raise_each(&wanted, Watch::Number)?;
     let effort = session.effort();
     let lanes: Vec<Lane> = candidates
         .iter()
@@ -51,11 +58,11 @@ fn measure_with(session: &Session, name: &str, rules: u32) -> Result<Outcome> {
     let results = measure::alternate(&mut candidates, &lanes, effort)?;
     let title = format!("{name}: every packet opens a flow, UDP/IPv4 64 bytes, {rules} rules");
     let mut outcome = Outcome::of_chain(name, "packets", title, &results);
-    let [drop, _, firewall, linear, set, few] = &results[..] else { return Ok(outcome) };
+    let [drop, _, firewall, linear, set, few @ ..] = &results[..] else { return Ok(outcome) };
     let number = name.trim_start_matches("new_");
     outcome.ratio(format!("new_vs_nftables_linear_{number}"), firewall.cost_to(linear, drop));
     outcome.ratio(format!("new_vs_nftables_set_{number}"), firewall.cost_to(set, drop));
-    if rules > 10 {
+    if let [few] = few {
         outcome.ratio(format!("new_{number}_vs_10"), firewall.cost_to(few, drop));
     }
     Ok(outcome)

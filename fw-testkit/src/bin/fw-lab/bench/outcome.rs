@@ -12,6 +12,16 @@ pub(super) struct Outcome {
     pub(super) rows: Vec<Vec<String>>,
     pub(super) ratios: Vec<Ratio>,
     pub(super) figures: Vec<Figure>,
+    pub(super) curves: Vec<Curve>,
+}
+
+/// Points of a plot that are no figures.
+#[derive(Debug)]
+pub(super) struct Curve {
+    /// Name of the plot.
+    pub(super) plot: &'static str,
+    pub(super) label: String,
+    pub(super) points: Vec<(f64, f64)>,
 }
 
 /// A quotient that is compared between machines and versions.

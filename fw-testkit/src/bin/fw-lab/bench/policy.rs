@@ -17,16 +17,44 @@ pub(super) struct Policy {
     pub(super) rules: u32,
     /// Size of the firewall's flow tables.
     pub(super) max_flows: u32,
+    /// The most half-open flows of the firewall, if it is not to be the firewall's own part of `max_flows`.
+    pub(super) max_half_open: Option<u32>,
+    /// Seconds that UDP flows live idle.
+    pub(super) udp_timeout: u32,
+    /// The firewall logs flows and what it denies.
+    pub(super) log: bool,
 }
 
 impl Policy {
     /// A policy of this many rules.
     pub(super) const fn new(rules: u32) -> Self {
-        Self { rules, max_flows: 65_536 }
+        Self { rules, max_flows: 65_536, max_half_open: None, udp_timeout: 600, log: true }
     }
 
     pub(super) const fn with_max_flows(self, max_flows: u32) -> Self {
         Self { max_flows, ..self }
+    }
+
+    pub(super) const fn with_max_half_open(self, max_half_open: u32) -> Self {
+        Self { max_half_open: Some(max_half_open), ..self }
+    }
+
+    pub(super) const fn with_udp_timeout(self, udp_timeout: u32) -> Self {
+        Self { udp_timeout, ..self }
+    }
+
+    pub(super) const fn without_log(self) -> Self {
+        Self { log: false, ..self }
+    }
+
+    /// The lines of the firewall's section `[conntrack]`.
+    pub(super) fn conntrack(&self) -> String {
+        let half_open = self.max_half_open.map(|number| format!("max_half_open = {number}\n")).unwrap_or_default();
+        let Self { max_flows, udp_timeout, .. } = self;
+        format!(
+            "max_flows = {max_flows}\n{half_open}\
+             timeouts = {{ udp-new = \"{udp_timeout}s\", udp-replied = \"{udp_timeout}s\" }}\n"
+        )
     }
 
     /// The firewall's policy.
@@ -34,9 +62,10 @@ impl Policy {
         let [client, client6] = CLIENT_NETWORKS;
         let [server, server6] = SERVER_NETWORKS;
         let mut text = format!(
-            "version = 1\n\n[defaults]\naction = \"drop\"\n\n\
+            "version = 1\n\n[defaults]\naction = \"drop\"\nlog = {}\n\n\
              [zones.{LEFT}]\nnetworks = [\"10.201.0.0/24\", \"fd00:201::/64\", \"{client}\", \"{client6}\"]\n\n\
-             [zones.{RIGHT}]\nnetworks = [\"10.202.0.0/24\", \"fd00:202::/64\", \"{server}\", \"{server6}\"]\n\n"
+             [zones.{RIGHT}]\nnetworks = [\"10.202.0.0/24\", \"fd00:202::/64\", \"{server}\", \"{server6}\"]\n\n",
+            self.log
         );
         let mut rule = |id: &str, terms: &str| {
             text += &format!(

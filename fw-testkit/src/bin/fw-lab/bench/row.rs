@@ -1,5 +1,8 @@
 //! A row whose hosts have sockets, unlike those of a chain.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use anyhow::{Context, Result};
 use fw_testkit::lab::PairLab;
 
@@ -8,7 +11,7 @@ use super::policy::Policy;
 use super::session::Session;
 
 /// The candidates of benchmarks with sockets.
-pub(super) const CANDIDATES: [Kind; 4] = [Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::Kernel];
+const CANDIDATES: [Kind; 4] = [Kind::Redirect, Kind::Firewall, Kind::Nftables, Kind::Kernel];
 
 /// A row with its forwarder, which is dropped first.
 pub(super) struct Row {
@@ -18,7 +21,17 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn raise(kind: Kind, session: &Session, policy: &Policy) -> Result<Self> {
+    /// Raises a row for each candidate, at the same time.
+    pub(super) fn raise_all(session: &Session, policy: &Policy) -> Result<Vec<Self>> {
+        thread::scope(|scope| {
+            let rows = CANDIDATES.map(|kind| scope.spawn(move || Self::raise(kind, session, policy)));
+            let rows: Vec<Result<Self>> =
+                rows.into_iter().map(|row| row.join().unwrap_or_else(|panic| resume_unwind(panic))).collect();
+            rows.into_iter().collect()
+        })
+    }
+
+    fn raise(kind: Kind, session: &Session, policy: &Policy) -> Result<Self> {
         let raise = || {
             let lab = PairLab::up()?;
             let forwarder = forwarder::start(kind, &lab, &session.artifacts, policy)?;

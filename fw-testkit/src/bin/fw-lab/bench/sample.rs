@@ -25,6 +25,12 @@ impl Measured {
         self.arrived = self.arrived.min(arrived);
     }
 
+    /// Adds the rounds of the same lane on another instance.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.costs.extend(&other.costs);
+        self.arrived = self.arrived.min(other.arrived);
+    }
+
     /// The cost.
     pub(super) fn cost(&self) -> f64 {
         median(self.costs.clone())
@@ -58,7 +64,7 @@ fn by_round(own: &[f64], other: &[f64], formula: impl Fn(f64, f64) -> f64) -> f6
 }
 
 /// The middle value, which one disturbed round does not move.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -1,5 +1,7 @@
 //! The result as text.
 
+use std::time::Duration;
+
 use super::outcome::{Outcome, Ratio};
 
 /// Prints one benchmark.
@@ -22,6 +24,13 @@ pub(super) fn print_ratios<'outcome>(ratios: impl Iterator<Item = &'outcome Rati
         vec![ratio.name.clone(), format!("{:.digits$}", ratio.value), aim, met.to_owned()]
     }));
     print_rows(&rows);
+}
+
+/// Prints how long the benchmarks took.
+pub(super) fn print_times(times: &[(String, Duration)]) {
+    println!("\ntimes");
+    let row = |(title, time): &(String, Duration)| vec![title.clone(), format!("{:.1} s", time.as_secs_f64())];
+    print_rows(&times.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Pads the first column on the right and the others on the left.

@@ -20,9 +20,6 @@ pub(in crate::bench) struct Effort {
     pub(in crate::bench) slot: Duration,
 }
 
-/// Packets of one call of the kernel while caches warm up: enough to touch what a slot touches again and again.
-const WARM_UP_CALL: u32 = 16_384;
-
 /// What becomes of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bench) enum Fate {
@@ -57,7 +54,7 @@ impl Lane {
             plan,
             frame_len,
             load: Load::during(slot),
-            warm_up: Load { call: WARM_UP_CALL, ..Load::during(slot / 8) },
+            warm_up: Load::during(slot / 8),
             fate: Fate::Arrive,
             packets_of_event: 1,
         }
@@ -72,9 +69,7 @@ const MAY_BE_LOST: u64 = 1000;
 /// Opens every flow of the traffic through a candidate, and makes sure that the packets arrived.
 pub(in crate::bench) fn open(candidate: &mut Candidate, traffic: &Traffic, core: Core) -> Result<()> {
     let plan = traffic.opening();
-    // Whole windows, so that each flow makes every step.
-    let window = 1u64 << plan.window_bits;
-    let packets = (u64::from(traffic.flows).div_ceil(window) * window) << plan.step_bits;
+    let packets = traffic.opening_packets();
     candidate.ends.set_plan(plan, traffic.frame_len)?;
     let mut arrived = 0;
     for _ in 0..ATTEMPTS {

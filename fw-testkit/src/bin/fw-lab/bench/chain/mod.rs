@@ -5,8 +5,10 @@
 //! ```
 
 pub(super) mod core;
+pub(super) mod delays;
 pub(super) mod ends;
 mod frame;
 pub(super) mod interface;
 pub(super) mod measure;
+pub(super) mod sink;
 pub(super) mod traffic;

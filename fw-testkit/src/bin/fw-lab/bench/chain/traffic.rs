@@ -65,6 +65,13 @@ impl Traffic {
         Plan { window_bits, ..self.plan(script) }
     }
 
+    /// Packets that open every flow: whole windows, so that each makes every step.
+    pub(in crate::bench) fn opening_packets(&self) -> u64 {
+        let plan = self.opening();
+        let window = 1u64 << plan.window_bits;
+        (u64::from(self.flows).div_ceil(window) * window) << plan.step_bits
+    }
+
     /// Packets of the clients, of flows chosen at random.
     pub(in crate::bench) fn established(&self) -> Plan {
         Plan { random_flows: self.flows, ..self.plan(&[Packet::REQUEST]) }
@@ -73,6 +80,11 @@ impl Traffic {
     /// Packets of the clients, each of a flow of its own.
     pub(in crate::bench) fn new_flows(&self) -> Plan {
         self.plan(&[Packet::REQUEST])
+    }
+
+    /// What opens TCP connections, each of a flow of its own, and nothing after it.
+    pub(in crate::bench) fn first_segments(&self) -> Plan {
+        self.plan(&Packet::HANDSHAKE[..1])
     }
 
     /// TCP connections from the first to the last segment, each of a flow of its own.
@@ -100,7 +112,7 @@ impl Traffic {
             server_base: u32::from_be_bytes(server),
             ipv6: u32::from(self.family == Family::Ipv6),
             tcp: u32::from(self.transport == Transport::Tcp),
-            _pad: 0,
+            stamped: 0,
         }
     }
 }
@@ -121,7 +133,12 @@ impl fmt::Display for Traffic {
 
 #[cfg(test)]
 mod tests {
+    use fw_bench_ebpf::STAMP;
+
     use super::*;
+
+    /// A time of day with words of every size.
+    const TIME: u64 = 0x0001_fedc_ffff_8000;
 
     /// The frame that the generator makes of a step, with its own functions.
     fn generated(plan: &Plan, number: u32) -> Vec<u8> {
@@ -139,7 +156,12 @@ mod tests {
         if plan.ipv6 == 0 {
             write(24, &fw_bench_ebpf::checksum(step.header_sum + sum).to_be_bytes());
         }
-        let checksum = fw_bench_ebpf::checksum(step.transport_sum + sum + u32::from(ends.port));
+        let mut time = 0;
+        if plan.stamped == 1 {
+            write(STAMP, &TIME.to_be_bytes());
+            time = fw_bench_ebpf::words_of_time(TIME);
+        }
+        let checksum = fw_bench_ebpf::checksum(step.transport_sum + sum + u32::from(ends.port) + time);
         write(transport + if plan.tcp == 1 { 16 } else { 6 }, &checksum.to_be_bytes());
         frame
     }
@@ -150,7 +172,9 @@ mod tests {
         {
             let traffic = Traffic { flows: 4, frame_len: 80, ..traffic };
             let plan = traffic.opening();
-            for number in 0..4 << plan.step_bits {
+            let stamped =
+                Plan { stamped: u32::from(traffic == Traffic { flows: 4, frame_len: 80, ..Traffic::UDP }), ..plan };
+            for (plan, number) in (0..4 << plan.step_bits).flat_map(|number| [(plan, number), (stamped, number)]) {
                 let frame = generated(&plan, number);
                 let decoded = etherparse::PacketHeaders::from_ethernet_slice(&frame).unwrap();
                 let (net, transport, data) =

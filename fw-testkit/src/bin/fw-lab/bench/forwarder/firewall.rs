@@ -19,9 +19,9 @@ pub(super) fn start(lab: &PairLab, programs: &Programs, policy: &Policy) -> Resu
     let mut configuration = interfaces();
     write!(
         configuration,
-        "\n[policy]\ndirectory = \"{}\"\n\n[conntrack]\nmax_flows = {}\n{TIMEOUTS}\n\n[flow_log]\nfile = \"{}\"\n",
+        "\n[policy]\ndirectory = \"{}\"\n\n[conntrack]\n{}\n[flow_log]\nfile = \"{}\"\n",
         policies.display(),
-        policy.max_flows,
+        policy.conntrack(),
         directory.join("flows.jsonl").display()
     )?;
     let mut agent = lab.prepare_agent(programs.clone())?;
@@ -29,9 +29,6 @@ pub(super) fn start(lab: &PairLab, programs: &Programs, policy: &Policy) -> Resu
     agent.start()?;
     Ok(agent)
 }
-
-/// As those of connection tracking in `nftables.rs`.
-const TIMEOUTS: &str = "timeouts = { udp-new = \"10m\", udp-replied = \"10m\" }";
 
 /// The interfaces, and the routes to the networks behind the hosts.
 fn interfaces() -> String {

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 use fw_testkit::lab::{Agent, PairLab, Programs};
 
-use crate::bench::chain::ends::SinkKind;
+use crate::bench::chain::sink::SinkKind;
 use crate::bench::policy::Policy;
 use redirect::RedirectOnly;
 
@@ -44,22 +44,26 @@ impl Kind {
         }
     }
 
+    /// Whether it knows flows, which must be opened before packets of established ones are sent.
+    pub(super) const fn keeps_state(self) -> bool {
+        matches!(self, Self::Firewall | Self::Nftables | Self::NftablesSet)
+    }
+
     /// Where packets that it forwards are counted.
     pub(super) const fn sink(self) -> SinkKind {
         match self {
             Self::Drop => SinkKind::Middle,
             Self::Redirect | Self::Firewall => SinkKind::Hosts,
-            Self::Nftables | Self::NftablesSet | Self::Kernel => SinkKind::Rule,
+            Self::Nftables | Self::NftablesSet | Self::Kernel => SinkKind::Buffers,
         }
     }
 }
 
 /// What keeps forwarding as long as it is held.
-#[expect(dead_code, reason = "held for its Drop only")]
 pub(super) enum Forwarder {
     /// Settings of the name space, which end with it, or none.
     Settings,
-    Redirect(RedirectOnly),
+    Redirect(#[expect(dead_code, reason = "held for its Drop only")] RedirectOnly),
     Firewall(Box<Agent>),
 }
 
