@@ -21,6 +21,7 @@ pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of, 
 use crate::atomic;
 use crate::job::Job;
 use crate::maps::{CONFIG, LOCKS as LOCK_WORDS, RULE_TIMEOUTS};
+use crate::packet::opaque;
 use crate::stage::{count, half_open, limits, sweep};
 use crate::verified_once::verified_once;
 
@@ -118,7 +119,10 @@ pub(crate) fn timeout_of(flow: NonNull<Flow>) -> u32 {
             _ => state,
         },
     };
-    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(state as usize)) {
+    // VERIFIER: the compiler drops the comparison because it knows how many states there are; Linux 6.1 does not, and finds the
+    // index too large. Seen only by loading the object there.
+    let index = opaque(state as usize);
+    match CONFIG.get(0).and_then(|config| config.timeouts.seconds.get(index)) {
         Some(seconds) => *seconds,
         None => 0,
     }
