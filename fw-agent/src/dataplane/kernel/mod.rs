@@ -143,7 +143,7 @@ impl KernelDataplane {
         self.object().run_ingress(packet, ifindex)
     }
 
-    /// Bytes that the kernel says the tables of the active policy take; [`Compiled::memory`] says so before they are loaded.
+    /// Bytes that the kernel says the tables of the active policy take; [`fw_policy::Compiled::memory`] says so before they are loaded.
     ///
     /// # Errors
     /// What the kernel says.
