@@ -16,6 +16,7 @@ pub mod denied;
 pub mod drop_reason;
 pub mod flow_index;
 pub mod fragment;
+pub mod generation;
 pub mod half_open;
 pub mod icmp_error;
 pub mod limit;

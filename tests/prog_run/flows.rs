@@ -56,7 +56,7 @@ pub(super) fn change_flow4(rig: &Rig, change: impl FnOnce(&mut Flow)) -> Flow {
 }
 
 /// Time-outs of this many seconds for everything.
-fn short_timeouts(rig: &Rig, seconds: u32) {
+pub(crate) fn short_timeouts(rig: &Rig, seconds: u32) {
     rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 20] }, ..settings() }).unwrap();
 }
 
@@ -309,8 +309,21 @@ fn a_flow_that_is_being_removed_is_left_alone() {
     let dying = change_flow4(&rig, |flow| flow.last_seen = DYING);
     let reply = rig.send(IT, Packet::udp(IT_HOST, 53, OT_HOST, 4000));
     assert_eq!(reply.reason(), Some(DropReason::Policy), "nothing is a reply to it");
-    assert_eq!(rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53)).reason(), None, "opens another");
-    assert!(flows4(&rig).0.iter().any(|slot| slot.flow == dying), "nobody revives it");
+    let next = rig.send(OT, Packet::udp(OT_HOST, 4000, IT_HOST, 53));
+    assert_eq!(next.reason(), Some(DropReason::FlowRace), "there are no two flows of one key");
+    assert_eq!(flows4(&rig).0.iter().map(|slot| slot.flow).collect::<Vec<_>>(), [dying], "nobody revives it");
+}
+
+/// Who has claimed a flow may give it back, so nobody is told meanwhile that there is none.
+#[test]
+fn a_connection_is_not_reset_while_a_processor_has_claimed_it() {
+    let Some(rig) = Rig::new() else { return };
+    rig.dataplane.set_settings(&Settings { reset_unknown_tcp: true, ..settings() }).unwrap();
+    let segment = || Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::ACK);
+    assert!(matches!(rig.send(OT, segment()), Outcome::Answered(DropReason::TcpNotSyn, _)), "there is none");
+    rig.send(OT, Packet::tcp(OT_HOST, 4000, IT_HOST, 80, tcp_flags::SYN));
+    change_flow4(&rig, |flow| flow.last_seen = DYING);
+    assert_eq!(rig.send(OT, segment()), Outcome::Dropped(DropReason::FlowRace));
 }
 
 #[test]

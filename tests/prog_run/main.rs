@@ -22,6 +22,7 @@ mod observe;
 mod oracle;
 mod passages;
 mod policies;
+mod races;
 mod reasons;
 mod rig;
 mod sctp;

@@ -1,6 +1,6 @@
 //! Copies packets to the agent, while it captures: frames as they came in and as they leave, with what was decided about them.
 //!
-//! A frame is copied to scratch space before its headers are rewritten, and sent from there once the verdict is known.
+//! A frame whose headers the filter wants is copied to scratch space before they are rewritten, and sent from there once the verdict is known.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -28,14 +28,14 @@ pub(crate) fn is_wanted(job: &Job) -> bool {
 
 /// The flags of an interface that is none of the firewall's, so that its packets can be captured as well.
 #[inline(always)]
-pub(crate) fn flags_of_a_stranger() -> u32 {
-    if filter().is_some() { interface_flags::CAPTURED } else { 0 }
+pub(crate) fn flags_of_a_stranger(now: u32) -> u32 {
+    if filter(now).is_some() { interface_flags::CAPTURED } else { 0 }
 }
 
 /// Copies the frame as it came in.
 #[inline(always)]
 pub(crate) fn keep_incoming(ctx: &XdpContext, job: &Job) {
-    keep(ctx, Program::Ingress as u32, captured_direction::IN, job.ingress_ifindex);
+    keep(ctx, job, captured_direction::IN, job.ingress_ifindex);
 }
 
 /// Sends what [`keep_incoming`] has kept.
@@ -53,7 +53,7 @@ pub(crate) fn outgoing(ctx: &XdpContext, job: &Job, action: u32) {
         // It leaves by the kernel's own path, where it is seen once more.
         Verdict::HandOver | Verdict::Pass => return,
     };
-    keep(ctx, Program::Ingress as u32, captured_direction::OUT, ifindex);
+    keep(ctx, job, captured_direction::OUT, ifindex);
     submit(job, Program::Ingress as u32, outcome, action);
 }
 
@@ -61,8 +61,11 @@ pub(crate) fn outgoing(ctx: &XdpContext, job: &Job, action: u32) {
 #[inline(never)]
 pub(crate) fn from_host(ctx: &TcContext, job: &Job, action: i32) -> u32 {
     // SAFETY: the kernel's own context.
-    keep_of_host(ctx, unsafe { (*ctx.skb.skb).ifindex });
-    submit(job, Program::Egress as u32, outcome_of(job.verdict), action as u32);
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    if filter(job.now).is_some_and(|filter| wants_headers(filter, job)) {
+        keep_of_host(ctx, ifindex, job.now);
+        submit(job, Program::Egress as u32, outcome_of(job.verdict), action as u32);
+    }
     0
 }
 
@@ -74,7 +77,9 @@ pub(crate) fn forwarded_by_kernel(ctx: &TcContext) -> u32 {
     if interface::find(ifindex).is_none_or(|interface| interface.flags & interface_flags::CAPTURED == 0) {
         return 0;
     }
-    keep_of_host(ctx, ifindex);
+    // SAFETY: the helper has no arguments.
+    let now = (unsafe { bpf_ktime_get_ns() } / 1_000_000_000) as u32;
+    keep_of_host(ctx, ifindex, now);
     if let Some(scratch) = CAPTURE_SCRATCH.get_ptr_mut(Program::Egress as u32) {
         // SAFETY: this processor's own entry.
         unsafe { (*scratch).head.outcome = captured_outcome::HANDED_OVER };
@@ -95,17 +100,30 @@ const fn outcome_of(verdict: Verdict) -> u8 {
 
 /// The filter, while a capture lasts.
 #[inline(always)]
-fn filter() -> Option<&'static CaptureFilter> {
-    // SAFETY: the helper has no arguments.
-    let now = unsafe { bpf_ktime_get_ns() } / 1_000_000_000;
-    CAPTURE.get(0).filter(|filter| now < u64::from(filter.until))
+fn filter(now: u32) -> Option<&'static CaptureFilter> {
+    CAPTURE.get(0).filter(|filter| now < filter.until)
 }
 
-/// Copies the beginning of a frame to scratch space.
+/// Whether the filter wants a packet with these headers, whatever is decided about it.
+#[inline(always)]
+fn wants_headers(filter: &CaptureFilter, job: &Job) -> bool {
+    capture::wants_packet(filter, job.parsed.then_some(&job.packet))
+}
+
+/// Copies the beginning of a frame to scratch space, if the filter wants its headers: to copy what nobody wants would cost an
+/// established packet more than everything else.
 #[inline(never)]
-fn keep(ctx: &XdpContext, place: u32, direction: u8, ifindex: u32) -> u32 {
+fn keep(ctx: &XdpContext, job: &Job, direction: u8, ifindex: u32) -> u32 {
+    let place = Program::Ingress as u32;
+    if !filter(job.now).is_some_and(|filter| wants_headers(filter, job)) {
+        if let Some(scratch) = CAPTURE_SCRATCH.get_ptr_mut(place) {
+            // SAFETY: this processor's own entry.
+            unsafe { (*scratch).head.captured = 0 };
+        }
+        return 0;
+    }
     let len = frame_len(ctx) as u32;
-    let Some(scratch) = begin(place, direction, ifindex, len) else { return 0 };
+    let Some(scratch) = begin(place, direction, ifindex, len, job.now) else { return 0 };
     let kept = kept(scratch);
     if kept == 0 {
         return 0;
@@ -117,8 +135,8 @@ fn keep(ctx: &XdpContext, place: u32, direction: u8, ifindex: u32) -> u32 {
 
 /// The same of a socket buffer.
 #[inline(always)]
-fn keep_of_host(ctx: &TcContext, ifindex: u32) {
-    let Some(scratch) = begin(Program::Egress as u32, captured_direction::OUT, ifindex, ctx.len()) else { return };
+fn keep_of_host(ctx: &TcContext, ifindex: u32, now: u32) {
+    let Some(scratch) = begin(Program::Egress as u32, captured_direction::OUT, ifindex, ctx.len(), now) else { return };
     let kept = kept(scratch);
     if kept == 0 {
         return;
@@ -130,11 +148,11 @@ fn keep_of_host(ctx: &TcContext, ifindex: u32) {
 
 /// Begins a record; `None` if no capture wants one of this interface.
 #[inline(always)]
-fn begin(place: u32, direction: u8, ifindex: u32, len: u32) -> Option<*mut Scratch> {
+fn begin(place: u32, direction: u8, ifindex: u32, len: u32, now: u32) -> Option<*mut Scratch> {
     let scratch = CAPTURE_SCRATCH.get_ptr_mut(place)?;
     // SAFETY: this processor's own entry, here and below.
     unsafe { (*scratch).head.captured = 0 };
-    let filter = filter()?;
+    let filter = filter(now)?;
     if filter.ifindex != 0 && filter.ifindex != ifindex {
         return None;
     }
@@ -176,7 +194,7 @@ fn submit(job: &Job, place: u32, outcome: u8, action: u32) -> u32 {
     if unsafe { (*scratch).head.captured } == 0 {
         return 0;
     }
-    let Some(filter) = filter() else { return 0 };
+    let Some(filter) = filter(job.now) else { return 0 };
     if !capture::wants(filter, job.parsed.then_some(&job.packet), job.verdict) {
         return 0;
     }

@@ -225,7 +225,7 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
             record.submit(0);
         }
         (*pointer).flags &= !flow_flags::LOG;
-        (*pointer).state = State::Ended as u8;
+        (&raw mut (*pointer).state).write_volatile(State::Ended as u8);
         entry.write_volatile(Entry::retired(held.slot(), moment(job)).0);
         (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));
     }
@@ -304,7 +304,8 @@ pub(crate) fn confirm(job: &Job, flow: NonNull<Flow>) -> u32 {
         let place = (&raw const (*pointer).half_open).read_volatile();
         (place, State::from_number((*pointer).state), [heard(0), heard(1)])
     };
-    if place & RETIRED != 0 || !is_confirmed(state, heard) {
+    // Another processor may have confirmed it since the caller has seen a place.
+    if place == 0 || place & RETIRED != 0 || !is_confirmed(state, heard) {
         return 0;
     }
     if !leave(table::table_of(job), flow, place, 0) {
@@ -312,7 +313,8 @@ pub(crate) fn confirm(job: &Job, flow: NonNull<Flow>) -> u32 {
     }
     // The entry is in the cache still. Left to be found stale when its turn comes, it would cost a wait for its slot.
     if let Some(entry) = entry_of(job, place) {
-        // SAFETY: an aligned word of a live map value. If it has gone to another flow meanwhile, it names another slot.
+        // SAFETY: an aligned word of a live map value. If it has gone to another flow meanwhile, it names another slot: this one is
+        // the packet's flow's, which lives.
         unsafe { atomic::compare_and_swap_u64(entry, Entry::held(job.slot).0, Entry::FREE.0) };
     }
     1

@@ -57,7 +57,9 @@ verified_once! {
             let answer = charge(job, limit, kind::FLOWS, false);
             if answer != Admission::Granted as u32 {
                 if answer == Admission::Refused as u32 {
-                    sweep::advance(job.packet.is_ipv4(), job.now, STEPS_WHEN_REFUSED);
+                    // A rule's flows may be of both families.
+                    sweep::advance(true, job.now, STEPS_WHEN_REFUSED);
+                    sweep::advance(false, job.now, STEPS_WHEN_REFUSED);
                 }
                 return answer;
             }

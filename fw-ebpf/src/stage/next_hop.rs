@@ -1,10 +1,11 @@
 //! Next hops that were looked up, shared by the flows that use them.
 //!
 //! A flow holds a reference of 16 bits: an index, and the low bits of the generation in which the hop was looked up. An
-//! entry is written once in a generation, and taken over by another hop in a later one; so the table needs no clearing,
+//! entry is written once in a generation, and taken over by another hop in a later one, never by one that is a moment behind; so the table needs no clearing,
 //! and an old reference finds either its hop or nothing.
 
 use fw_common::abi::flow::{Egress, NEXT_HOP_BUSY, NEXT_HOPS, NextHop};
+use fw_common::generation;
 
 use crate::atomic;
 use crate::job::Job;
@@ -54,7 +55,8 @@ pub(crate) fn remember(job: &Job) -> u16 {
     0
 }
 
-/// Whether the entry holds the hop in the job, after it was taken over if it is of an older generation.
+/// Whether the entry holds the hop in the job, after it was taken over if it is of an older generation. One of a newer generation stays:
+/// this packet is a moment behind, and what others remember of that entry must remain true.
 #[inline(always)]
 fn holds(entry: *mut NextHop, job: &Job) -> bool {
     // SAFETY: a live map value. Of several processors that find an old entry one gets it, and the others wait for nothing.
@@ -64,6 +66,7 @@ fn holds(entry: *mut NextHop, job: &Job) -> bool {
             return equal(&raw const (*entry).egress, &job.egress);
         }
         if generation == NEXT_HOP_BUSY
+            || !generation::is_older(generation, job.fib_generation)
             || !atomic::compare_and_swap(&raw mut (*entry).generation, generation, NEXT_HOP_BUSY)
         {
             return false;

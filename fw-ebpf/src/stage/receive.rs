@@ -5,18 +5,18 @@
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use fw_common::DropReason;
 use fw_common::abi::config::{Active, Config, config_flags};
 use fw_common::abi::interface::{Interface, local_kind};
 use fw_common::anomaly::{self, Cast};
 use fw_common::wire::parse::{self, Extent, Kind};
 use fw_common::wire::{ETHERTYPE_ARP, Packet, protocol};
+use fw_common::{DropReason, generation};
 
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{capture, checksum, chunks, fragment, interface, route};
+use crate::stage::{capture, checksum, chunks, fragment, interface};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,7 +159,7 @@ fn start(job: &mut Job, ifindex: u32) -> Result<&'static Config, DropReason> {
         job.now = (job.now_ns / 1_000_000_000) as u32;
     }
     let Some(interface) = interface::find(ifindex) else {
-        job.interface.flags = capture::flags_of_a_stranger();
+        job.interface.flags = capture::flags_of_a_stranger(job.now);
         return Err(DropReason::UnknownInterface);
     };
     copy(interface, &mut job.interface);
@@ -183,7 +183,7 @@ fn judged_by(job: &mut Job, config: &Config) -> Result<Received, DropReason> {
     // SAFETY: a field of a live reference; volatile, so that it is read once however often it is used.
     let word = unsafe { core::ptr::read_volatile(&raw const config.active) };
     job.active = Active::from_word(word).ok_or(DropReason::NoPolicy)?;
-    job.fib_generation = route::generation(config, job.now);
+    job.fib_generation = generation::at(config.fib_generation, config.routes_followed_until, job.now);
     Ok(Received::Judge)
 }
 

@@ -10,7 +10,6 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::bpf_fib_lookup;
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
-use fw_common::abi::config::Config;
 use fw_common::abi::flow::Egress;
 use fw_common::abi::interface::interface_flags;
 use fw_common::wire::Packet;
@@ -21,21 +20,6 @@ use crate::stage::interface;
 /// `AF_INET` and `AF_INET6` of Linux.
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-
-/// The generation of next hops that a packet may use now.
-///
-/// While an agent follows routes and neighbours, it is the agent's count of their changes. Without one it also
-/// changes every second, which bounds how long a change can go unnoticed. The upper bits keep both apart, and apart from 0 and
-/// [`fw_common::abi::flow::NEXT_HOP_BUSY`].
-#[inline(always)]
-pub(crate) fn generation(config: &Config, now: u32) -> u32 {
-    const NUMBER: u32 = (1 << 30) - 1;
-    if now <= config.routes_followed_until {
-        (config.fib_generation & NUMBER) | 1 << 30
-    } else {
-        (config.fib_generation.wrapping_add(now) & NUMBER) | 1 << 31
-    }
-}
 
 /// Looks the destination of the packet up and fills `job.egress` and `job.unresolved`.
 #[inline(never)]

@@ -12,6 +12,7 @@ use fw_common::abi::config::config_flags;
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
+use fw_common::generation;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
@@ -111,10 +112,9 @@ impl Dataplane for KernelDataplane {
     fn follow_routes_for(&self, seconds: u32) -> Result<(), DataplaneError> {
         let until = monotonic_seconds().saturating_add(seconds);
         self.object().update_config(|config| {
-            // Who has been silent may have missed a change: what was looked up under the same number before is not trusted.
-            if config.routes_followed_until < monotonic_seconds() {
-                config.fib_generation = config.fib_generation.wrapping_add(1);
-            }
+            // Who has been silent may have missed a change: what was looked up until now is not trusted.
+            config.fib_generation =
+                generation::resumed(config.fib_generation, config.routes_followed_until, monotonic_seconds());
             config.routes_followed_until = until;
         })
     }

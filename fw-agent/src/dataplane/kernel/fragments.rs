@@ -12,6 +12,7 @@ use fw_common::abi::fragment::{DatagramKey, HeldHeader};
 
 use super::calls::{self, Frame};
 use super::object::{chain, map_error};
+use super::run::with_context;
 use super::{KernelDataplane, maps_dir};
 use crate::dataplane::DataplaneError;
 
@@ -94,7 +95,10 @@ impl KernelDataplane {
     /// # Errors
     /// What the kernel says; also if the interface is gone.
     pub fn give_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(), DataplaneError> {
-        self.run_waited(frame, ingress_ifindex, Frame::Live).map(drop)
+        let (marked, context) = with_context(&MARK, frame, ingress_ifindex);
+        calls::run(self.ingress.as_fd(), &marked, &context, Frame::Live)
+            .map(drop)
+            .map_err(|error| DataplaneError::Load(chain(&error)))
     }
 
     /// The same for tests: nothing is sent; the action and the packet after it.
@@ -102,19 +106,6 @@ impl KernelDataplane {
     /// # Errors
     /// What the kernel says.
     pub fn run_given_back(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
-        let mut after = vec![0; frame.len() + 256];
-        let (action, len) = self.run_waited(frame, ingress_ifindex, Frame::Tried(&mut after))?;
-        after.truncate(len as usize);
-        Ok((action, after))
-    }
-
-    fn run_waited(&self, frame: &[u8], ingress_ifindex: u32, run: Frame<'_>) -> Result<(u32, u32), DataplaneError> {
-        let marked = [&MARK, frame].concat();
-        let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        // struct xdp_md of include/uapi/linux/bpf.h: data (behind the metadata), data_end, data_meta, ingress_ifindex,
-        // rx_queue_index, egress_ifindex.
-        let fields = [len(&MARK), len(&marked), 0, ingress_ifindex, 0, 0];
-        let context: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
-        calls::run(self.ingress.as_fd(), &marked, &context, run).map_err(|error| DataplaneError::Load(chain(&error)))
+        self.run_frame(&MARK, frame, ingress_ifindex)
     }
 }

@@ -21,6 +21,7 @@ mod pins;
 mod policy;
 mod redirects;
 mod ring;
+mod run;
 mod segment_limits;
 mod tables;
 
@@ -125,22 +126,6 @@ impl KernelDataplane {
             observed: Mutex::new(observed),
             captured: Mutex::new(captured),
         })
-    }
-
-    /// Runs a program on a packet as if it had come in by an interface, for tests: the action and the packet after it.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn run(&self, packet: &[u8], ifindex: u32) -> Result<(u32, Vec<u8>), DataplaneError> {
-        self.run_timed(packet, ifindex).map(|run| (run.action, run.after))
-    }
-
-    /// The same, with the time that it took, for benchmarks.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn run_timed(&self, packet: &[u8], ifindex: u32) -> Result<Run, DataplaneError> {
-        self.object().run_ingress(packet, ifindex)
     }
 
     /// Bytes that the kernel says the tables of the active policy take; [`fw_policy::Compiled::memory`] says so before they are loaded.

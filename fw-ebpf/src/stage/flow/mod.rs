@@ -40,7 +40,8 @@ pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {
     {
         match continue_from_wire(ctx, job, flow) {
             Progress::Continues => return conclude(job),
-            Progress::Reopens => {}
+            // Whom the old flow was for says nothing about the new one.
+            Progress::Reopens => job.for_host = false,
             Progress::Drop(reason) => return Verdict::Drop(reason),
         }
     }

@@ -25,12 +25,15 @@ use crate::stage::{count, half_open, limits, observe, passage, route, table};
 #[inline(never)]
 pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     job.next_hop = 0;
+    job.unresolved = false;
     let known = passage::recall(job);
     if !known {
         check_ends(job)?;
     }
     let state = match conntrack::opening(&job.packet, picks_up(job)) {
         Opening::Flow(state) => state,
+        // Not said, so not answered, of a flow that may live on.
+        Opening::Refused(_) if stale.is_none() && table::is_being_changed(job) => return Err(DropReason::FlowRace),
         Opening::Refused(reason) => return Err(reason),
     };
     job.flow.state = state as u8;
@@ -100,6 +103,8 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
     job.for_host = true;
     match conntrack::opening(&job.packet, picks_up(job)) {
         Opening::Flow(state) => job.flow.state = state as u8,
+        // Not said, so not answered, of a flow that may live on.
+        Opening::Refused(_) if stale.is_none() && table::is_being_changed(job) => return Err(DropReason::FlowRace),
         Opening::Refused(reason) => return Err(reason),
     }
     open(job, stale)

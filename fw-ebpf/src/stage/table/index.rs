@@ -22,22 +22,23 @@ const ATTEMPTS: u32 = 2;
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Finds the slot that holds a key, and writes the word `last_seen` of its flow, as it was before the key was compared;
-/// [`NONE`] if there is none.
+/// [`NONE`] if there is none. The word is [`DYING`] then if another processor is changing a flow of this key.
 #[inline(always)]
 pub(super) fn find<F: Family>(key: &F::Key, place: &Place, last_seen: &mut u32) -> u32 {
-    // Without a look at the tags, which would be another wait for memory. A slot that is free has no flow: see `is_here`.
+    // Without a look at the tags, which would be another wait for memory. A slot that is free does not look alive: the word is
+    // DYING since its last flow was claimed to be removed, which nobody takes back once the tag is out, or 0 if it has never been used.
     let home = place.first * LANES + place.home_lane();
     if is_here::<F>(home, key, last_seen) {
         return home;
     }
+    *last_seen = 0;
     match find_in::<F>(key, place.first, place.tag, last_seen) {
         NONE => find_in::<F>(key, place.second, place.tag, last_seen),
         slot => slot,
     }
 }
 
-/// Whether a slot has the flow of a key; writes its `last_seen` if so. In a slot that is free the word is [`DYING`], or 0 if it has
-/// never been used.
+/// Whether a slot has the flow of a key, alive or over. Writes its `last_seen` if so, and [`DYING`] if it is being changed.
 #[inline(always)]
 fn is_here<F: Family>(number: u32, key: &F::Key, last_seen: &mut u32) -> bool {
     let Some(slot) = F::slot(number) else { return false };
@@ -49,11 +50,11 @@ fn is_here<F: Family>(number: u32, key: &F::Key, last_seen: &mut u32) -> bool {
     // The line with the counters, too: it comes while the key is compared.
     // SAFETY: as above.
     let _prefetched = unsafe { (&raw const (*flow).directions[0].checked).read_volatile() };
-    if seen == DYING || seen == 0 || !holds::<F>(slot, key) {
+    if seen == 0 || !holds::<F>(slot, key) {
         return false;
     }
     *last_seen = seen;
-    true
+    seen != DYING
 }
 
 /// Finds the slot of a key in a bucket.

@@ -99,6 +99,13 @@ fn search<F: Family>(job: &mut Job) -> u32 {
     number
 }
 
+/// Whether no flow was found because another processor has just claimed the packet's, to end or to replace it. It may think better of
+/// it.
+#[inline(always)]
+pub(crate) fn is_being_changed(job: &Job) -> bool {
+    job.judged == DYING
+}
+
 /// Whether the flow that was found has not idled past its time-out.
 #[inline(always)]
 pub(crate) fn is_alive(job: &Job, flow: NonNull<Flow>) -> bool {
@@ -247,7 +254,14 @@ fn store6(job: &mut Job) -> Stored {
 fn store<F: Family>(job: &mut Job) -> Stored {
     let Some(lock) = lock(job.place.lock & (LOCKS - 1)) else { return Stored::Locked };
     let other = if F::NUMBER == 4 { find4(job, OWN) } else { find6(job, OWN) };
-    let stored = if other == index::NONE { fill::<F>(job) } else { Stored::Already };
+    let stored = if other != index::NONE {
+        Stored::Already
+    } else if is_being_changed(job) {
+        // It may live on, and there would be two of them.
+        Stored::Locked
+    } else {
+        fill::<F>(job)
+    };
     // SAFETY: this processor's, until this word is written.
     unsafe { lock.write_volatile(0) };
     stored
@@ -322,7 +336,7 @@ pub(crate) fn close(table: Option<*mut Table>, flow: NonNull<Flow>, now: u32) {
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
         (*pointer).flags &= !flow_flags::LOG;
-        (*pointer).state = State::Ended as u8;
+        (&raw mut (*pointer).state).write_volatile(State::Ended as u8);
         (&raw mut (*pointer).last_seen).write_volatile(now.saturating_sub(1));
     }
 }
