@@ -198,6 +198,27 @@ fn a_strangers_init_does_not_end_an_association() {
 }
 
 #[test]
+fn a_stranger_in_the_servers_name_establishes_nothing() {
+    for family in 0..2 {
+        let Some(rig) = Rig::new() else { return };
+        let association = Association::new(&rig, family);
+        assert_eq!(association.init(Client), None);
+        let forge = |chunk| association.forge(Server, GUESS, &[chunk]);
+        assert_eq!(forge(Chunk::new(chunk::SHUTDOWN_ACK)), None, "the server may be closing an older association");
+        assert_eq!(forge(Chunk::new(chunk::COOKIE_ECHO)), Some(DropReason::SctpTag));
+        assert_eq!(forge(Chunk::new(chunk::COOKIE_ACK)), Some(DropReason::SctpTag));
+        assert_eq!(association.send(Server, &[chunk::COOKIE_ECHO]), Some(DropReason::SctpState), "it has not begun");
+        assert_eq!(state(&rig), State::SctpCookieWait);
+        let answer = [Chunk::reflecting(chunk::SHUTDOWN_COMPLETE)];
+        assert_eq!(association.forge(Client, GUESS, &answer), None);
+        assert_eq!(association.init_ack(Server), None);
+        assert_eq!(association.send(Client, &[chunk::COOKIE_ECHO]), None);
+        assert_eq!(association.send(Server, &[chunk::COOKIE_ACK]), None);
+        assert_eq!(state(&rig), State::SctpEstablished);
+    }
+}
+
+#[test]
 fn an_end_that_has_restarted_begins_anew() {
     for family in 0..2 {
         let Some(rig) = Rig::new() else { return };

@@ -92,8 +92,9 @@ pub const NEXT_HOP_BUSY: u32 = u32::MAX;
 
 /// One direction of a flow.
 ///
-/// Every field is written by packets of this direction only, so that mostly one processor writes them; but what packets of the
-/// other say of a tag of SCTP.
+/// Every field is written by packets of this direction only, so that mostly one processor writes them; but an SCTP end by those of
+/// both, without a lock: of two changes at once one can be lost. That costs a repetition at most: tags are taken over only
+/// with an answer of the other end to a tag that was noted, and INIT, COOKIE ECHO and HEARTBEAT are sent again until there is one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Direction {

@@ -18,6 +18,9 @@ pub mod end_flags {
     pub const TRIED: u32 = 1;
     /// The other end has sent a COOKIE ECHO to the offered tag.
     pub const ECHOED: u32 = 2;
+    /// The other end has sent a SHUTDOWN ACK to the offered tag, of an older association that it is still closing: all that may
+    /// follow is the SHUTDOWN COMPLETE that reflects it (RFC 9260, section 8.5.1 (C)).
+    pub const CLOSING: u32 = 4;
 }
 
 impl End {
@@ -28,25 +31,37 @@ impl End {
         Self { tag, offered: 0, flags: 0 }
     }
 
-    /// As it is kept in a flow.
+    /// As it is kept in a flow: what is offered and its flags belong together, and are there in an aligned pair.
     #[inline(always)]
     #[must_use]
     pub const fn to_memory(self) -> [u32; 3] {
-        [self.tag, self.offered, self.flags]
+        [self.offered, self.flags, self.tag]
     }
 
     /// Reads what [`End::to_memory`] made.
     #[inline(always)]
     #[must_use]
-    pub const fn from_memory([tag, offered, flags]: [u32; 3]) -> Self {
+    pub const fn from_memory([offered, flags, tag]: [u32; 3]) -> Self {
         Self { tag, offered, flags }
     }
 
-    /// Whether a packet with this tag can be for this end: it is its own, or one that it has offered.
+    /// Whether a packet with this tag can be for this end: it is its own, or one that it may have by now.
     #[inline(always)]
     #[must_use]
     pub const fn is_addressed_by(&self, tag: u32) -> bool {
-        tag != 0 && (tag == self.tag || tag == self.offered)
+        tag != 0 && (tag == self.tag || (tag == self.offered && self.flags & end_flags::CLOSING == 0))
+    }
+
+    /// Whether this was its tag in an older association that the other end is still closing.
+    #[inline(always)]
+    pub(super) const fn is_closing(&self, tag: u32) -> bool {
+        tag == self.offered && self.flags & end_flags::CLOSING != 0
+    }
+
+    /// Whether it has announced the offered tag itself.
+    #[inline(always)]
+    pub(super) const fn has_announced(&self) -> bool {
+        self.offered != 0 && self.flags & (end_flags::TRIED | end_flags::CLOSING) == 0
     }
 
     /// Whether the offered tag is one of a HEARTBEAT.
@@ -56,22 +71,35 @@ impl End {
     }
 
     /// Notes a tag that this end announces while an association is being opened.
+    ///
+    /// `first`: in its own first attempt, or in answer to the other end's. Answers to further attempts, which may be a stranger's, do
+    /// not take the place of that one.
     #[inline(always)]
-    pub(super) fn announce(&mut self, tag: u32) {
-        if self.tag == 0 {
+    pub(super) fn announce(&mut self, tag: u32, first: bool) {
+        if first && self.tag == 0 {
             self.tag = tag;
         } else if tag != self.tag {
             self.offered = tag;
+            self.flags = 0;
         }
     }
 
-    /// Notes a tag that this end may have; whether it is another than was noted.
+    /// Notes a tag that the other end believes this one to have, which takes the place of none that this end has announced.
     #[inline(always)]
-    pub(super) fn offer(&mut self, tag: u32, flags: u32) -> bool {
-        let is_new = self.offered != tag || self.flags & end_flags::TRIED != flags;
-        if is_new {
+    pub(super) fn suppose(&mut self, tag: u32, flags: u32) {
+        if !self.has_announced() {
             self.offered = tag;
             self.flags = flags;
+        }
+    }
+
+    /// Notes another tag that this end announces; whether it is not the one that was noted.
+    #[inline(always)]
+    pub(super) fn offer(&mut self, tag: u32) -> bool {
+        let is_new = self.offered != tag || !self.has_announced();
+        if is_new {
+            self.offered = tag;
+            self.flags = 0;
         }
         is_new
     }
@@ -87,6 +115,14 @@ impl End {
     pub(super) fn forget_offer(&mut self) {
         self.offered = 0;
         self.flags = 0;
+    }
+
+    /// Forgets a tag that it has announced.
+    #[inline(always)]
+    pub(super) fn forget_announced(&mut self) {
+        if self.has_announced() {
+            self.forget_offer();
+        }
     }
 
     /// Forgets a tag that a HEARTBEAT was sent to.

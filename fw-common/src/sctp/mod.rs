@@ -13,6 +13,8 @@ mod chunks;
 mod end;
 mod state;
 #[cfg(test)]
+mod stranger_tests;
+#[cfg(test)]
 mod tests;
 
 pub use chunks::{Chunks, MAX_CHUNKS, Walk, chunk_type, read_chunks};
@@ -153,7 +155,7 @@ fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver:
     if state == State::SctpCookieWait {
         // The first of this side (both may begin: RFC 9260, section 5.2.1), a repetition, or another attempt. The tag of
         // the first stays good: another attempt may be a stranger's.
-        sender.announce(message.initiate_tag);
+        sender.announce(message.initiate_tag, true);
         return Judgement::Pass(State::SctpCookieWait);
     }
     if message.initiate_tag == sender.tag {
@@ -165,7 +167,8 @@ fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver:
     }
     // Its receiver answers, and changes nothing until the sender has proved with a cookie that it got the answer (RFC 9260,
     // section 5.2.2). So does this: the tag is noted, and counts when both have agreed on it.
-    if sender.offer(message.initiate_tag, 0) {
+    // While a cookie is on its way, the tag that was announced before may be the one that the answer to it has.
+    if !(state == State::SctpCookieEchoed && sender.has_announced()) && sender.offer(message.initiate_tag) {
         receiver.forget_offer();
     }
     Judgement::Tolerate
@@ -179,16 +182,20 @@ fn in_handshake(state: State, side: Side, message: &Message, sender: &mut End, r
         // The responder is still closing an older association (RFC 9260, section 9.2): the originator answers it with the
         // same tag.
         if state == State::SctpCookieWait && side == Side::Responder && chunks.is_only(Chunks::SHUTDOWN_ACK) {
-            receiver.offer(message.tag, 0);
+            receiver.suppose(message.tag, end_flags::CLOSING);
             return Judgement::Tolerate;
         }
         return Judgement::WrongTag;
     }
     if chunks.has(Chunks::INIT_ACK) {
-        sender.announce(message.initiate_tag);
+        sender.announce(message.initiate_tag, message.tag == receiver.tag);
         return Judgement::Pass(state);
     }
     if chunks.has(Chunks::COOKIE_ECHO) {
+        // Who has announced no tag has got no cookie. So both tags are known from here on.
+        if sender.tag == 0 {
+            return Judgement::WrongState;
+        }
         receiver.settle(message.tag);
         return Judgement::Pass(State::SctpCookieEchoed);
     }
@@ -219,13 +226,19 @@ fn in_association(
     liberal: bool,
 ) -> Judgement {
     let chunks = message.chunks;
+    // Of an association that was not seen from its beginning, what was learnt first need not have been right.
+    let is_right = message.tag == receiver.tag || receiver.tag == 0;
+    if is_right && liberal && chunks.has(Chunks::HEARTBEAT_ACK) && sender.is_tried() {
+        sender.settle(sender.offered);
+    }
     if message.tag == receiver.tag {
         if chunks.has(Chunks::HEARTBEAT) {
             receiver.forget_trial();
         }
-        // Of an association that was not seen from its beginning, what was learnt first need not have been right.
-        if liberal && chunks.has(Chunks::HEARTBEAT_ACK) && sender.is_tried() {
-            sender.settle(sender.offered);
+        // It goes on with this association: an INIT that was noted was a stranger's.
+        if side == Side::Originator {
+            sender.forget_announced();
+            receiver.forget_announced();
         }
         // Both ends have been heard.
         let heard = is_unanswered(state) && sender.tag != 0 && !chunks.is_only(Chunks::HEARTBEAT);
@@ -239,7 +252,7 @@ fn in_association(
     }
     if chunks.is_only(Chunks::HEARTBEAT) {
         // The association was begun anew on another of its paths: its receiver answers if so, and discards it if not.
-        receiver.offer(message.tag, end_flags::TRIED);
+        receiver.suppose(message.tag, end_flags::TRIED);
         return Judgement::Tolerate;
     }
     if chunks.is_only(Chunks::HEARTBEAT_ACK) && sender.is_tried() {
@@ -247,7 +260,7 @@ fn in_association(
         receiver.settle(message.tag);
         return Judgement::Pass(state);
     }
-    if message.tag == receiver.offered && !receiver.is_tried() {
+    if message.tag == receiver.offered && receiver.has_announced() {
         return restart(side, message, sender, receiver);
     }
     Judgement::WrongTag
@@ -267,7 +280,7 @@ fn restart(side: Side, message: &Message, sender: &mut End, receiver: &mut End) 
     if chunks.has(Chunks::INIT_ACK) {
         // Who has given a cookie back heeds no other (RFC 9260, section 5.2.3).
         if sender.flags & end_flags::ECHOED == 0 {
-            sender.offer(message.initiate_tag, 0);
+            sender.offer(message.initiate_tag);
         }
         return Judgement::Tolerate;
     }
@@ -299,11 +312,13 @@ fn abort(state: State, message: &Message, sender: &End, receiver: &End, liberal:
 /// A SHUTDOWN COMPLETE ends an association that both ends have shut down (RFC 9260, section 8.5.1 (C)).
 #[inline(always)]
 fn shutdown_complete(state: State, message: &Message, sender: &End, receiver: &End) -> Judgement {
-    let end = if message.chunks.has(Chunks::REFLECTED) { sender } else { receiver };
+    let reflected = message.chunks.has(Chunks::REFLECTED);
+    let end = if reflected { sender } else { receiver };
     if end.tag == message.tag && state == State::SctpShutdownAckSent {
         return Judgement::Pass(State::SctpClosed);
     }
-    if end.is_addressed_by(message.tag) { Judgement::Tolerate } else { Judgement::WrongTag }
+    let is_known = end.is_addressed_by(message.tag) || (reflected && end.is_closing(message.tag));
+    if is_known { Judgement::Tolerate } else { Judgement::WrongTag }
 }
 
 /// Whether a packet that an ICMP error quotes can be under way from its sender (RFC 9260, section 10.1, ICMP7): it has

@@ -3,35 +3,35 @@
 use super::*;
 use proptest::prelude::*;
 
-const ORIGINATOR: Side = Side::Originator;
-const RESPONDER: Side = Side::Responder;
-const DATA: Chunks = Chunks::of(chunk_type::DATA);
+pub(super) const ORIGINATOR: Side = Side::Originator;
+pub(super) const RESPONDER: Side = Side::Responder;
+pub(super) const DATA: Chunks = Chunks::of(chunk_type::DATA);
 const SACK: Chunks = Chunks::of(chunk_type::SACK);
 
 /// The tags of the two ends, and those of a restart.
-const ONE: u32 = 0x1111;
-const TWO: u32 = 0x2222;
-const NEW_ONE: u32 = 0x7111;
-const NEW_TWO: u32 = 0x7222;
+pub(super) const ONE: u32 = 0x1111;
+pub(super) const TWO: u32 = 0x2222;
+pub(super) const NEW_ONE: u32 = 0x7111;
+pub(super) const NEW_TWO: u32 = 0x7222;
 /// A tag that nobody has.
-const GUESS: u32 = 0xdead;
+pub(super) const GUESS: u32 = 0xdead;
 
 /// The judge with what it remembers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Watched {
-    state: State,
-    ends: [End; 2],
-    liberal: bool,
+pub(super) struct Watched {
+    pub(super) state: State,
+    pub(super) ends: [End; 2],
+    pub(super) liberal: bool,
 }
 
 impl Watched {
-    fn opened_by(message: &Message) -> Self {
+    pub(super) fn opened_by(message: &Message) -> Self {
         let Opening::Flow(state) = opening(message, true) else { panic!("{message:?} opens nothing") };
         let (sender, receiver) = message.ends();
         Self { state, ends: [sender, receiver], liberal: state == State::SctpHeartbeatSent }
     }
 
-    fn judge(&mut self, side: Side, message: Message) -> Judgement {
+    pub(super) fn judge(&mut self, side: Side, message: Message) -> Judgement {
         let [originator, responder] = &mut self.ends;
         let (sender, receiver) = if side == ORIGINATOR { (originator, responder) } else { (responder, originator) };
         let judgement = judge(self.state, side, &message, sender, receiver, self.liberal);
@@ -43,33 +43,33 @@ impl Watched {
 
     /// A packet passes, and the association is in this state.
     #[track_caller]
-    fn pass(&mut self, side: Side, message: Message, state: State) {
+    pub(super) fn pass(&mut self, side: Side, message: Message, state: State) {
         assert_eq!(self.judge(side, message), Judgement::Pass(state), "{message:?} of the {side:?}");
     }
 
     /// A packet comes to this, and changes nothing that is known.
     #[track_caller]
-    fn refuse(&mut self, side: Side, message: Message, judgement: Judgement) {
+    pub(super) fn refuse(&mut self, side: Side, message: Message, judgement: Judgement) {
         let before = *self;
         assert_eq!(self.judge(side, message), judgement, "{message:?} of the {side:?}");
         assert_eq!(*self, before, "{message:?} of the {side:?}");
     }
 }
 
-fn message(tag: u32, chunks: Chunks) -> Message {
+pub(super) fn message(tag: u32, chunks: Chunks) -> Message {
     Message { tag, initiate_tag: 0, chunks }
 }
 
-fn init(initiate_tag: u32) -> Message {
+pub(super) fn init(initiate_tag: u32) -> Message {
     Message { tag: 0, initiate_tag, chunks: Chunks::INIT }
 }
 
-fn init_ack(tag: u32, initiate_tag: u32) -> Message {
+pub(super) fn init_ack(tag: u32, initiate_tag: u32) -> Message {
     Message { tag, initiate_tag, chunks: Chunks::INIT_ACK }
 }
 
 /// An association that is open.
-fn established() -> Watched {
+pub(super) fn established() -> Watched {
     let mut watched = Watched::opened_by(&init(ONE));
     watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
     watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO.and(DATA)), State::SctpCookieEchoed);
@@ -184,30 +184,6 @@ fn another_restart_takes_the_place_of_one_that_was_given_up() {
 }
 
 #[test]
-fn a_strangers_init_ends_no_association() {
-    let mut watched = established();
-    assert_eq!(watched.judge(ORIGINATOR, init(GUESS)), Judgement::Tolerate);
-    assert_eq!(watched.judge(RESPONDER, init_ack(GUESS, NEW_TWO)), Judgement::Tolerate);
-    // The originator discards that answer; the stranger does not see it.
-    watched.refuse(ORIGINATOR, message(GUESS + 1, Chunks::COOKIE_ECHO), Judgement::WrongTag);
-    // What the responder says to the stranger's tag says nothing about the association.
-    watched.refuse(RESPONDER, message(GUESS, Chunks::ABORT), Judgement::Tolerate);
-    watched.refuse(RESPONDER, message(GUESS, Chunks::ERROR), Judgement::Tolerate);
-    watched.refuse(RESPONDER, message(GUESS, DATA), Judgement::WrongTag);
-    watched.refuse(ORIGINATOR, message(GUESS, Chunks::ABORT), Judgement::WrongTag);
-    for (side, tag) in [(ORIGINATOR, TWO), (RESPONDER, ONE)] {
-        watched.pass(side, message(tag, DATA), State::SctpEstablished);
-    }
-    // Nor does it keep one from being opened.
-    let mut watched = Watched::opened_by(&init(ONE));
-    watched.pass(ORIGINATOR, init(GUESS), State::SctpCookieWait);
-    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
-    watched.refuse(RESPONDER, message(GUESS, Chunks::ABORT), Judgement::Tolerate);
-    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
-    watched.pass(RESPONDER, message(ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
-}
-
-#[test]
 fn the_responder_begins_nothing_in_an_association() {
     let mut watched = established();
     watched.refuse(RESPONDER, init(NEW_TWO), Judgement::WrongState);
@@ -258,17 +234,6 @@ fn a_stale_cookie_ends_the_attempt() {
 }
 
 #[test]
-fn an_older_association_is_still_being_closed() {
-    let mut watched = Watched::opened_by(&init(ONE));
-    assert_eq!(watched.judge(RESPONDER, message(GUESS, Chunks::SHUTDOWN_ACK)), Judgement::Tolerate);
-    let reflected = Chunks::SHUTDOWN_COMPLETE.and(Chunks::REFLECTED);
-    watched.refuse(ORIGINATOR, message(GUESS, reflected), Judgement::Tolerate);
-    watched.refuse(ORIGINATOR, message(GUESS + 1, reflected), Judgement::WrongTag);
-    assert_eq!(watched.state, State::SctpCookieWait);
-    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
-}
-
-#[test]
 fn a_heartbeat_opens_another_path() {
     let mut watched = Watched::opened_by(&message(TWO, Chunks::HEARTBEAT));
     watched.refuse(ORIGINATOR, message(TWO, DATA), Judgement::Pass(State::SctpHeartbeatSent));
@@ -302,23 +267,6 @@ fn a_path_follows_an_association_that_was_begun_anew_on_another() {
 }
 
 #[test]
-fn a_strangers_heartbeat_changes_nothing() {
-    let mut watched = established();
-    assert_eq!(watched.judge(ORIGINATOR, message(GUESS, Chunks::HEARTBEAT)), Judgement::Tolerate);
-    // The originator's own, and its answer.
-    watched.pass(ORIGINATOR, message(TWO, Chunks::HEARTBEAT), State::SctpEstablished);
-    assert_eq!(watched.judge(ORIGINATOR, message(GUESS, Chunks::HEARTBEAT)), Judgement::Tolerate);
-    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
-    assert_eq!(watched.ends.map(|end| end.tag), [ONE, TWO]);
-    // What was learnt wrongly of a path whose beginning was not seen is put right by the next answer.
-    let mut watched = Watched::opened_by(&message(GUESS, Chunks::HEARTBEAT));
-    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
-    assert_eq!(watched.judge(ORIGINATOR, message(TWO, Chunks::HEARTBEAT)), Judgement::Tolerate);
-    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
-    watched.pass(ORIGINATOR, message(TWO, DATA), State::SctpEstablished);
-}
-
-#[test]
 fn a_picked_up_association_lives_when_its_other_end_is_heard() {
     let mut watched = Watched::opened_by(&message(TWO, DATA));
     watched.pass(ORIGINATOR, message(TWO, DATA), State::SctpHeartbeatSent);
@@ -344,49 +292,13 @@ fn what_an_error_quotes_names_a_tag() {
     assert!(!is_in_flight(0, 0, &End::default(), &End::default()));
 }
 
-fn any_chunks() -> impl Strategy<Value = Chunks> {
-    (0u32..1 << 19).prop_map(Chunks)
-}
-
 proptest! {
-    /// Who knows none of the tags changes no state of an association that is open, nor its tags.
-    #[test]
-    fn a_guess_changes_no_state(
-        packets in proptest::collection::vec((any::<u32>(), any::<u32>(), any_chunks()), 1..20), responder: bool,
-    ) {
-        let mut watched = established();
-        let side = if responder { RESPONDER } else { ORIGINATOR };
-        for (tag, initiate_tag, chunks) in packets {
-            prop_assume!(![ONE, TWO].contains(&tag) && ![ONE, TWO].contains(&initiate_tag));
-            let _ = watched.judge(side, Message { tag, initiate_tag, chunks });
-            prop_assert_eq!(watched.state, State::SctpEstablished);
-            prop_assert_eq!(watched.ends.map(|end| end.tag), [ONE, TWO]);
-        }
-        // And both ends go on.
-        for (side, tag) in [(ORIGINATOR, TWO), (RESPONDER, ONE)] {
-            prop_assert_eq!(watched.judge(side, message(tag, DATA)), Judgement::Pass(State::SctpEstablished));
-        }
-    }
-
-    /// Nothing is established without the other end.
-    #[test]
-    fn nothing_is_established_by_one_end_alone(
-        heartbeat: bool, packets in proptest::collection::vec((any::<u32>(), any::<u32>(), any_chunks()), 0..40),
-    ) {
-        let first = if heartbeat { message(TWO, Chunks::HEARTBEAT) } else { init(ONE) };
-        let mut watched = Watched::opened_by(&first);
-        for (tag, initiate_tag, chunks) in packets {
-            let _ = watched.judge(ORIGINATOR, Message { tag, initiate_tag, chunks });
-            prop_assert!(matches!(watched.state, State::SctpCookieWait | State::SctpHeartbeatSent | State::Closed), "{:?}", watched);
-        }
-    }
-
     /// Only the two ends' own states come out, and a packet that is dropped changes nothing.
     #[test]
     fn states_of_other_protocols_never_come_out(
-        number in 10u8..18, tags: [u16; 4], tag: u16, initiate_tag: u16, chunks in any_chunks(), responder: bool, liberal: bool,
+        number in 10u8..18, tags: [u16; 4], tag: u16, initiate_tag: u16, chunks in (0u32..1 << 19).prop_map(Chunks), responder: bool, liberal: bool,
     ) {
-        let end = |tag: u16, offered: u16| End { tag: u32::from(tag % 4), offered: u32::from(offered % 4), flags: u32::from(offered % 3) };
+        let end = |tag: u16, offered: u16| End { tag: u32::from(tag % 4), offered: u32::from(offered % 4), flags: u32::from(offered / 4 % 5) };
         let ends = [end(tags[0], tags[1]), end(tags[2], tags[3])];
         let mut watched = Watched { state: State::from_number(number), ends, liberal };
         let message = Message { tag: u32::from(tag % 4), initiate_tag: u32::from(initiate_tag % 4), chunks };

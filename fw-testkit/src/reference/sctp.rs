@@ -37,6 +37,8 @@ enum Because {
     Announced { echoed: bool },
     /// Somebody has tried to reach it by that name.
     Tried,
+    /// It was called so in an association that the other end has not done with.
+    Closing,
 }
 
 /// What an end is called.
@@ -56,7 +58,7 @@ impl Names {
     }
 
     fn may_be(&self, tag: u32) -> bool {
-        self.is(tag) || self.other.is_some_and(|(other, _)| other == tag)
+        self.is(tag) || self.other.is_some_and(|(other, because)| other == tag && because != Because::Closing)
     }
 
     fn tried(&self) -> Option<u32> {
@@ -66,7 +68,14 @@ impl Names {
     fn announced(&self) -> Option<(u32, bool)> {
         match self.other {
             Some((tag, Because::Announced { echoed })) => Some((tag, echoed)),
-            Some((_, Because::Tried)) | None => None,
+            Some((_, Because::Tried | Because::Closing)) | None => None,
+        }
+    }
+
+    /// Another name by hearsay counts less than what the end has said itself.
+    fn hear(&mut self, tag: u32, because: Because) {
+        if self.announced().is_none() {
+            self.other = Some((tag, because));
         }
     }
 }
@@ -140,6 +149,7 @@ impl Association {
             return Ruling::Pass;
         }
         if self.names[to].name.is_none() {
+            self.take_answered(from, packet);
             self.names[to] = Names::only(Some(tag));
             if !packet.is_all(chunk::HEARTBEAT) {
                 self.phase = Phase::Established;
@@ -159,12 +169,13 @@ impl Association {
             return Ruling::Another;
         }
         if self.phase == Phase::CookieWait {
-            self.announce(from, tag);
+            self.announce(from, tag, self.names[from].name.is_none());
         } else if !self.names[from].is(tag) {
             if from != ORIGINATOR {
                 return Ruling::WrongState;
             }
-            if self.names[from].announced().is_none_or(|(other, _)| other != tag) {
+            let awaits_answer = self.phase == Phase::CookieEchoed && self.names[from].announced().is_some();
+            if !awaits_answer && self.names[from].announced().is_none_or(|(other, _)| other != tag) {
                 self.names[from].other = Some((tag, Because::Announced { echoed: false }));
                 self.names[1].other = None;
             }
@@ -172,10 +183,10 @@ impl Association {
         Ruling::Pass
     }
 
-    /// While nothing is agreed on, an end may have announced itself twice.
-    fn announce(&mut self, end: usize, tag: u32) {
+    /// While nothing is agreed on, an end may have announced itself twice; `as_first`: if it has no name yet, this is it.
+    fn announce(&mut self, end: usize, tag: u32, as_first: bool) {
         let names = &mut self.names[end];
-        if names.name.is_none() {
+        if names.name.is_none() && as_first {
             names.name = Some(tag);
         } else if !names.is(tag) {
             names.other = Some((tag, Because::Announced { echoed: false }));
@@ -195,7 +206,8 @@ impl Association {
             }
             return Ruling::Pass;
         }
-        if called.may_be(packet.tag) { Ruling::Pass } else { Ruling::WrongTag }
+        let concludes = !aborts && packet.reflects() && called.other == Some((packet.tag, Because::Closing));
+        if called.may_be(packet.tag) || concludes { Ruling::Pass } else { Ruling::WrongTag }
     }
 
     fn before_agreement(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
@@ -203,14 +215,18 @@ impl Association {
         let waits = self.phase == Phase::CookieWait;
         if !self.names[to].may_be(packet.tag) {
             if waits && from != ORIGINATOR && packet.is_all(chunk::SHUTDOWN_ACK) {
-                self.names[to].other = Some((packet.tag, Because::Announced { echoed: false }));
+                self.names[to].hear(packet.tag, Because::Closing);
                 return Ruling::Pass;
             }
             return Ruling::WrongTag;
         }
         if let Some(tag) = packet.announced() {
-            self.announce(from, tag);
+            self.announce(from, tag, self.names[to].is(packet.tag));
         } else if packet.has(chunk::COOKIE_ECHO) {
+            // A cookie is for who has begun.
+            if self.names[from].name.is_none() {
+                return Ruling::WrongState;
+            }
             self.names[to] = Names::only(Some(packet.tag));
             self.phase = Phase::CookieEchoed;
         } else if waits {
@@ -227,16 +243,27 @@ impl Association {
         Ruling::Pass
     }
 
-    fn rightly_called(&mut self, from: usize, packet: &SctpPacket) {
-        let to = 1 - from;
-        if packet.has(chunk::HEARTBEAT) && self.names[to].tried().is_some() {
-            self.names[to].other = None;
-        }
+    /// The name that a HEARTBEAT was sent to is the right one if there is an answer, and nobody has seen the two agree on another.
+    fn take_answered(&mut self, from: usize, packet: &SctpPacket) {
         if packet.has(chunk::HEARTBEAT_ACK)
             && !self.seen_from_its_start
             && let Some(tag) = self.names[from].tried()
         {
             self.names[from] = Names::only(Some(tag));
+        }
+    }
+
+    fn rightly_called(&mut self, from: usize, packet: &SctpPacket) {
+        let to = 1 - from;
+        if packet.has(chunk::HEARTBEAT) && self.names[to].tried().is_some() {
+            self.names[to].other = None;
+        }
+        self.take_answered(from, packet);
+        if from == ORIGINATOR {
+            // Who begins anew has forgotten this name.
+            for names in &mut self.names {
+                names.other = names.other.filter(|(_, because)| *because == Because::Tried);
+            }
         }
         let both_are_there = self.names[from].name.is_some() && !packet.is_all(chunk::HEARTBEAT);
         if self.phase == Phase::HeartbeatSent && both_are_there {
@@ -269,7 +296,7 @@ impl Association {
     fn wrongly_called(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
         let to = 1 - from;
         if packet.is_all(chunk::HEARTBEAT) {
-            self.names[to].other = Some((packet.tag, Because::Tried));
+            self.names[to].hear(packet.tag, Because::Tried);
             return Ruling::Pass;
         }
         if packet.is_all(chunk::HEARTBEAT_ACK)

@@ -46,13 +46,14 @@ impl Association {
 
     /// Who sends, and what.
     pub(super) fn next(&mut self, random: &mut Random) -> (usize, SctpPacket) {
-        match random.below(24) {
+        match random.below(25) {
             0 => self.forged(random),
             1 => self.abort(random),
             2 => self.misplaced(random),
             3 if self.stage != Stage::Start => self.begin_anew(random),
             4 => self.attempt(random),
             5 => self.heartbeat(random),
+            6 => self.strange(random),
             _ => self.orderly(random),
         }
     }
@@ -129,6 +130,24 @@ impl Association {
             pick(random, &[0, 1, self.tags[from], self.before[1 - from], self.before[from], self.tags[1 - from] ^ 1]);
         let chunks = some_chunks(random);
         self.packet(from, tag, chunks)
+    }
+
+    /// The few chunks that pass under a tag of nobody, or that would do harm if one was believed; of few tags, which come again.
+    fn strange(&self, random: &mut Random) -> (usize, SctpPacket) {
+        let from = index(random, 2);
+        let tag = pick(random, &[1, 2, self.before[1 - from]]);
+        let kind = match self.stage {
+            Stage::Start | Stage::Asked | Stage::Answered | Stage::Echoed => {
+                pick(random, &[chunk::SHUTDOWN_ACK, chunk::SHUTDOWN_ACK, chunk::COOKIE_ECHO, chunk::COOKIE_ACK])
+            }
+            Stage::Open | Stage::Shutting(_) | Stage::Agreed(_) | Stage::Over => {
+                pick(random, &[chunk::HEARTBEAT, chunk::HEARTBEAT, chunk::HEARTBEAT_ACK])
+            }
+        };
+        if kind == chunk::SHUTDOWN_ACK && random.below(3) == 0 {
+            return self.packet(1 - from, tag, vec![SctpChunk::Reflecting(chunk::SHUTDOWN_COMPLETE)]);
+        }
+        self.packet(from, tag, vec![SctpChunk::Plain(kind)])
     }
 
     fn abort(&self, random: &mut Random) -> (usize, SctpPacket) {

@@ -1,5 +1,6 @@
 //! A packet of an SCTP association: the tags of both ends come out of the flow, and what has changed of them goes back into it.
 
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use fw_common::DropReason;
@@ -70,18 +71,38 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
 /// What the flow knows of an end.
 #[inline(always)]
 pub(crate) fn read(flow: NonNull<Flow>, index: usize) -> End {
-    // SAFETY: a live map value, and a field of an array of two.
-    unsafe { End::from_memory((*(&raw const (*flow.as_ptr()).directions).cast::<Direction>().add(index & 1)).memory) }
+    let (offer, tag) = words_of(flow, index);
+    // SAFETY: a live map value, each word aligned: see `words_of`.
+    let (offer, tag) = unsafe { (offer.read_volatile(), tag.read_volatile()) };
+    End::from_memory([offer as u32, (offer >> 32) as u32, tag])
 }
 
-/// Stores what has changed of an end: little after the handshake.
+/// Stores what has changed of an end: little after the handshake, and what another processor changes meanwhile stays
+/// ([`Direction`]).
 #[inline(always)]
 fn write(flow: NonNull<Flow>, index: usize, before: &End, after: &End) {
-    if before == after {
-        return;
+    let (offer, tag) = words_of(flow, index);
+    if (before.offered, before.flags) != (after.offered, after.flags) {
+        let [low, high, _] = after.to_memory();
+        // SAFETY: as in `read`.
+        unsafe { offer.write_volatile(u64::from(low) | u64::from(high) << 32) };
     }
-    // SAFETY: as above.
+    if before.tag != after.tag {
+        // SAFETY: as in `read`.
+        unsafe { tag.write_volatile(after.tag) };
+    }
+}
+
+/// Where an end is kept: what is offered with its flags, as one word, so that no flags ever come beside the tag of others; and its
+/// tag. BPF is little-endian here.
+#[inline(always)]
+fn words_of(flow: NonNull<Flow>, index: usize) -> (*mut u64, *mut u32) {
+    const { assert!(offset_of!(Direction, memory) % align_of::<u64>() == 0) };
+    const { assert!(align_of::<Direction>() == align_of::<u64>() && cfg!(target_endian = "little")) };
+    // SAFETY: a live map value, and a field of an array of two.
     unsafe {
-        (*(&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(index & 1)).memory = after.to_memory();
+        let direction = (&raw mut (*flow.as_ptr()).directions).cast::<Direction>().add(index & 1);
+        let memory = (&raw mut (*direction).memory).cast::<u32>();
+        (memory.cast(), memory.add(2))
     }
 }

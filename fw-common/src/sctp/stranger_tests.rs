@@ -1,0 +1,194 @@
+//! Strangers, who do not see the association and know none of its tags.
+
+use super::tests::{
+    DATA, GUESS, NEW_ONE, NEW_TWO, ONE, ORIGINATOR, RESPONDER, TWO, Watched, established, init, init_ack, message,
+};
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn a_strangers_init_ends_no_association() {
+    let mut watched = established();
+    assert_eq!(watched.judge(ORIGINATOR, init(GUESS)), Judgement::Tolerate);
+    assert_eq!(watched.judge(RESPONDER, init_ack(GUESS, NEW_TWO)), Judgement::Tolerate);
+    // The originator discards that answer; the stranger does not see it.
+    watched.refuse(ORIGINATOR, message(GUESS + 1, Chunks::COOKIE_ECHO), Judgement::WrongTag);
+    // What the responder says to the stranger's tag says nothing about the association.
+    watched.refuse(RESPONDER, message(GUESS, Chunks::ABORT), Judgement::Tolerate);
+    watched.refuse(RESPONDER, message(GUESS, Chunks::ERROR), Judgement::Tolerate);
+    watched.refuse(RESPONDER, message(GUESS, DATA), Judgement::WrongTag);
+    watched.refuse(ORIGINATOR, message(GUESS, Chunks::ABORT), Judgement::WrongTag);
+    for (side, tag) in [(ORIGINATOR, TWO), (RESPONDER, ONE)] {
+        watched.pass(side, message(tag, DATA), State::SctpEstablished);
+    }
+    // Nor does it keep one from being opened.
+    let mut watched = Watched::opened_by(&init(ONE));
+    watched.pass(ORIGINATOR, init(GUESS), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+    watched.refuse(RESPONDER, message(GUESS, Chunks::ABORT), Judgement::Tolerate);
+    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    watched.pass(RESPONDER, message(ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+}
+
+#[test]
+fn a_strangers_heartbeat_changes_nothing() {
+    let mut watched = established();
+    assert_eq!(watched.judge(ORIGINATOR, message(GUESS, Chunks::HEARTBEAT)), Judgement::Tolerate);
+    // The originator's own, and its answer.
+    watched.pass(ORIGINATOR, message(TWO, Chunks::HEARTBEAT), State::SctpEstablished);
+    assert_eq!(watched.judge(ORIGINATOR, message(GUESS, Chunks::HEARTBEAT)), Judgement::Tolerate);
+    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
+    assert_eq!(watched.ends.map(|end| end.tag), [ONE, TWO]);
+    // What was learnt wrongly of a path whose beginning was not seen is put right by the next answer.
+    let mut watched = Watched::opened_by(&message(GUESS, Chunks::HEARTBEAT));
+    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
+    assert_eq!(watched.judge(ORIGINATOR, message(TWO, Chunks::HEARTBEAT)), Judgement::Tolerate);
+    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
+    watched.pass(ORIGINATOR, message(TWO, DATA), State::SctpEstablished);
+    // Or by the first one, if it comes that late.
+    let mut watched = Watched::opened_by(&message(GUESS, Chunks::HEARTBEAT));
+    assert_eq!(watched.judge(ORIGINATOR, message(TWO, Chunks::HEARTBEAT)), Judgement::Tolerate);
+    watched.pass(RESPONDER, message(ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
+    watched.pass(ORIGINATOR, message(TWO, DATA), State::SctpEstablished);
+}
+
+#[test]
+fn a_strangers_heartbeat_breaks_no_restart() {
+    // After each step of it, in either end's name.
+    for (side, step) in
+        [(ORIGINATOR, 1), (RESPONDER, 1), (ORIGINATOR, 2), (RESPONDER, 2), (ORIGINATOR, 3), (RESPONDER, 3)]
+    {
+        let mut watched = established();
+        let steps = [
+            (ORIGINATOR, init(NEW_ONE)),
+            (RESPONDER, init_ack(NEW_ONE, NEW_TWO)),
+            (ORIGINATOR, message(NEW_TWO, Chunks::COOKIE_ECHO)),
+        ];
+        for (number, (end, packet)) in steps.into_iter().enumerate() {
+            assert_eq!(watched.judge(end, packet), Judgement::Tolerate, "step {number}");
+            if number + 1 == step {
+                assert_eq!(watched.judge(side, message(GUESS, Chunks::HEARTBEAT)), Judgement::Tolerate);
+            }
+        }
+        watched.pass(RESPONDER, message(NEW_ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+        assert_eq!(watched.ends, [End::tagged(NEW_ONE), End::tagged(NEW_TWO)]);
+    }
+}
+
+#[test]
+fn a_strangers_init_keeps_no_path_from_following() {
+    let mut watched = established();
+    assert_eq!(watched.judge(ORIGINATOR, init(GUESS)), Judgement::Tolerate);
+    assert_eq!(watched.judge(RESPONDER, init_ack(GUESS, GUESS + 1)), Judgement::Tolerate);
+    // The originator goes on: it has not begun anew.
+    watched.pass(ORIGINATOR, message(TWO, DATA), State::SctpEstablished);
+    assert_eq!(watched.ends, [End::tagged(ONE), End::tagged(TWO)]);
+    assert_eq!(watched.judge(ORIGINATOR, message(NEW_TWO, Chunks::HEARTBEAT)), Judgement::Tolerate);
+    watched.pass(RESPONDER, message(NEW_ONE, Chunks::HEARTBEAT_ACK), State::SctpEstablished);
+    assert_eq!(watched.ends, [End::tagged(NEW_ONE), End::tagged(NEW_TWO)]);
+}
+
+#[test]
+fn strangers_inits_keep_no_handshake_from_its_end() {
+    // The answers come in any order; the originator takes the one to its own INIT.
+    let mut watched = Watched::opened_by(&init(ONE));
+    watched.pass(ORIGINATOR, init(GUESS), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(GUESS, GUESS + 1), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+    watched.pass(ORIGINATOR, init(GUESS + 2), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(GUESS + 2, GUESS + 3), State::SctpCookieWait);
+    watched.refuse(RESPONDER, init_ack(GUESS, GUESS + 1), Judgement::WrongTag);
+    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    watched.pass(RESPONDER, message(ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+    assert_eq!(watched.ends, [End::tagged(ONE), End::tagged(TWO)]);
+    // The stranger was the first; it comes again when the cookie is under way.
+    let mut watched = Watched::opened_by(&init(GUESS));
+    watched.pass(ORIGINATOR, init(ONE), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(GUESS, GUESS + 1), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    watched.refuse(ORIGINATOR, init(GUESS + 2), Judgement::Tolerate);
+    watched.pass(RESPONDER, message(ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+    assert_eq!(watched.ends, [End::tagged(ONE), End::tagged(TWO)]);
+}
+
+#[test]
+fn an_older_association_is_still_being_closed() {
+    let mut watched = Watched::opened_by(&init(ONE));
+    assert_eq!(watched.judge(RESPONDER, message(GUESS, Chunks::SHUTDOWN_ACK)), Judgement::Tolerate);
+    let reflected = Chunks::SHUTDOWN_COMPLETE.and(Chunks::REFLECTED);
+    watched.refuse(ORIGINATOR, message(GUESS, reflected), Judgement::Tolerate);
+    watched.refuse(ORIGINATOR, message(GUESS + 1, reflected), Judgement::WrongTag);
+    // That tag is good for nothing else.
+    for chunks in [Chunks::COOKIE_ECHO, Chunks::INIT_ACK, Chunks::ABORT, Chunks::ERROR, DATA] {
+        watched.refuse(RESPONDER, Message { initiate_tag: TWO, ..message(GUESS, chunks) }, Judgement::WrongTag);
+    }
+    assert_eq!(watched.state, State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+}
+
+#[test]
+fn the_responder_alone_establishes_nothing() {
+    let mut watched = Watched::opened_by(&init(ONE));
+    watched.refuse(RESPONDER, message(ONE, Chunks::COOKIE_ECHO), Judgement::WrongState);
+    assert_eq!(watched.judge(RESPONDER, message(GUESS, Chunks::SHUTDOWN_ACK)), Judgement::Tolerate);
+    watched.refuse(RESPONDER, message(GUESS, Chunks::COOKIE_ECHO), Judgement::WrongTag);
+    watched.refuse(RESPONDER, message(GUESS, Chunks::COOKIE_ACK), Judgement::WrongTag);
+    // Nor does it take a tag from the originator.
+    watched.pass(ORIGINATOR, init(NEW_ONE), State::SctpCookieWait);
+    assert_eq!(watched.judge(RESPONDER, message(GUESS, Chunks::SHUTDOWN_ACK)), Judgement::Tolerate);
+    watched.pass(RESPONDER, init_ack(NEW_ONE, TWO), State::SctpCookieWait);
+    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    watched.pass(RESPONDER, message(NEW_ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+}
+
+/// One chunk mostly, which does more than many at once.
+fn any_chunks() -> impl Strategy<Value = Chunks> {
+    prop_oneof![(0u32..19).prop_map(|bit| Chunks(1 << bit)), (0u32..1 << 19).prop_map(Chunks)]
+}
+
+/// Of few, so that a stranger comes back to what it has said.
+fn any_tag() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), GUESS..GUESS + 3, any::<u32>()]
+}
+
+proptest! {
+    /// Who knows none of the tags changes no state of an association that is open, nor its tags.
+    #[test]
+    fn a_guess_changes_no_state(
+        packets in proptest::collection::vec((any_tag(), any_tag(), any_chunks()), 1..20), responder: bool,
+    ) {
+        let mut watched = established();
+        let side = if responder { RESPONDER } else { ORIGINATOR };
+        for (tag, initiate_tag, chunks) in packets {
+            prop_assume!(![ONE, TWO].contains(&tag) && ![ONE, TWO].contains(&initiate_tag));
+            let _ = watched.judge(side, Message { tag, initiate_tag, chunks });
+            prop_assert_eq!(watched.state, State::SctpEstablished);
+            prop_assert_eq!(watched.ends.map(|end| end.tag), [ONE, TWO]);
+        }
+        // And both ends go on.
+        for (side, tag) in [(ORIGINATOR, TWO), (RESPONDER, ONE)] {
+            prop_assert_eq!(watched.judge(side, message(tag, DATA)), Judgement::Pass(State::SctpEstablished));
+        }
+    }
+
+    /// Nothing is established without the other end.
+    #[test]
+    fn nothing_is_established_by_one_end_alone(
+        heartbeat: bool, responder: bool,
+        packets in proptest::collection::vec((any_tag(), any_tag(), any_chunks()), 0..40),
+    ) {
+        // Of a path whose beginning was not seen, the responder's first packet is believed: the policy allows it.
+        let first = if heartbeat && !responder { message(TWO, Chunks::HEARTBEAT) } else { init(ONE) };
+        let mut watched = Watched::opened_by(&first);
+        for (tag, initiate_tag, chunks) in packets {
+            prop_assume!(![ONE, TWO].contains(&tag) && ![ONE, TWO].contains(&initiate_tag));
+            let _ = watched.judge(if responder { RESPONDER } else { ORIGINATOR }, Message { tag, initiate_tag, chunks });
+            prop_assert!(matches!(watched.state, State::SctpCookieWait | State::SctpHeartbeatSent | State::Closed), "{:?}", watched);
+        }
+        // And the handshake goes on.
+        if responder {
+            prop_assert!(watched.ends[0].is_addressed_by(ONE));
+        }
+    }
+}
