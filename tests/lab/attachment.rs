@@ -212,7 +212,7 @@ fn an_interface_that_is_refused_at_a_restart_goes_on_as_it_is_and_is_kept_up_to_
 }
 
 /// What the program knows of an interface.
-fn stored_interface(firewall: &Firewall, index: u32) -> Option<Interface> {
+pub(crate) fn stored_interface(firewall: &Firewall, index: u32) -> Option<Interface> {
     let maps = firewall.agent.pins().join(format!("abi-{}", fw_common::ABI_VERSION));
     let map = |name: &str| MapData::from_pin(maps.join(name)).unwrap();
     if index < NEAR_INTERFACES {

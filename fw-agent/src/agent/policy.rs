@@ -7,8 +7,9 @@ use fw_policy::{Compiled, SourceFile};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
-use super::RunError;
+use super::adopted::Seats;
 use super::supervisor::Supervisor;
+use super::{RunError, start};
 use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
@@ -189,6 +190,28 @@ impl Supervisor {
         self.publish();
     }
 
+    /// Before the first policy that knows the slots of the configuration: interfaces that have another one under it cross nothing
+    /// until they are attached there.
+    fn give_slots_away(&mut self) -> Result<bool, RunError> {
+        if self.kept.is_none() {
+            return Ok(false);
+        }
+        self.attached.clear();
+        self.dataplane.keep_slots(&start::slots(&self.config, &self.observed))?;
+        self.kept = Seats::kept(&self.config, &self.observed, &self.dataplane.known_interfaces()?);
+        Ok(true)
+    }
+
+    /// After it: every interface has the slot of the configuration. If the policy was not taken, nobody knows how far that came, so
+    /// only interfaces with the same slot under both go on.
+    async fn take_slots(&mut self, is_applied: bool) {
+        if is_applied {
+            self.kept = None;
+            self.forget_unused_slots();
+        }
+        self.reconcile(false).await;
+    }
+
     async fn take_over(
         &mut self,
         files: Option<Arc<[SourceFile]>>,
@@ -200,9 +223,15 @@ impl Supervisor {
         }
         let checked = checked?;
         check_access(&self.dataplane, &self.config, &checked, self.facts.policy.compiled.clone()).await??;
-        apply(&self.dataplane, checked, reason, &mut self.facts).await?;
-        self.applied = files;
-        Ok(())
+        let moved = self.give_slots_away()?;
+        let applied = apply(&self.dataplane, checked, reason, &mut self.facts).await;
+        if applied.is_ok() {
+            self.applied = files;
+        }
+        if moved {
+            self.take_slots(applied.is_ok()).await;
+        }
+        applied
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::RunError;
+use super::adopted::Seats;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
@@ -56,6 +57,8 @@ pub(super) struct Supervisor {
     pub(super) applied: Option<Arc<[SourceFile]>>,
     /// What the kernel had at the last look.
     pub(super) observed: Observed,
+    /// The slots of a policy that was found running and goes on, where `agent.toml` has other ones.
+    pub(super) kept: Option<Seats>,
     /// Interfaces that carry the program, by slot.
     pub(super) attached: BTreeMap<u32, AttachedInterface>,
     /// Next hops of our routes, by interface.
