@@ -9,6 +9,7 @@ use crate::config::{AgentConfig, DeviceKey};
 use crate::dataplane::AttachedInterface;
 use crate::facts::{DeviceFacts, InterfaceFacts};
 use crate::host::{ethtool, handover};
+use crate::lockout::Devices;
 use crate::netlink::state::{Link, Observed};
 use crate::nic::{self, Mode, Wishes};
 
@@ -62,6 +63,15 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Sea
         Some(None) => Placed { slot: NO_SLOT, ..placed },
     };
     forwarding.chain(management).map(seated).collect()
+}
+
+/// The devices, as the guard of the access to the firewall looks at them.
+pub(super) fn devices(config: &AgentConfig, observed: &Observed) -> Devices {
+    let management = place(config, observed, None).into_iter().find(|placed| placed.management);
+    Devices {
+        present: observed.links.keys().copied().collect(),
+        management: management.map(|placed| placed.link.map_or(0, |link| link.index)),
+    }
 }
 
 fn is_own(link: &Link) -> bool {

@@ -15,7 +15,7 @@ use super::adopted::Seats;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::options::RunOptions;
-use super::policy::{self, Attempt, SharedChecker};
+use super::policy::{self, Attempt, InForce, SharedChecker};
 use super::supervisor::{Supervisor, notify};
 use super::watch::Watch;
 use crate::api;
@@ -59,7 +59,8 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let (facts, kept) = take_policy_over(&dataplane, &config, &observed, checked).await?;
 
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
-    supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
+    let applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
+    supervisor.in_force = applied.map(|files| InForce::new(files, &supervisor.config));
     supervisor.files = files;
     supervisor.checker = checker;
     supervisor.kept = kept;
@@ -114,8 +115,11 @@ async fn take_policy_over(
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
     let checked = match checked {
         // What the policy that was found running lets in is not known: its flows are.
-        Ok(checked) => policy::check_access(dataplane, config, &checked, None).await?.map(|()| checked),
-        Err(error) => Err(error),
+        Ok(checked) if policy::keeps_access(config) => {
+            let devices = interfaces::devices(config, observed);
+            policy::check_access(dataplane, devices, &checked, None).await?.map(|()| checked)
+        }
+        checked => checked,
     };
     match checked {
         Ok(checked) => {
@@ -187,7 +191,7 @@ fn assemble(
         facts,
         checker: SharedChecker::default(),
         files: None,
-        applied: None,
+        in_force: None,
         kept: None,
         observed: Observed::default(),
         attached: BTreeMap::new(),

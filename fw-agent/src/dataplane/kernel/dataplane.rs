@@ -70,9 +70,13 @@ impl Dataplane for KernelDataplane {
             }
         }
         let mut object = self.object();
-        object.replace_hash("LOCAL4", &wanted4)?;
-        object.replace_hash("LOCAL6", &wanted6)?;
-        object.invalidate_next_hops()
+        // All three in any case: what was remembered before must not outlive a set that has changed in part.
+        let results = [
+            object.replace_hash("LOCAL4", &wanted4),
+            object.replace_hash("LOCAL6", &wanted6),
+            object.invalidate_next_hops(),
+        ];
+        results.into_iter().collect()
     }
 
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {
