@@ -121,7 +121,7 @@ impl Outcome {
 /// An interface of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceFacts {
-    /// Its slot.
+    /// Its slot; `u32::MAX` while it waits for a policy that knows it.
     pub slot: u32,
     /// How the configuration names it.
     pub key: String,

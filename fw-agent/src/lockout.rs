@@ -2,9 +2,10 @@
 //! uses?
 //!
 //! In: the compiled policy and the flows. Out: a [`Lockout`], which names the rule. Policy files cannot name the management
-//! interface, and its generated rules stand before theirs, so this is about `agent.toml`: entries of `allow` that are gone, and
-//! generated rules that are disabled.
+//! interface, and its generated rules stand before theirs, so this is about `agent.toml`: entries of `allow` that are gone,
+//! generated rules that are disabled, and another management interface or none.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use fw_common::abi::flow::flow_flags;
@@ -15,6 +16,15 @@ use fw_common::wire::protocol;
 use fw_policy::Compiled;
 
 use crate::dataplane::{Dataplane, DataplaneError, FlowRecord};
+
+/// The devices under the configuration that a policy belongs to, by kernel index.
+#[derive(Clone, Debug, Default)]
+pub struct Devices {
+    /// All that there are.
+    pub present: BTreeSet<u32>,
+    /// The management interface, if one is configured; 0 while it has no device.
+    pub management: Option<u32>,
+}
 
 /// What a policy would cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +43,17 @@ pub enum Lockout {
         source_addr: IpAddr,
         /// The rule or default that denies it.
         denied_by: String,
+    },
+    /// Somebody is connected by a device that would be another interface, or none.
+    #[error(
+        "the connection of {client} to {server} comes by a device that would no longer be the management interface: close it, set \
+         `[management] keep_access = false`, or take the firewall off by `fw-agent detach` before it starts with this `agent.toml`"
+    )]
+    Moved {
+        /// Who is connected.
+        client: SocketAddr,
+        /// To which address and port of the firewall.
+        server: SocketAddr,
     },
     /// Somebody is connected.
     #[error(
@@ -58,13 +79,14 @@ pub fn check(
     dataplane: &dyn Dataplane,
     compiled: &Compiled,
     running: Option<&Compiled>,
+    devices: &Devices,
 ) -> Result<Result<(), Lockout>, DataplaneError> {
     if let Some(broken) = compiled.broken_promise() {
         return Ok(Err(Lockout::Promise {
             entry: broken.entry.to_owned(),
             rule: broken.rule,
             source_addr: ip(broken.query.src_addr.octets(), broken.query.src_addr.is_ipv4()),
-            denied_by: broken.denied_by.id.clone(),
+            denied_by: broken.denied_by.into_owned(),
         }));
     }
     if running.is_some_and(|running| running.has_same_access(compiled)) {
@@ -72,14 +94,15 @@ pub fn check(
     }
     let mut cut = None;
     dataplane.visit_flows(&mut |record| {
-        cut = cut_session(&record, compiled);
+        cut = cut_session(&record, compiled, devices);
         cut.is_none()
     })?;
     Ok(cut.map_or(Ok(()), Err))
 }
 
-/// The connection of a flow, if it is one from the management interface to the host that the policy denies.
-fn cut_session(record: &FlowRecord, compiled: &Compiled) -> Option<Lockout> {
+/// The connection of a flow, if it is one from the management interface to the host that the policy denies, or that comes by a
+/// device that is another interface under it.
+fn cut_session(record: &FlowRecord, compiled: &Compiled, devices: &Devices) -> Option<Lockout> {
     let flow = &record.flow;
     let is_session = record.key.protocol == protocol::TCP
         && State::from_number(flow.state) == State::Established
@@ -93,6 +116,14 @@ fn cut_session(record: &FlowRecord, compiled: &Compiled) -> Option<Lockout> {
     let low = end(record.key.low_addr, record.key.low_port);
     let high = end(record.key.high_addr, record.key.high_port);
     let (client, server) = if flow.flags & flow_flags::ORIGIN_IS_HIGH == 0 { (low, high) } else { (high, low) };
+    let device = flow.directions[0].checked;
+    if devices.management != Some(device) {
+        if devices.present.contains(&device) {
+            return Some(Lockout::Moved { client, server });
+        }
+        // By a device that is gone, it goes on only if that comes back as the management interface.
+        devices.management?;
+    }
     let query = Query {
         src_addr: client.ip().into(),
         dst_addr: server.ip().into(),
@@ -102,7 +133,7 @@ fn cut_session(record: &FlowRecord, compiled: &Compiled) -> Option<Lockout> {
         src_port: client.port(),
         dst_port: server.port(),
     };
-    let denied_by = compiled.denied_by(&query)?.id.clone();
+    let denied_by = compiled.denied_by(&query)?.into_owned();
     Some(Lockout::Session { client, server, denied_by })
 }
 
@@ -135,9 +166,16 @@ mod tests {
         Compiled::clone(&checked.compiled)
     }
 
+    /// The kernel index of the management interface.
+    const ENS5: u32 = 15;
+
+    fn devices() -> Devices {
+        Devices { present: [ENS5, 16].into(), management: Some(ENS5) }
+    }
+
     /// A connection of 10.3.1.50 to port 22 of 10.3.1.10.
     fn session() -> FlowRecord {
-        let heard = Direction { packets: 3, ..Direction::default() };
+        let heard = Direction { packets: 3, checked: ENS5, ..Direction::default() };
         let flow = Flow {
             state: State::Established as u8,
             flags: flow_flags::ORIGIN_IS_HIGH,
@@ -164,9 +202,9 @@ mod tests {
         dataplane.state().flows = vec![session()];
         let with = compile("allow = [\"tcp/22 from 10.3.0.0/16\"]", "");
         let without = compile("allow = [\"tcp/9477 from 10.3.0.0/16\"]", "");
-        assert_eq!(check(&dataplane, &with, None).unwrap(), Ok(()));
+        assert_eq!(check(&dataplane, &with, None, &devices()).unwrap(), Ok(()));
         for running in [None, Some(&with)] {
-            let cut = check(&dataplane, &without, running).unwrap().unwrap_err();
+            let cut = check(&dataplane, &without, running, &devices()).unwrap().unwrap_err();
             assert_eq!(
                 cut.to_string(),
                 "the connection of 10.3.1.50:51000 to 10.3.1.10:22 by the management interface would be cut by `default`: let it \
@@ -174,7 +212,7 @@ mod tests {
             );
         }
         // Policies that let in the same are not asked about connections, however many there are.
-        assert_eq!(check(&dataplane, &without, Some(&without)).unwrap(), Ok(()));
+        assert_eq!(check(&dataplane, &without, Some(&without), &devices()).unwrap(), Ok(()));
     }
 
     #[test]
@@ -194,15 +232,35 @@ mod tests {
             other(|record| record.flow.to_zone = zone::MANAGEMENT),
             other(|record| record.key.protocol = protocol::UDP),
         ];
-        assert_eq!(check(&dataplane, &without, None).unwrap(), Ok(()));
+        assert_eq!(check(&dataplane, &without, None, &devices()).unwrap(), Ok(()));
         dataplane.state().flows.push(session());
-        assert!(check(&dataplane, &without, None).unwrap().is_err());
+        assert!(check(&dataplane, &without, None, &devices()).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_connection_by_a_device_that_is_another_interface_would_be_cut() {
+        let dataplane = FakeDataplane::default();
+        dataplane.state().flows = vec![session()];
+        let with = compile("allow = [\"tcp/22 from 10.3.0.0/16\"]", "");
+        let cut = |devices: &Devices| check(&dataplane, &with, None, devices).unwrap().err();
+        let moved = Some(Lockout::Moved {
+            client: "10.3.1.50:51000".parse().unwrap(),
+            server: "10.3.1.10:22".parse().unwrap(),
+        });
+        assert_eq!(cut(&devices()), None);
+        assert_eq!(cut(&Devices { management: Some(16), ..devices() }), moved);
+        assert_eq!(cut(&Devices { management: Some(0), ..devices() }), moved);
+        assert_eq!(cut(&Devices { management: None, ..devices() }), moved);
+        // The device was plugged in again, or is gone for good.
+        assert_eq!(cut(&Devices { present: [25].into(), management: Some(25) }), None);
+        assert_eq!(cut(&Devices { present: [16].into(), management: None }), None);
     }
 
     #[test]
     fn a_promise_that_the_file_itself_breaks_is_refused() {
         let allow = "allow = [\"tcp/9477 from 10.3.0.0/16\", \"tcp/22 from fd00::/8\"]";
-        let broken = check(&FakeDataplane::default(), &compile(allow, "\"system-management-2\""), None).unwrap();
+        let broken =
+            check(&FakeDataplane::default(), &compile(allow, "\"system-management-2\""), None, &devices()).unwrap();
         assert_eq!(
             broken.unwrap_err(),
             Lockout::Promise {
@@ -212,6 +270,6 @@ mod tests {
                 denied_by: "default".to_owned(),
             }
         );
-        assert_eq!(check(&FakeDataplane::default(), &compile(allow, ""), None).unwrap(), Ok(()));
+        assert_eq!(check(&FakeDataplane::default(), &compile(allow, ""), None, &devices()).unwrap(), Ok(()));
     }
 }

@@ -179,6 +179,46 @@ fn nothing_gets_to_the_host_while_the_mode_changes() {
 }
 
 #[test]
+fn an_agent_that_is_killed_while_the_mode_changes_leaves_the_host_closed() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    let native = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let generic = native.replace("name = \"ens7\"", "name = \"ens7\"\nmode = \"generic\"");
+    let link = firewall.lab.run(Node::Fw, &["ip", "-oneline", "link", "show", "ens7"]).unwrap().success().unwrap();
+    let closed = firewall.agent.pins().join(format!("links/closed-{}", link.split_once(':').unwrap().0));
+    let (streams, listening) = knocking(&firewall);
+    firewall.agent.terminate().unwrap();
+    // Each start changes the mode, and is killed when it has closed the device, if that is seen in time.
+    let caught = [&generic, &native].into_iter().cycle().take(10).find(|configuration| {
+        firewall.agent.write_configuration(configuration).unwrap();
+        firewall.agent.start_unready().unwrap();
+        let end = std::time::Instant::now() + START;
+        let is_ready = || firewall.agent.fwctl_json(&["status"]).is_ok();
+        let mut looks = 0_u32;
+        while !closed.exists() && std::time::Instant::now() < end {
+            looks += 1;
+            if looks.is_multiple_of(65_536) && is_ready() {
+                break;
+            }
+        }
+        firewall.agent.kill().unwrap();
+        closed.exists()
+    });
+    assert!(caught.is_some(), "no start was killed in time");
+    let before: Vec<u64> = streams.iter().map(NumberedStream::sent).collect();
+    wait::until_true("more is sent", SOON, || {
+        streams.iter().zip(&before).all(|(stream, sent)| stream.sent() > sent + 100)
+    })
+    .unwrap();
+    firewall.agent.start().unwrap();
+    assert!(!closed.exists(), "the program is on the device again");
+    drop(streams);
+    for socket in listening {
+        assert!(socket.recv(&mut [0; 64]).is_err(), "something came through");
+    }
+    wait::until_true("packets cross", SOON, || echo_works(&firewall.lab)).unwrap();
+}
+
+#[test]
 fn an_interface_that_is_refused_at_a_restart_goes_on_as_it_is_and_is_kept_up_to_date() {
     let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
     firewall.lab.run(Node::Fw, &["ip", "link", "add", "slow", "type", "bridge"]).unwrap().success().unwrap();
@@ -212,7 +252,7 @@ fn an_interface_that_is_refused_at_a_restart_goes_on_as_it_is_and_is_kept_up_to_
 }
 
 /// What the program knows of an interface.
-fn stored_interface(firewall: &Firewall, index: u32) -> Option<Interface> {
+pub(crate) fn stored_interface(firewall: &Firewall, index: u32) -> Option<Interface> {
     let maps = firewall.agent.pins().join(format!("abi-{}", fw_common::ABI_VERSION));
     let map = |name: &str| MapData::from_pin(maps.join(name)).unwrap();
     if index < NEAR_INTERFACES {

@@ -21,6 +21,7 @@ mod policy_change;
 mod redirects;
 mod repair;
 mod restart;
+mod slots;
 mod spoofing;
 mod start_order;
 mod static_stability;

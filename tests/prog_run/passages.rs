@@ -1,6 +1,6 @@
 //! What is remembered of two hosts for the next flow between them, and what makes the program forget it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::{AttachedInterface, Dataplane as _};
 use fw_common::DropReason;
@@ -76,6 +76,17 @@ fn an_address_that_becomes_ours_is_noticed() {
         rig.dataplane.set_local_addresses(&[], &[]).unwrap();
         assert_eq!(open(&rig, (ot, it), 4003).reason(), None);
     }
+}
+
+#[test]
+fn an_address_that_becomes_ours_is_noticed_also_if_others_find_no_place() {
+    let Some(rig) = rig() else { return };
+    let [(ot, it), _] = pairs();
+    let too_many = (0..2048u128).map(|number| IpAddr::from(Ipv6Addr::from(0xfd77 << 112 | number)));
+    let own: Vec<IpAddr> = too_many.chain([it]).collect();
+    let refused = rig.dataplane.set_local_addresses(&own, &[]).unwrap_err().to_string();
+    assert!(refused.contains("LOCAL6"), "{refused}");
+    assert_eq!(open(&rig, (ot, it), 4001).reason(), Some(DropReason::Policy), "no rule lets ot in");
 }
 
 #[test]

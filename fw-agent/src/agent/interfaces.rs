@@ -3,13 +3,22 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::adopted::Seats;
 use super::supervisor::Supervisor;
 use crate::config::{AgentConfig, DeviceKey};
 use crate::dataplane::AttachedInterface;
 use crate::facts::{DeviceFacts, InterfaceFacts};
 use crate::host::{ethtool, handover};
+use crate::lockout::Devices;
 use crate::netlink::state::{Link, Observed};
 use crate::nic::{self, Mode, Wishes};
+
+/// The slot of an interface that waits until a policy that knows it is in force. Until then the program is not on it.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// Why it waits.
+const WAITS: &str =
+    "the policy in force was not made for this interface, and the one on disk is refused; nothing crosses it";
 
 /// An interface of the configuration, forwarding or management, and the device that it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +33,9 @@ pub(super) struct Placed {
     pub(super) link: Option<Link>,
 }
 
-/// Finds the devices of the configuration's interfaces, by slot.
-pub(super) fn place(config: &AgentConfig, observed: &Observed) -> Vec<Placed> {
+/// Finds the devices of the configuration's interfaces, by slot: the slots of the configuration, or those of the policy that was
+/// found running and goes on.
+pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Seats>) -> Vec<Placed> {
     let find = |key: &DeviceKey| observed.links.values().find(|link| !is_own(link) && key.matches(link)).cloned();
     let forwarding = (0u32..).zip(&config.interfaces).map(|(slot, interface)| Placed {
         slot,
@@ -47,7 +57,21 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed) -> Vec<Placed> {
         mode: management.mode,
         link: find(&management.key),
     });
-    forwarding.chain(management).collect()
+    let seated = |placed: Placed| match kept.map(|kept| kept.get(&placed.key)) {
+        None => placed,
+        Some(Some(seat)) => Placed { slot: seat.slot, management: seat.management, ..placed },
+        Some(None) => Placed { slot: NO_SLOT, ..placed },
+    };
+    forwarding.chain(management).map(seated).collect()
+}
+
+/// The devices, as the guard of the access to the firewall looks at them.
+pub(super) fn devices(config: &AgentConfig, observed: &Observed) -> Devices {
+    let management = place(config, observed, None).into_iter().find(|placed| placed.management);
+    Devices {
+        present: observed.links.keys().copied().collect(),
+        management: management.map(|placed| placed.link.map_or(0, |link| link.index)),
+    }
 }
 
 fn is_own(link: &Link) -> bool {
@@ -106,7 +130,12 @@ impl Supervisor {
             tracing::error!(%error, "the data plane was not told of the host's addresses");
         }
         let mut facts = Vec::new();
-        for mut placed in place(&self.config, &self.observed) {
+        for mut placed in place(&self.config, &self.observed, self.kept.as_ref()) {
+            if placed.slot == NO_SLOT {
+                let waits = placed.link.is_some().then(|| format!("{}: {WAITS}", placed.key));
+                facts.push(placed.facts(&self.observed, waits));
+                continue;
+            }
             let refused = if self.is_as_wanted(&placed) { None } else { self.prepare(&mut placed).await };
             let problem = match refused {
                 None => self.refresh_interface(&placed),
@@ -225,7 +254,7 @@ mod tests {
     #[test]
     fn devices_are_found_by_hardware_address_and_by_name() {
         let observed = Observed { links: [link(1, "ens5"), link(2, "ens6")].into(), ..Observed::default() };
-        let placed = place(&config(), &observed);
+        let placed = place(&config(), &observed, None);
         assert_eq!(
             placed.iter().map(|placed| (placed.slot, placed.management)).collect::<Vec<_>>(),
             [(0, false), (1, true)]
@@ -238,7 +267,7 @@ mod tests {
     fn errors_are_sent_from_a_global_address_that_is_not_deprecated() {
         let addresses = vec![address("fe80::2", false), address("fd00::1", true), address("fd00::2", false)];
         let observed = Observed { links: [link(2, "ens6")].into(), addresses, ..Observed::default() };
-        let attachment = place(&config(), &observed)[0].attachment(&observed).unwrap();
+        let attachment = place(&config(), &observed, None)[0].attachment(&observed).unwrap();
         assert_eq!(attachment.ipv6, Some("fd00::2".parse().unwrap()));
         assert_eq!(attachment.ipv4, None);
         assert!(attachment.hairpin);
@@ -251,7 +280,7 @@ mod tests {
             addresses: vec![address("fe80::2", false)],
             ..Observed::default()
         };
-        let attachment = place(&config(), &observed)[0].attachment(&observed).unwrap();
+        let attachment = place(&config(), &observed, None)[0].attachment(&observed).unwrap();
         assert_eq!(attachment.ipv6, Some("fe80::2".parse().unwrap()));
     }
 }

@@ -3,6 +3,7 @@
 //! [`run`] is the whole life of an agent. What it sets up outlives it: the data plane goes on forwarding with the last
 //! policy, and the forward chain goes on dropping everything else.
 
+mod adopted;
 mod follow;
 mod housekeeping;
 mod interfaces;

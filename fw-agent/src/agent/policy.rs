@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fw_policy::{Compiled, SourceFile};
+use fw_policy::{Binding, Compiled, SourceFile};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
-use super::RunError;
+use super::adopted::Seats;
 use super::supervisor::Supervisor;
+use super::{RunError, interfaces, start};
 use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
-use crate::lockout;
+use crate::lockout::{self, Devices};
 use crate::names::Names;
 use crate::policy_set::{self, CheckedPolicy, Checker, PolicyError};
 
@@ -29,6 +30,26 @@ const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Attempt {
     pub(super) files: Option<Arc<[SourceFile]>>,
     pub(super) result: Result<CheckedPolicy, PolicyError>,
+}
+
+/// A policy that judges packets, with what of `agent.toml` it was made of; the file may have been read again since, and what came of
+/// it may have been refused.
+#[derive(Clone)]
+pub(super) struct InForce {
+    pub(super) files: Arc<[SourceFile]>,
+    binding: Binding,
+    keep_access: bool,
+}
+
+impl InForce {
+    pub(super) fn new(files: Arc<[SourceFile]>, config: &AgentConfig) -> Self {
+        Self { files, binding: config.binding(), keep_access: keeps_access(config) }
+    }
+}
+
+/// Whether a policy that would cut the access to the firewall is refused. Without `[management]`, nobody has said that it may.
+pub(super) fn keeps_access(config: &AgentConfig) -> bool {
+    config.management.as_ref().is_none_or(|management| management.keep_access)
 }
 
 /// What checks policies; checks run apart from the agent's own task.
@@ -76,18 +97,16 @@ async fn check(
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
-/// Refuses a policy that would cut the access to the firewall itself, unless `agent.toml` says that it may.
+/// Refuses a policy that would cut the access to the firewall itself.
 pub(super) async fn check_access(
     dataplane: &Arc<dyn Dataplane>,
-    config: &AgentConfig,
+    devices: Devices,
     checked: &CheckedPolicy,
     running: Option<Arc<Compiled>>,
 ) -> Result<Result<(), PolicyError>, RunError> {
-    if config.management.as_ref().is_none_or(|management| !management.keep_access) {
-        return Ok(Ok(()));
-    }
     let (dataplane, compiled) = (Arc::clone(dataplane), Arc::clone(&checked.compiled));
-    let asked = tokio::task::spawn_blocking(move || lockout::check(&*dataplane, &compiled, running.as_deref())).await;
+    let check = move || lockout::check(&*dataplane, &compiled, running.as_deref(), &devices);
+    let asked = tokio::task::spawn_blocking(check).await;
     Ok(asked.map_err(|_| RunError::Interrupted("asking about connections"))??.map_err(PolicyError::from))
 }
 
@@ -154,18 +173,9 @@ impl Supervisor {
             return;
         }
         self.facts.policy.next_change = None;
-        let Some(files) = self.applied.clone() else { return };
-        let binding = self.config.binding();
-        let running = self.facts.policy.compiled.clone();
-        let compiled = check(&self.checker, files, move |checker, files| {
-            checker.recompile(files, &binding, now, running.as_deref())
-        });
+        let Some(in_force) = self.in_force.clone() else { return };
         let problem = self.facts.policy.problem.clone();
-        let result = match compiled.await {
-            Ok(Ok(checked)) => apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await,
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => Err(error),
-        };
+        let result = self.recompile(in_force, now).await;
         self.facts.policy.problem = problem;
         if let Err(error) = result {
             tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied; trying again");
@@ -173,6 +183,26 @@ impl Supervisor {
             self.facts.policy.next_change = Some(now + SCHEDULE_RETRY);
         }
         self.publish();
+    }
+
+    /// Compiles what is in force for another moment.
+    async fn recompile(&mut self, in_force: InForce, now: OffsetDateTime) -> Result<(), RunError> {
+        let InForce { files, binding, keep_access } = in_force;
+        let running = self.facts.policy.compiled.clone();
+        let compiled = check(&self.checker, files, move |checker, files| {
+            checker.recompile(files, &binding, now, running.as_deref())
+        });
+        let checked = compiled.await??;
+        if keep_access {
+            self.check_access(&checked).await?;
+        }
+        apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await
+    }
+
+    async fn check_access(&self, checked: &CheckedPolicy) -> Result<(), RunError> {
+        let devices = interfaces::devices(&self.config, &self.observed);
+        check_access(&self.dataplane, devices, checked, self.facts.policy.compiled.clone()).await??;
+        Ok(())
     }
 
     /// Reads, checks and applies the policy; what fails leaves the running one in place.
@@ -189,6 +219,28 @@ impl Supervisor {
         self.publish();
     }
 
+    /// Before the first policy that knows the slots of the configuration: interfaces that have another one under it cross nothing
+    /// until they are attached there.
+    fn give_slots_away(&mut self) -> Result<bool, RunError> {
+        if self.kept.is_none() {
+            return Ok(false);
+        }
+        self.attached.clear();
+        self.dataplane.keep_slots(&start::slots(&self.config, &self.observed))?;
+        self.kept = Seats::kept(&self.config, &self.observed, &self.dataplane.known_interfaces()?);
+        Ok(true)
+    }
+
+    /// After it: every interface has the slot of the configuration. If the policy was not taken, nobody knows how far that came, so
+    /// only interfaces with the same slot under both go on.
+    async fn take_slots(&mut self, is_applied: bool) {
+        if is_applied {
+            self.kept = None;
+            self.forget_unused_slots();
+        }
+        self.reconcile(false).await;
+    }
+
     async fn take_over(
         &mut self,
         files: Option<Arc<[SourceFile]>>,
@@ -199,10 +251,18 @@ impl Supervisor {
             self.files.clone_from(&files);
         }
         let checked = checked?;
-        check_access(&self.dataplane, &self.config, &checked, self.facts.policy.compiled.clone()).await??;
-        apply(&self.dataplane, checked, reason, &mut self.facts).await?;
-        self.applied = files;
-        Ok(())
+        if keeps_access(&self.config) {
+            self.check_access(&checked).await?;
+        }
+        let moved = self.give_slots_away()?;
+        let applied = apply(&self.dataplane, checked, reason, &mut self.facts).await;
+        if applied.is_ok() {
+            self.in_force = files.map(|files| InForce::new(files, &self.config));
+        }
+        if moved {
+            self.take_slots(applied.is_ok()).await;
+        }
+        applied
     }
 }
 

@@ -27,7 +27,8 @@ impl Supervisor {
 
     /// The forwarding interfaces by slot.
     fn bound(&self) -> Vec<BoundInterface> {
-        let placed = place(&self.config, &self.observed).into_iter().filter(|placed| !placed.management);
+        let placed =
+            place(&self.config, &self.observed, self.kept.as_ref()).into_iter().filter(|placed| !placed.management);
         placed.map(|placed| BoundInterface { key: placed.key.to_string(), link: placed.link }).collect()
     }
 

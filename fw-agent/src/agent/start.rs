@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::RunError;
+use super::adopted::Seats;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::options::RunOptions;
-use super::policy::{self, Attempt, SharedChecker};
+use super::policy::{self, Attempt, InForce, SharedChecker};
 use super::supervisor::{Supervisor, notify};
 use super::watch::Watch;
 use crate::api;
@@ -55,13 +56,14 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.set_segment_limits(&config.segment_limits)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
-    dataplane.keep_slots(&slots(&config, &observed))?;
-    let facts = take_policy_over(&dataplane, &config, checked).await?;
+    let (facts, kept) = take_policy_over(&dataplane, &config, &observed, checked).await?;
 
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
-    supervisor.applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
+    let applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
+    supervisor.in_force = applied.map(|files| InForce::new(files, &supervisor.config));
     supervisor.files = files;
     supervisor.checker = checker;
+    supervisor.kept = kept;
     supervisor.forget_unused_slots();
     supervisor.attach_all().await?;
     supervisor.refuse_a_cold_start_without_program()?;
@@ -74,8 +76,8 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
 }
 
 /// Kernel index and slot of each interface that the configuration has now.
-fn slots(config: &AgentConfig, observed: &Observed) -> Vec<(u32, u32)> {
-    let placed = interfaces::place(config, observed);
+pub(super) fn slots(config: &AgentConfig, observed: &Observed) -> Vec<(u32, u32)> {
+    let placed = interfaces::place(config, observed, None);
     placed.iter().filter_map(|placed| Some((placed.link.as_ref()?.index, placed.slot))).collect()
 }
 
@@ -101,28 +103,44 @@ async fn open(options: &RunOptions, config: &AgentConfig) -> Result<Arc<KernelDa
     Ok(Arc::new(dataplane))
 }
 
-/// The policy on disk judges packets from here on; or, if it is refused, the one that was found running.
+/// The policy on disk judges packets from here on; or, if it is refused, the one that was found running, with the slots that it
+/// was made for if those are not the configuration's.
 async fn take_policy_over(
     dataplane: &Arc<dyn Dataplane>,
     config: &AgentConfig,
+    observed: &Observed,
     checked: Result<CheckedPolicy, PolicyError>,
-) -> Result<Facts, RunError> {
+) -> Result<(Facts, Option<Seats>), RunError> {
     let mut facts = adopted_facts(dataplane)?;
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
     let checked = match checked {
         // What the policy that was found running lets in is not known: its flows are.
-        Ok(checked) => policy::check_access(dataplane, config, &checked, None).await?.map(|()| checked),
-        Err(error) => Err(error),
+        Ok(checked) if policy::keeps_access(config) => {
+            let devices = interfaces::devices(config, observed);
+            policy::check_access(dataplane, devices, &checked, None).await?.map(|()| checked)
+        }
+        checked => checked,
     };
     match checked {
-        Ok(checked) => policy::apply(dataplane, checked, "start", &mut facts).await?,
-        Err(error) if facts.policy.digest.is_none() => return Err(error.into()),
+        Ok(checked) => {
+            // Those that have another slot under it cross nothing until they are attached there.
+            dataplane.keep_slots(&slots(config, observed))?;
+            policy::apply(dataplane, checked, "start", &mut facts).await?;
+            Ok((facts, None))
+        }
+        Err(error) if facts.policy.digest.is_none() => Err(error.into()),
         Err(error) => {
             tracing::error!(problem = %error, "the policy on disk is refused; the one that was found running goes on judging packets");
             policy::refuse(&mut facts, &error.into());
+            let kept = Seats::kept(config, observed, &dataplane.known_interfaces()?);
+            if kept.is_some() {
+                tracing::error!(
+                    "agent.toml has other interfaces than the policy in force: those that it knows stay what they are, the others wait"
+                );
+            }
+            Ok((facts, kept))
         }
     }
-    Ok(facts)
 }
 
 /// What the data plane was found doing.
@@ -173,7 +191,8 @@ fn assemble(
         facts,
         checker: SharedChecker::default(),
         files: None,
-        applied: None,
+        in_force: None,
+        kept: None,
         observed: Observed::default(),
         attached: BTreeMap::new(),
         next_hops: BTreeSet::new(),
@@ -224,7 +243,10 @@ impl Supervisor {
     }
 
     /// Interfaces that a longer `agent.toml` had before the restart are no longer the data plane's business.
-    fn forget_unused_slots(&self) {
+    pub(super) fn forget_unused_slots(&self) {
+        if self.kept.is_some() {
+            return;
+        }
         let used = self.config.management_slot() + u32::from(self.config.management.is_some());
         let all = u32::try_from(fw_common::abi::interface::MAX_INTERFACES).unwrap_or(u32::MAX);
         for slot in used..all {
@@ -268,9 +290,9 @@ mod tests {
         let fake = Arc::new(FakeDataplane::default());
         let dataplane: Arc<dyn Dataplane> = Arc::clone(&fake) as Arc<dyn Dataplane>;
         let config = AgentConfig::parse("agent.toml", "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n").unwrap();
-        assert!(take_policy_over(&dataplane, &config, in_flux()).await.is_err());
+        assert!(take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.is_err());
         fake.state().adopted = Some(Adopted { epoch: 7, digest: [7; 32] });
-        let facts = take_policy_over(&dataplane, &config, in_flux()).await.unwrap();
+        let (facts, _) = take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.unwrap();
         assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Refused));
         assert_eq!(fake.state().epoch, 0, "nothing was applied");
         assert!(!facts.is_ready());

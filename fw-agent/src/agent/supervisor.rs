@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::RunError;
+use super::adopted::Seats;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
-use super::policy::SharedChecker;
+use super::policy::{InForce, SharedChecker};
 use super::watch::Watch;
 use crate::api::answers::Reload;
 use crate::api::server::ReloadRequest;
@@ -52,10 +53,12 @@ pub(super) struct Supervisor {
     pub(super) checker: SharedChecker,
     /// The policy files as they were last read whole.
     pub(super) files: Option<Arc<[SourceFile]>>,
-    /// The policy files that judge packets; a rule of theirs expires also while the files on disk are invalid.
-    pub(super) applied: Option<Arc<[SourceFile]>>,
+    /// The policy that judges packets; a rule of it expires also while the files on disk are invalid.
+    pub(super) in_force: Option<InForce>,
     /// What the kernel had at the last look.
     pub(super) observed: Observed,
+    /// The slots of a policy that was found running and goes on, where `agent.toml` has other ones.
+    pub(super) kept: Option<Seats>,
     /// Interfaces that carry the program, by slot.
     pub(super) attached: BTreeMap<u32, AttachedInterface>,
     /// Next hops of our routes, by interface.

@@ -86,7 +86,7 @@ pub struct PolicyStatus {
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
-    /// Its slot.
+    /// Its slot; 4294967295 while it waits for a policy that knows it.
     pub slot: u32,
     /// How `agent.toml` names it.
     pub interface: String,

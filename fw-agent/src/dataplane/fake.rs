@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use crate::nic::Mode;
 
 use super::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, Ended, FlowRecord, Observed, Occupancy, RedirectErrors,
-    Settings,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, Ended, FlowRecord, KnownInterface, Observed, Occupancy,
+    RedirectErrors, Settings,
 };
 
 /// What the fake was told, and what it answers; a test may change all of it.
@@ -113,6 +113,16 @@ fn wait(patience: Duration) {
 impl Dataplane for FakeDataplane {
     fn adopted(&self) -> Option<Adopted> {
         self.state().adopted.clone()
+    }
+
+    fn known_interfaces(&self) -> Result<Vec<KnownInterface>, DataplaneError> {
+        let known = |interface: &AttachedInterface| KnownInterface {
+            ifindex: interface.ifindex,
+            slot: interface.slot,
+            mac: interface.mac,
+            management: interface.management,
+        };
+        Ok(self.state().attached.values().map(known).collect())
     }
 
     fn attach(&self, interface: &AttachedInterface) -> Result<(), DataplaneError> {

@@ -78,6 +78,19 @@ pub enum PickUp {
 /// outlive the moment in which the firewall is first started.
 pub const PICK_UP_SECONDS: u32 = 120;
 
+/// An interface that the data plane knows, and what it is to the policy in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownInterface {
+    /// The kernel's interface index.
+    pub ifindex: u32,
+    /// Its slot, by which zones are told apart.
+    pub slot: u32,
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// The management interface.
+    pub management: bool,
+}
+
 /// What a restarted agent found in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopted {
@@ -212,6 +225,8 @@ pub enum DataplaneError {
 pub trait Dataplane: Send + Sync {
     /// The policy that was found running, if any.
     fn adopted(&self) -> Option<Adopted>;
+    /// The interfaces that it knows, be it from before the agent's start.
+    fn known_interfaces(&self) -> Result<Vec<KnownInterface>, DataplaneError>;
     /// Before a policy is applied to which other slots belong: forgets interfaces that are stored under another slot than
     /// these, given as kernel index and slot. They drop everything until they are attached again.
     fn keep_slots(&self, slots: &[(u32, u32)]) -> Result<(), DataplaneError>;

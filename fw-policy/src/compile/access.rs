@@ -1,11 +1,13 @@
 //! What must stay reachable under any policy: what `[management] allow` says, as packets that can be asked about.
 
+use std::borrow::Cow;
+
 use fw_common::abi::policy::{Action, zone};
 use fw_common::policy::Query;
 use fw_common::wire::Address;
 
+use super::Compiled;
 use super::system_rules::{management_rule_id, parse_allow};
-use super::{Compiled, RuleInfo};
 use crate::set::address::{AddressSet, address};
 use crate::set::interval::Family;
 use crate::set::service::ServiceSet;
@@ -19,8 +21,8 @@ pub struct BrokenPromise<'c> {
     pub rule: String,
     /// The packet.
     pub query: Query,
-    /// The rule or default that denies it.
-    pub denied_by: &'c RuleInfo,
+    /// Id of the rule or default that denies it.
+    pub denied_by: Cow<'c, str>,
 }
 
 impl Compiled {
@@ -38,14 +40,16 @@ impl Compiled {
         })
     }
 
-    /// The rule or default that denies a packet; `None` if it is allowed.
+    /// Id of the rule or default that denies a packet, or the number of one that the policy does not tell of; `None` if the packet is
+    /// allowed.
     #[must_use]
-    pub fn denied_by(&self, query: &Query) -> Option<&RuleInfo> {
+    pub fn denied_by(&self, query: &Query) -> Option<Cow<'_, str>> {
         let decision = self.tables.classify(query);
         if decision.action == Action::Allow {
             return None;
         }
-        self.rules.get(decision.rule as usize)
+        let rule = self.rules.get(decision.rule as usize);
+        Some(rule.map_or_else(|| Cow::Owned(format!("#{}", decision.rule)), |rule| Cow::Borrowed(rule.id.as_str())))
     }
 
     /// Whether the same may reach the firewall through the management interface under another policy. Policy files cannot name
@@ -92,6 +96,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+    use crate::RuleInfos;
     use crate::binding::{Binding, InterfaceBinding, ManagementBinding};
     use crate::source::SourceFile;
 
@@ -146,13 +151,21 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_by_a_rule_that_is_not_told_of_is_one() {
+        let mut compiled = compile(HOSTILE[0], &["system-management-1"]);
+        compiled.rules = RuleInfos::default();
+        let broken = compiled.broken_promise().unwrap();
+        assert!(broken.denied_by.starts_with('#'), "{broken:?}");
+    }
+
+    #[test]
     fn a_disabled_rule_breaks_a_promise_and_is_named() {
         for (number, entry) in (1..).zip(ALLOW) {
             let id = management_rule_id(number);
             let compiled = compile(HOSTILE[0], &[&id]);
             let broken = compiled.broken_promise().unwrap();
             assert_eq!(
-                (broken.entry, broken.rule.as_str(), broken.denied_by.id.as_str()),
+                (broken.entry, broken.rule.as_str(), broken.denied_by.as_ref()),
                 (entry, id.as_str(), "default")
             );
         }

@@ -15,19 +15,19 @@ use fw_common::abi::interface::{Interface, interface_flags};
 use rustix::net::{AddressFamily, SocketType};
 
 use super::object::{Object, chain, map_error};
-use super::{calls, interfaces};
+use super::{calls, closed, interfaces};
 use crate::dataplane::{AttachedInterface, DataplaneError};
 use crate::nic::Mode;
 
 /// Priority of the classifier on kernels before 6.6, where programs have no links that can be pinned.
-const TC_PRIORITY: u16 = 9477;
+pub(super) const TC_PRIORITY: u16 = 9477;
 /// Its handle: fixed, so that a restarted agent replaces the program and adds no second one.
-const TC_HANDLE: TcHandle = TcHandle::new(0, 1);
+pub(super) const TC_HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// In the name of a pin: the program runs in generic mode.
 const GENERIC: &str = "generic-";
 
-/// Where the links are pinned: `xdp-IFINDEX` or `xdp-generic-IFINDEX`, and `tc-IFINDEX`.
+/// Where the links are pinned: `xdp-IFINDEX` or `xdp-generic-IFINDEX`, `tc-IFINDEX`, and between two modes `closed-IFINDEX`.
 pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join("links")
 }
@@ -52,37 +52,43 @@ fn attach_programs(object: &mut Object, links: &Path, interface: &AttachedInterf
     let [native, generic] = ingress_pins(links, interface.ifindex);
     let (pin, other) = if interface.mode == Mode::Native { (native, generic) } else { (generic, native) };
     if other.exists() {
-        change_mode(object, &other, &pin, interface)?;
+        change_mode(object, links, &other, &pin, interface)?;
     } else {
         attach_ingress(object, &pin, interface)?;
     }
+    // Closed by this change of the mode, or by one that an agent did not live to finish.
+    closed::open(links, interface.ifindex)?;
     allow_egress(object, interface.slot, interface.ifindex)
 }
 
 /// Takes the XDP program off and puts it on in the other mode: a device takes one of both, and the mode of a link cannot be changed.
 /// Meanwhile the kernel forwards nothing by itself, as always, and nothing gets to the host. If the device does not take the new
-/// mode, the old one is put back.
+/// mode, the old one is put back; if it does not take that either, it stays closed.
 fn change_mode(
     object: &mut Object,
+    links: &Path,
     other: &Path,
     pin: &Path,
     interface: &AttachedInterface,
 ) -> Result<(), DataplaneError> {
-    let refused = |error: &dyn std::error::Error| attach_error(interface, error);
-    let program = object.closed()?;
-    let closed = program.attach(&interface.name, TcAttachType::Ingress).map_err(|error| refused(&error))?;
-    let changed = take_off(other).and_then(|()| attach_ingress(object, pin, interface));
-    if let Err(error) = &changed {
-        tracing::error!(interface = %interface.name, %error, "the mode could not be changed; the program is put back as it was");
-        let mode = if interface.mode == Mode::Native { Mode::Generic } else { Mode::Native };
-        attach_ingress(object, other, &AttachedInterface { mode, ..interface.clone() })?;
+    closed::close(object, links, interface)?;
+    let Err(error) = take_off(other).and_then(|()| attach_ingress(object, pin, interface)) else { return Ok(()) };
+    tracing::error!(interface = %interface.name, %error, "the mode could not be changed; the program is put back as it was");
+    let mode = if interface.mode == Mode::Native { Mode::Generic } else { Mode::Native };
+    let put_back = attach_ingress(object, other, &AttachedInterface { mode, ..interface.clone() });
+    match put_back.and_then(|()| closed::open(links, interface.ifindex)) {
+        Ok(()) => Err(error),
+        Err(also) => Err(DataplaneError::Attach {
+            interface: interface.name.clone(),
+            reason: format!(
+                "{error}; and the program that was there could not be put back, so nothing gets to the host: {also}"
+            ),
+        }),
     }
-    let opened = object.closed()?.detach(closed).map_err(|error| refused(&error));
-    changed.and(opened)
 }
 
 /// Takes the program of a pinned link off its device.
-fn take_off(pin: &Path) -> Result<(), DataplaneError> {
+pub(super) fn take_off(pin: &Path) -> Result<(), DataplaneError> {
     match calls::detach_pinned_link(pin) {
         Ok(()) => unpin(pin),
         // Its device has vanished, or somebody was quicker.
@@ -212,7 +218,7 @@ fn attach_egress(object: &mut Object, pin: &Path, interface: &AttachedInterface)
 ///
 /// `update` gives the program to the link and lets go of its own reference: the pin keeps the link. After any other failure
 /// the program that is there goes on: better an old one than none.
-fn replaced<L: TryFrom<FdLink, Error = LinkError>>(
+pub(super) fn replaced<L: TryFrom<FdLink, Error = LinkError>>(
     pin: &Path,
     interface: &AttachedInterface,
     update: impl FnOnce(L) -> Result<(), ProgramError>,
@@ -227,7 +233,7 @@ fn replaced<L: TryFrom<FdLink, Error = LinkError>>(
 }
 
 /// Whether the kernel has TCX links, which came with 6.6.
-fn has_tcx() -> bool {
+pub(super) fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
@@ -236,7 +242,7 @@ fn device_is_gone(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOLINK))
 }
 
-fn attach_error(interface: &AttachedInterface, error: &dyn std::error::Error) -> DataplaneError {
+pub(super) fn attach_error(interface: &AttachedInterface, error: &dyn std::error::Error) -> DataplaneError {
     DataplaneError::Attach { interface: interface.name.clone(), reason: chain(error) }
 }
 
@@ -249,7 +255,7 @@ fn attach_egress_by_netlink(
     let refused = |error: &dyn std::error::Error| attach_error(interface, error);
     // An error here means that the qdisc is there already; if it is not, the next step says so.
     let _ = qdisc_add_clsact(&interface.name);
-    let replaced = filter_of(&interface.name).and_then(|link| program.attach_to_link(link).ok());
+    let replaced = filter_of(&interface.name, TcAttachType::Egress).and_then(|link| program.attach_to_link(link).ok());
     let id = match replaced {
         Some(id) => id,
         None => {
@@ -266,8 +272,8 @@ fn attach_egress_by_netlink(
 }
 
 /// The filter that an agent has left on an interface, on kernels without TCX.
-fn filter_of(interface: &str) -> Option<SchedClassifierLink> {
-    SchedClassifierLink::attached(interface, TcAttachType::Egress, TC_PRIORITY, TC_HANDLE, None).ok()
+pub(super) fn filter_of(interface: &str, side: TcAttachType) -> Option<SchedClassifierLink> {
+    SchedClassifierLink::attached(interface, side, TC_PRIORITY, TC_HANDLE, None).ok()
 }
 
 /// Takes that filter off. Without a device, or without a filter, there is nothing to do.
@@ -275,11 +281,15 @@ fn remove_filter(ifindex: u32) {
     if has_tcx() {
         return;
     }
-    let name = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .and_then(|socket| rustix::net::netdevice::index_to_name(&socket, ifindex));
-    if let Some(link) = name.ok().as_deref().and_then(filter_of) {
+    if let Some(link) = name_of(ifindex).and_then(|name| filter_of(&name, TcAttachType::Egress)) {
         let _ = link.detach();
     }
+}
+
+/// The name of a device, if there is one.
+pub(super) fn name_of(ifindex: u32) -> Option<String> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::index_to_name(&socket, ifindex).ok()
 }
 
 /// The link that is pinned at a path.
@@ -294,7 +304,7 @@ fn adopt(pin: &Path) -> Result<Option<FdLink>, DataplaneError> {
 }
 
 /// Pins a link.
-fn pin_link(link: FdLink, pin: &Path) -> Result<(), DataplaneError> {
+pub(super) fn pin_link(link: FdLink, pin: &Path) -> Result<(), DataplaneError> {
     link.pin(pin).map(drop).map_err(|error| pin_error(pin, &error))
 }
 
@@ -321,6 +331,7 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
         for pin in ingress_pins(&links, ifindex) {
             unpin(&pin)?;
         }
+        closed::open(&links, ifindex)?;
         remove_interface(object, ifindex)?;
     }
     Ok(())
@@ -351,5 +362,5 @@ pub(super) fn remove_links(pin_dir: &Path) -> Result<(), DataplaneError> {
         }
         unpin(&entry.path())?;
     }
-    Ok(())
+    closed::open_unpinned(pin_dir)
 }

@@ -11,25 +11,35 @@ use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::config::config_flags;
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
-use fw_common::abi::interface::{HANDOVER_SLOT, LocalAddress, local_kind};
+use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, interface_flags, local_kind};
 use fw_common::generation;
 use fw_policy::Compiled;
 use ipnet::IpNet;
 
 use super::pins::{make_dir, maps_dir};
 use super::{
-    KernelDataplane, attach, capture, counters, denied, detach_all, flows, handles, monotonic_seconds, policy,
-    redirects, ring, segment_limits,
+    KernelDataplane, attach, capture, counters, denied, detach_all, flows, handles, interfaces, monotonic_seconds,
+    policy, redirects, ring, segment_limits,
 };
 use crate::dataplane::{
-    Adopted, AttachedInterface, Dataplane, DataplaneError, Ended, FlowRecord, Observed, Occupancy, PickUp,
-    RedirectErrors, Settings,
+    Adopted, AttachedInterface, Dataplane, DataplaneError, Ended, FlowRecord, KnownInterface, Observed, Occupancy,
+    PickUp, RedirectErrors, Settings,
 };
 use crate::nic::Mode;
 
 impl Dataplane for KernelDataplane {
     fn adopted(&self) -> Option<Adopted> {
         self.adopted.clone()
+    }
+
+    fn known_interfaces(&self) -> Result<Vec<KnownInterface>, DataplaneError> {
+        let known = |(ifindex, entry): (u32, Interface)| KnownInterface {
+            ifindex,
+            slot: entry.slot,
+            mac: entry.mac,
+            management: entry.flags & interface_flags::MANAGEMENT != 0,
+        };
+        Ok(interfaces::all(&self.object())?.into_iter().map(known).collect())
     }
 
     fn keep_slots(&self, slots: &[(u32, u32)]) -> Result<(), DataplaneError> {
@@ -61,9 +71,13 @@ impl Dataplane for KernelDataplane {
             }
         }
         let mut object = self.object();
-        object.replace_hash("LOCAL4", &wanted4)?;
-        object.replace_hash("LOCAL6", &wanted6)?;
-        object.invalidate_next_hops()
+        // All three in any case: what was remembered before must not outlive a set that has changed in part.
+        let results = [
+            object.replace_hash("LOCAL4", &wanted4),
+            object.replace_hash("LOCAL6", &wanted6),
+            object.invalidate_next_hops(),
+        ];
+        results.into_iter().collect()
     }
 
     fn set_handover(&self, outer_ifindex: u32, inner_mac: [u8; 6]) -> Result<(), DataplaneError> {

@@ -7,6 +7,7 @@ mod attach;
 mod btf;
 mod calls;
 mod capture;
+mod closed;
 mod counters;
 mod dataplane;
 mod denied;
