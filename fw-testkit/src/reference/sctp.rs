@@ -3,7 +3,7 @@
 
 use fw_common::DropReason;
 
-use super::sctp_packet::SctpPacket;
+use super::sctp_packet::{SctpChunk, SctpPacket};
 use crate::packet::chunk;
 
 /// How far an association has come.
@@ -110,9 +110,12 @@ impl Association {
         }
     }
 
-    /// Whether an end can have sent a packet: it calls the other by a name that may be right, or tells its own.
+    /// Whether an end can have sent a packet: it calls the other by a name that may be right, or tells its own. Who tells it says nothing
+    /// before.
     pub(super) fn may_be_in_flight(&self, from: usize, packet: &SctpPacket) -> bool {
-        match (packet.tag, packet.announced()) {
+        let told =
+            packet.chunks.first().is_some_and(|first| matches!(first, SctpChunk::Init(_) | SctpChunk::InitAck(_)));
+        match (packet.tag, packet.announced().filter(|_| told)) {
             (0, Some(tag)) => self.names[from].may_be(tag),
             (0, None) => false,
             (tag, _) => self.names[1 - from].may_be(tag),
