@@ -156,6 +156,13 @@ impl Job {
         Some(job)
     }
 
+    /// Forgets what was found out for a flow that is over, so that the packet is judged as one that opens another.
+    #[inline(always)]
+    pub(crate) fn leave_flow(&mut self) {
+        self.for_host = false;
+        self.unresolved = false;
+    }
+
     /// The same number, of which the verifier knows nothing: see [`Job::forget`].
     #[inline(always)]
     pub(crate) fn forget_number(&mut self, number: u64) -> u64 {

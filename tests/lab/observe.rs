@@ -121,20 +121,22 @@ fn an_observer_that_is_killed_leaves_nothing_switched_on() {
 #[test]
 fn fwctl_prints_events_until_it_has_enough() {
     let Some(firewall) = Firewall::up() else { return };
-    let printed = std::thread::scope(|scope| {
-        let observing = scope.spawn(|| {
-            firewall.agent.fwctl(&["observe", "-f", "--count", "1", "--rule", "lab-ot", "-o", "jsonl"]).unwrap()
+    // For ever; and longer than the clock can count.
+    for patience in [&["-f"][..], &["--seconds", "18446744073709551615"]] {
+        let arguments = [&["observe", "--count", "1", "--rule", "lab-ot", "-o", "jsonl"], patience].concat();
+        let printed = std::thread::scope(|scope| {
+            let observing = scope.spawn(|| firewall.agent.fwctl(&arguments).unwrap());
+            let to = both(OT, 5000)[0];
+            // Flows open until one of them is seen.
+            fw_testkit::wait::until_true("an event is printed", SOON, || {
+                client::udp_exchange(firewall.lab.ns(Node::It), to, SOON).unwrap().unwrap();
+                observing.is_finished()
+            })
+            .unwrap();
+            observing.join().unwrap()
         });
-        let to = both(OT, 5000)[0];
-        // Flows open until one of them is seen.
-        fw_testkit::wait::until_true("an event is printed", SOON, || {
-            client::udp_exchange(firewall.lab.ns(Node::It), to, SOON).unwrap().unwrap();
-            observing.is_finished()
-        })
-        .unwrap();
-        observing.join().unwrap()
-    });
-    let printed = printed.success().unwrap();
-    let event: Value = serde_json::from_str(printed.trim()).unwrap();
-    assert_eq!((&event["event"], &event["rule"]), (&Value::from("opened"), &Value::from("lab-ot")));
+        let printed = printed.success().unwrap();
+        let event: Value = serde_json::from_str(printed.trim()).unwrap();
+        assert_eq!((&event["event"], &event["rule"]), (&Value::from("opened"), &Value::from("lab-ot")));
+    }
 }

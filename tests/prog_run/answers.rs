@@ -107,6 +107,17 @@ fn rejected_datagrams_are_answered() {
 }
 
 #[test]
+fn no_group_is_answered() {
+    let Some(rig) = Rig::new() else { return };
+    for packet in [Packet::udp(OT_HOST, 1, IT_HOST, 81), Packet::tcp(OT_HOST6, 1, IT_HOST6, 81, tcp_flags::SYN)] {
+        for sender in [[0xff; 6], [1, 0, 0x5e, 0, 0, 5]] {
+            let frame = packet.clone().macs(sender, MACS[OT]).build();
+            assert_eq!(rig.receive(OT, &frame), Outcome::Dropped(DropReason::Rejected), "{sender:?}");
+        }
+    }
+}
+
+#[test]
 fn rejected_tcp_is_reset() {
     let Some(rig) = Rig::new() else { return };
     let segment = |flags, sequence, acknowledgement| Transport::Tcp {

@@ -10,7 +10,7 @@ use fw_testkit::packet::tcp_flags::{ACK, SYN};
 use fw_testkit::packet::{Packet, Transport};
 
 use crate::flows::{flows, pairs};
-use crate::rig::{IT, OT, Rig};
+use crate::rig::{IT, NEIGHBOUR, OT, Outcome, POLICY, Rig};
 
 const OT_HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 50);
 const IT_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 20);
@@ -48,6 +48,20 @@ fn a_segment_of_a_connection_that_was_ended_is_judged_as_a_new_packet() {
         assert_eq!(rig.dataplane.end_flows(&mut |flow| flow.family == family).flows, 0, "ended already");
         rig.dataplane.poll_ended(&mut |_| {}).unwrap();
     }
+}
+
+/// Nothing of what an ended flow was says whom the next packet is for: a broadcast is for the host all the same.
+#[test]
+fn a_broadcast_reaches_the_host_also_when_its_flow_has_just_been_ended() {
+    let Some(rig) = Rig::new() else { return };
+    rig.apply(&POLICY.replace("to = [\"local\"]\nservices = [", "to = [\"local\"]\nservices = [\"udp/67\", "));
+    let discover = || {
+        let packet = Packet::udp(OT_HOST, 68, Ipv4Addr::BROADCAST, 67);
+        rig.receive(OT, &packet.macs(NEIGHBOUR, [0xff; 6]).build())
+    };
+    assert_eq!(discover(), Outcome::Passed);
+    assert_eq!(rig.dataplane.end_flows(&mut |_| true).flows, 1);
+    assert_eq!(discover(), Outcome::Passed);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The daemon.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -125,20 +125,20 @@ fn detach(arguments: &Detach) -> anyhow::Result<()> {
 }
 
 fn check(arguments: &Check) -> ExitCode {
-    match AgentConfig::load(&arguments.config) {
+    let (written, code) = match AgentConfig::load(&arguments.config) {
         Ok(config) => {
-            println!(
-                "{}: ok, {} interfaces, {} routes",
-                arguments.config.display(),
-                config.interfaces.len(),
-                config.routes.len()
-            );
-            ExitCode::SUCCESS
+            let (file, interfaces, routes) = (arguments.config.display(), config.interfaces.len(), config.routes.len());
+            (writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes"), ExitCode::SUCCESS)
         }
-        Err(error) => {
-            eprintln!("{}", error.render(style::colors_on_stderr()));
-            ExitCode::from(3)
+        Err(error) => (writeln!(io::stderr(), "{}", error.render(style::colors_on_stderr())), ExitCode::from(3)),
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // The other one may be open still; if not, the exit code says it.
+            let _ = writeln!(io::stderr(), "error: the answer could not be written: {error}");
+            ExitCode::FAILURE
         }
+        _ => code,
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
         protocol: arguments.protocol.clone(),
     });
     let mut events = client::stream(socket, &request)?;
-    let end = (!arguments.follow).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
+    // Beyond what the clock can count is without end.
+    let end = Instant::now().checked_add(Duration::from_secs(arguments.seconds)).filter(|_| !arguments.follow);
     if output == Format::Table {
         print(&line([
             "TIME",

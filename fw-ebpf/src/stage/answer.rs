@@ -117,6 +117,10 @@ fn resize(ctx: &XdpContext, l3_offset: usize, len: usize) -> Option<()> {
 fn turn_link_layer(frame: &Linear, l3_offset: usize, overhead: usize) -> Option<()> {
     let dst_mac: [u8; 6] = frame.bytes(overhead)?;
     let src_mac: [u8; 6] = frame.bytes(overhead + 6)?;
+    // No station is called like a group (IEEE 802.3, clause 3.2.3): the answer would go to all of them.
+    if src_mac[0] & 1 != 0 {
+        return None;
+    }
     frame.write(0, src_mac)?;
     frame.write(6, dst_mac)?;
     // Tags and EtherType, two bytes at a time.

@@ -3,7 +3,6 @@
 pub(crate) mod answer;
 pub(crate) mod capture;
 pub(crate) mod checksum;
-pub(crate) mod chunks;
 pub(crate) mod classify;
 pub(crate) mod count;
 pub(crate) mod denied;
@@ -21,6 +20,7 @@ pub(crate) mod receive;
 pub(crate) mod redirect;
 pub(crate) mod related;
 pub(crate) mod route;
+pub(crate) mod sctp_chunks;
 pub(crate) mod segment_size;
 pub(crate) mod sum;
 pub(crate) mod sweep;

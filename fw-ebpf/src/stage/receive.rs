@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::zone::local_kind_of;
-use crate::stage::{capture, checksum, chunks, fragment, interface};
+use crate::stage::{capture, checksum, fragment, interface, sctp_chunks};
 
 /// Where the frame goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn read_from_wire(ctx: &XdpContext, job: &mut Job) -> Result<Received, DropReaso
     }
     parse::network(&frame, link.ethertype, link.l3_offset, Extent::Whole, &mut job.packet)?;
     job.parsed = true;
-    chunks::read_from_wire(ctx, job)?;
+    sctp_chunks::read_from_wire(ctx, job)?;
     match job.packet.kind {
         Kind::NeighbourDiscovery => {
             // The kernel would forward it to any other address: link-layer control stays on its link.
@@ -124,7 +124,7 @@ fn read_from_host(ctx: &TcContext, job: &mut Job) -> Result<Received, DropReason
     }
     parse::network(&frame, link.ethertype, link.l3_offset, Extent::Headers, &mut job.packet)?;
     job.parsed = true;
-    chunks::read_from_host(ctx, job)?;
+    sctp_chunks::read_from_host(ctx, job)?;
     match job.packet.kind {
         Kind::NeighbourDiscovery => neighbour_discovery(&job.packet),
         // The host's own memberships; what answers them is not let in.

@@ -1,5 +1,6 @@
 //! The common header of SCTP, and the tag that its first chunk announces.
 
+use super::transport::ports_and_number;
 use super::{Extent, Frame, Kind, Packet};
 use crate::DropReason;
 use crate::sctp::chunk_type;
@@ -20,18 +21,9 @@ pub(super) fn read(
 ) -> Result<(), DropReason> {
     packet.kind = Kind::Sctp;
     packet.initiate_tag = 0;
-    let [s0, s1, d0, d1, t0, t1, t2, t3]: [u8; 8] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
-    packet.src_port = u16::from_be_bytes([s0, s1]);
-    packet.dst_port = u16::from_be_bytes([d0, d1]);
-    packet.verification_tag = u32::from_be_bytes([t0, t1, t2, t3]);
-    if extent != Extent::Quoted {
-        // Section 3.1: neither port may be 0.
-        if packet.src_port == 0 || packet.dst_port == 0 {
-            return Err(DropReason::PortZero);
-        }
-        if len < COMMON_HEADER_LEN + CHUNK_HEADER_LEN {
-            return Err(DropReason::SctpChunks);
-        }
+    packet.verification_tag = ports_and_number(frame, offset, extent, packet)?;
+    if extent != Extent::Quoted && len < COMMON_HEADER_LEN + CHUNK_HEADER_LEN {
+        return Err(DropReason::SctpChunks);
     }
     // A quoted packet may end anywhere behind its first eight bytes (RFC 792).
     let first: Option<[u8; 8]> = frame.bytes(offset + COMMON_HEADER_LEN);

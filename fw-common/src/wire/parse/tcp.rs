@@ -1,5 +1,6 @@
 //! TCP headers and their options.
 
+use super::transport::ports_and_number;
 use super::{Extent, Frame, Kind, Packet, tcp_flag};
 use crate::DropReason;
 use crate::abi::flow::window_flags;
@@ -17,16 +18,9 @@ pub(super) fn read(
     packet: &mut Packet,
 ) -> Result<(), DropReason> {
     packet.kind = Kind::Tcp;
-    let [s0, s1, d0, d1, q0, q1, q2, q3]: [u8; 8] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
-    packet.src_port = u16::from_be_bytes([s0, s1]);
-    packet.dst_port = u16::from_be_bytes([d0, d1]);
-    packet.seq = u32::from_be_bytes([q0, q1, q2, q3]);
+    packet.seq = ports_and_number(frame, offset, extent, packet)?;
     if extent == Extent::Quoted {
         return Ok(());
-    }
-    // Reserved (RFC 6335, section 6): no stack lets a socket have it, so nobody can be meant.
-    if packet.src_port == 0 || packet.dst_port == 0 {
-        return Err(DropReason::PortZero);
     }
     let [a0, a1, a2, a3, data_offset, flags, w0, w1]: [u8; 8] = frame.bytes(offset + 8).ok_or(DropReason::TcpHeader)?;
     let header_len = usize::from(data_offset >> 4) * 4;

@@ -27,6 +27,25 @@ pub(super) fn read(
     }
 }
 
+/// Reads the ports, with which the headers of TCP and SCTP begin, and returns the number behind them. A port of 0, which
+/// RFC 6335, section 6, reserves, and RFC 9260, section 3.1, forbids, is dropped but in what an error quotes.
+#[inline(always)]
+pub(super) fn ports_and_number(
+    frame: &impl Frame,
+    offset: usize,
+    extent: Extent,
+    packet: &mut Packet,
+) -> Result<u32, DropReason> {
+    let [s0, s1, d0, d1, n0, n1, n2, n3]: [u8; 8] = frame.bytes(offset).ok_or(DropReason::Truncated)?;
+    packet.src_port = u16::from_be_bytes([s0, s1]);
+    packet.dst_port = u16::from_be_bytes([d0, d1]);
+    // No stack lets a socket have it, so nobody can be meant.
+    if extent != Extent::Quoted && (packet.src_port == 0 || packet.dst_port == 0) {
+        return Err(DropReason::PortZero);
+    }
+    Ok(u32::from_be_bytes([n0, n1, n2, n3]))
+}
+
 /// Reads a UDP header (RFC 768).
 #[inline(always)]
 fn udp(frame: &impl Frame, offset: usize, len: usize, extent: Extent, packet: &mut Packet) -> Result<(), DropReason> {

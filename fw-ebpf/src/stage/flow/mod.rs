@@ -5,6 +5,7 @@
 mod established;
 mod open;
 mod rejudge;
+mod said;
 mod sctp;
 mod side;
 mod tcp;
@@ -40,8 +41,7 @@ pub(crate) fn judge_from_wire(ctx: &XdpContext, job: &mut Job) -> Verdict {
     {
         match continue_from_wire(ctx, job, flow) {
             Progress::Continues => return conclude(job),
-            // Whom the old flow was for says nothing about the new one.
-            Progress::Reopens => job.for_host = false,
+            Progress::Reopens => job.leave_flow(),
             Progress::Drop(reason) => return Verdict::Drop(reason),
         }
     }

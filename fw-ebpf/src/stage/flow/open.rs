@@ -25,7 +25,6 @@ use crate::stage::{count, half_open, limits, observe, passage, route, table};
 #[inline(never)]
 pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     job.next_hop = 0;
-    job.unresolved = false;
     let known = passage::recall(job);
     if !known {
         check_ends(job)?;

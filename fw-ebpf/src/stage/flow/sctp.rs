@@ -10,6 +10,7 @@ use fw_common::sctp::{self, End, Judgement, Message};
 use fw_common::tcp::Side;
 
 use super::Progress;
+use super::said::{self, CONTINUES, REOPENS, WRONG_NUMBER, WRONG_STATE, progress};
 use super::side::index_of;
 use crate::job::Job;
 use crate::stage::limits;
@@ -18,23 +19,13 @@ use crate::verified_once::verified_once;
 /// Lets a packet change the state and the tags of its association.
 #[inline(always)]
 pub(super) fn advance(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
-    match advance_sctp(job, flow, side as u32) {
-        CONTINUES => Ok(Progress::Continues),
-        REOPENS => Ok(Progress::Reopens),
-        WRONG_STATE => Err(DropReason::SctpState),
-        _ => Err(DropReason::SctpTag),
-    }
+    progress(advance_sctp(job, flow, side as u32), DropReason::SctpState, DropReason::SctpTag)
 }
-
-const CONTINUES: u32 = 0;
-const REOPENS: u32 = 1;
-const WRONG_STATE: u32 = 2;
-const WRONG_TAG: u32 = 3;
 
 verified_once! {
     fn advance_sctp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
-        judge(job, flow, if side == Side::Originator as u32 { Side::Originator } else { Side::Responder })
-    } else WRONG_TAG
+        judge(job, flow, said::side(side))
+    } else WRONG_NUMBER
 }
 
 #[inline(always)]
@@ -61,7 +52,7 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
         Judgement::Tolerate => job.heeded = false,
         Judgement::Reopen => return REOPENS,
         Judgement::WrongState => return WRONG_STATE,
-        Judgement::WrongTag => return WRONG_TAG,
+        Judgement::WrongTag => return WRONG_NUMBER,
     }
     write(flow, own, &before.0, &sender);
     write(flow, 1 - own, &before.1, &receiver);

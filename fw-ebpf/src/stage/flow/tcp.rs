@@ -8,6 +8,7 @@ use fw_common::conntrack::State;
 use fw_common::tcp::{self, End, IgnoredSyn, Judgement, Segment, Side};
 
 use super::Progress;
+use super::said::{self, CONTINUES, REOPENS, WRONG_NUMBER, WRONG_STATE, progress};
 use super::side::index_of;
 use crate::job::Job;
 use crate::stage::limits;
@@ -16,23 +17,13 @@ use crate::verified_once::verified_once;
 /// Lets a segment change the state and the numbers of its connection.
 #[inline(always)]
 pub(super) fn advance(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
-    match advance_tcp(job, flow, side as u32) {
-        CONTINUES => Ok(Progress::Continues),
-        REOPENS => Ok(Progress::Reopens),
-        WRONG_STATE => Err(DropReason::TcpState),
-        _ => Err(DropReason::TcpWindow),
-    }
+    progress(advance_tcp(job, flow, side as u32), DropReason::TcpState, DropReason::TcpWindow)
 }
-
-const CONTINUES: u32 = 0;
-const REOPENS: u32 = 1;
-const WRONG_STATE: u32 = 2;
-const OUT_OF_WINDOW: u32 = 3;
 
 verified_once! {
     fn advance_tcp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
-        judge(job, flow, if side == Side::Originator as u32 { Side::Originator } else { Side::Responder })
-    } else OUT_OF_WINDOW
+        judge(job, flow, said::side(side))
+    } else WRONG_NUMBER
 }
 
 #[inline(always)]
@@ -84,7 +75,7 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
         }
         Judgement::Reopen => REOPENS,
         Judgement::WrongState => WRONG_STATE,
-        Judgement::OutOfWindow => OUT_OF_WINDOW,
+        Judgement::OutOfWindow => WRONG_NUMBER,
     }
 }
 

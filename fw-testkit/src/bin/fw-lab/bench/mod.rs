@@ -34,6 +34,7 @@ mod table;
 mod telemetry;
 mod variants;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -67,6 +68,8 @@ pub(crate) struct Bench {
 
 pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
     let choices = catalogue::choose(&arguments.only)?;
+    // Before minutes of measuring, not behind them.
+    fs::create_dir_all(&arguments.output).with_context(|| format!("create {}", arguments.output.display()))?;
     let programs = Programs::find()?;
     let object = arguments.object.clone().unwrap_or_else(|| programs.bench_object());
     let session = Session { artifacts: Artifacts { programs, object }, core: Core::pick()?, quick: arguments.quick };

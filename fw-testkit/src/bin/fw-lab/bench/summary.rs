@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::outcome::Outcome;
@@ -43,7 +43,6 @@ pub(super) fn write(outcomes: &[Outcome], directory: &Path) -> Result<PathBuf> {
             .map(|figure| (figure.name.as_str(), Figure { value: rounded(figure.value), unit: figure.unit }))
             .collect(),
     };
-    fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     let path = directory.join("summary.json");
     fs::write(&path, serde_json::to_string_pretty(&summary)? + "\n")?;
     Ok(path)

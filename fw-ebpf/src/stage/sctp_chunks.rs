@@ -26,6 +26,7 @@ trait Source {
 struct Xdp;
 
 impl Source for Xdp {
+    // SAFETY: the caller's, as the trait says.
     #[inline(always)]
     unsafe fn load<const N: usize>(context: *mut c_void, offset: u32) -> Option<[u8; N]> {
         let mut bytes = [0; N];
@@ -39,6 +40,7 @@ impl Source for Xdp {
 struct Skb;
 
 impl Source for Skb {
+    // SAFETY: the caller's, as the trait says.
     #[inline(always)]
     unsafe fn load<const N: usize>(context: *mut c_void, offset: u32) -> Option<[u8; N]> {
         let mut bytes = [0; N];

@@ -1,0 +1,40 @@
+//! `fw-agent check`, as others run it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::process::{Command, Stdio};
+
+fn check(toml: &str, stdout: Stdio, stderr: Stdio) -> io::Result<Option<i32>> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, toml)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fw-agent"));
+    command.args(["check", "--config"]).arg(&path).stdout(stdout).stderr(stderr);
+    Ok(command.status()?.code())
+}
+
+fn full() -> io::Result<File> {
+    OpenOptions::new().write(true).open("/dev/full")
+}
+
+/// A pipe that nobody reads.
+fn closed() -> io::Result<Stdio> {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    Ok(writer.into())
+}
+
+#[test]
+fn an_answer_that_finds_no_room_is_a_failure_and_no_panic() -> io::Result<()> {
+    let invalid = "nonsense = 1\n";
+    assert_eq!(check(invalid, Stdio::null(), Stdio::null())?, Some(3));
+    assert_eq!(check(invalid, full()?.into(), full()?.into())?, Some(1));
+    assert_eq!(check(invalid, Stdio::null(), full()?.into())?, Some(1));
+    Ok(())
+}
+
+#[test]
+fn whoever_stops_reading_gets_the_answer_by_the_exit_code() -> io::Result<()> {
+    assert_eq!(check("nonsense = 1\n", Stdio::null(), closed()?)?, Some(3));
+    Ok(())
+}
