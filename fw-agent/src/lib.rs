@@ -24,3 +24,4 @@ pub mod netlink;
 pub mod nic;
 pub mod parties;
 pub mod policy_set;
+pub mod text;

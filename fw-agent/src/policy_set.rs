@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +15,7 @@ use fw_policy::{
 use time::OffsetDateTime;
 
 use crate::lockout::Lockout;
+use crate::text::{self, NotText};
 
 /// A policy that may be applied: it compiles and its own tests pass.
 #[derive(Clone, Debug)]
@@ -40,16 +40,12 @@ pub enum PolicyError {
         reason: io::Error,
     },
     /// A file is not text.
-    #[error("{path}:{line}:{column}: this is not UTF-8: {bytes}; save the file as UTF-8")]
+    #[error("{path}:{place}")]
     NotText {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1, in characters.
-        column: usize,
-        /// The bytes that are no character, as a text would write them: `\xfc`.
-        bytes: String,
+        /// Where, and what stands there.
+        place: NotText,
     },
     /// A file is larger than any policy.
     #[error("{path}: has {size} bytes, and a policy file at most {MAX_FILE}: split it, or move long lists elsewhere")]
@@ -89,7 +85,7 @@ pub fn read(directory: &Path) -> Result<Arc<[SourceFile]>, PolicyError> {
     for (name, _) in &listing {
         let path = directory.join(name);
         let bytes = fs::read(&path).map_err(|reason| unreadable(&path, reason))?;
-        let text = String::from_utf8(bytes).map_err(|error| not_text(&path, &error))?;
+        let text = text::decode(bytes).map_err(|place| PolicyError::NotText { path: path.clone(), place })?;
         files.push(SourceFile { name: name.clone(), text });
     }
     if list(directory)? != listing {
@@ -191,22 +187,6 @@ const MAX_FILE: u64 = 64 << 20;
 
 fn unreadable(path: &Path, reason: io::Error) -> PolicyError {
     PolicyError::Unreadable { path: path.to_owned(), reason }
-}
-
-/// Where a file is not text, and what stands there.
-fn not_text(path: &Path, error: &FromUtf8Error) -> PolicyError {
-    let (bytes, error) = (error.as_bytes(), error.utf8_error());
-    let (before, behind) = bytes.split_at(error.valid_up_to());
-    let before = String::from_utf8_lossy(before);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    // Of a character that the end cuts off, all that is there.
-    let wrong = &behind[..error.error_len().unwrap_or(behind.len())];
-    PolicyError::NotText {
-        path: path.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        bytes: wrong.escape_ascii().to_string(),
-    }
 }
 
 fn list(directory: &Path) -> Result<Vec<(String, Version)>, PolicyError> {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::process::{Command, Stdio};
 
-fn check(toml: &str, stdout: Stdio, stderr: Stdio) -> io::Result<Option<i32>> {
+fn check(toml: impl AsRef<[u8]>, stdout: Stdio, stderr: Stdio) -> io::Result<Option<i32>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, toml)?;
@@ -30,6 +30,15 @@ fn an_answer_that_finds_no_room_is_a_failure_and_no_panic() -> io::Result<()> {
     assert_eq!(check(invalid, Stdio::null(), Stdio::null())?, Some(3));
     assert_eq!(check(invalid, full()?.into(), full()?.into())?, Some(1));
     assert_eq!(check(invalid, Stdio::null(), full()?.into())?, Some(1));
+    Ok(())
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named_with_their_place() -> io::Result<()> {
+    let (mut reader, writer) = io::pipe()?;
+    assert_eq!(check(b"# text\n# and \xe9\n", Stdio::null(), writer.into())?, Some(3));
+    let said = io::read_to_string(&mut reader)?;
+    assert!(said.contains(r"agent.toml: 2:7: this is not UTF-8: \xe9; save the file as UTF-8"), "{said}");
     Ok(())
 }
 

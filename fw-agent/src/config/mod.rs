@@ -24,6 +24,7 @@ use crate::dataplane::PickUp;
 use crate::netlink::plan::WantedRoute;
 use crate::netlink::state::{Link, Mac};
 use crate::nic::Mode;
+use crate::text;
 
 pub use report::{ConfigError, Finding};
 
@@ -172,7 +173,7 @@ impl AgentConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
+        let text = text::decode(bytes).map_err(|place| ConfigError::unreadable(&name, place.to_string()))?;
         Self::parse(&name, &text)
     }
 }

@@ -21,7 +21,13 @@ impl Setting {
             if let Ok(mut before) = BEFORE.lock() {
                 before.push((path, old));
             }
-            fs::write(path, value).with_context(|| format!("set {path} to {value}"))?;
+            if let Err(error) = fs::write(path, value) {
+                // Nothing to put back.
+                if let Ok(mut before) = BEFORE.lock() {
+                    before.retain(|(changed, _)| *changed != path);
+                }
+                return Err(error).with_context(|| format!("set {path} to {value}, which root may"));
+            }
         }
         Ok(setting)
     }
