@@ -143,6 +143,22 @@ fn rejected_tcp_is_reset() {
 }
 
 #[test]
+fn what_was_damaged_on_its_way_is_not_rejected_aloud() {
+    let Some(rig) = Rig::new() else { return };
+    for (packet, offset) in [
+        (Packet::tcp(OT_HOST, 1, IT_HOST, 81, tcp_flags::SYN), 14 + 20 + 16),
+        (Packet::tcp(OT_HOST6, 1, IT_HOST6, 81, tcp_flags::SYN), 14 + 40 + 16),
+        (Packet::udp(OT_HOST, 1, IT_HOST, 81).payload(&[7; 9]), 14 + 20 + 6),
+    ] {
+        let mut frame = packet.macs(NEIGHBOUR, MACS[OT]).build();
+        frame[offset] ^= 1;
+        assert_eq!(rig.receive(OT, &frame), Outcome::Dropped(DropReason::Rejected));
+        frame[offset] ^= 1;
+        assert!(matches!(rig.receive(OT, &frame), Outcome::Answered(..)));
+    }
+}
+
+#[test]
 fn errors_are_not_answered() {
     let Some(rig) = Rig::new() else { return };
     rig.apply(&POLICY.replace("\"proto/47\"", "\"proto/47\", \"proto/50\""));

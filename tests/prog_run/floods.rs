@@ -151,6 +151,24 @@ fn as_a_setting_the_new_one_is_turned_away() {
 }
 
 #[test]
+fn the_limit_holds_when_the_setting_changes() {
+    let Some(rig) = Rig::with(SMALL) else { return };
+    rig.dataplane.set_settings(&Settings { refuse_half_open: true, ..settings() }).unwrap();
+    for number in 0..60 {
+        assert_eq!(rig.send(OT, spoofed(number)).reason(), None);
+    }
+    rig.dataplane.set_settings(&settings()).unwrap();
+    // The sixty have no place that could be taken from them: the others make room for each other.
+    for number in 60..72 {
+        assert_eq!(rig.send(OT, spoofed(number)).reason(), None, "flow {number}");
+        assert!(half_open(&rig) <= 64);
+    }
+    assert_eq!(rig.dataplane.happenings().unwrap().evicted, 8);
+    let ping = Packet::echo_request(CLIENT, Ipv4Addr::new(10, 1, 1, 10), 1, 1);
+    assert_eq!(rig.send(OT, ping).reason(), None, "the host is reached in any case");
+}
+
+#[test]
 fn half_open_flows_make_room_in_a_full_table_and_the_host_has_its_own() {
     let Some(rig) = Rig::with(Setup { max_flows: 1_024, max_half_open: Some(1_024), ..LARGE }) else { return };
     for number in 0..2_000 {

@@ -61,19 +61,22 @@ fn count_one(table: Option<*mut Table>, one: u64) {
 
 #[inline(always)]
 fn admit_in(job: &mut Job) -> bool {
-    if is_counted_only(job) {
-        if is_at_limit(job) {
-            // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
-            sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
-            if is_at_limit(job) {
-                return false;
-            }
+    let counted_only = is_counted_only(job);
+    if !counted_only {
+        turn(job, true);
+        if job.half_open != 0 {
+            return true;
         }
-        job.half_open = UNPLACED;
-        return true;
     }
-    turn(job, true);
-    job.half_open != 0
+    if is_at_limit(job) {
+        // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
+        sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
+    }
+    if !counted_only || is_at_limit(job) {
+        return false;
+    }
+    job.half_open = UNPLACED;
+    true
 }
 
 /// Whether, as a setting, the packet's flow is turned away at the limit, and never ended for others. The host must be reachable
@@ -134,11 +137,17 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     if ring == 0 {
         return 0;
     }
+    let for_host = u64::from(half_open::for_host(config.half_open_limit));
+    let (count_limit, places_of_others) =
+        if table::is_of_host(job) { (limit + for_host, 0) } else { (limit, for_host) };
     // SAFETY: aligned words of a live map value, here and below.
     let (next, oldest) = unsafe { (read(&raw const (*table).next_place), read(&raw const (*table).oldest_place)) };
     // Processors that look at once may have ended one more than there are.
     let places = next.saturating_sub(oldest);
-    if places >= limit || (!admits && places != 0) {
+    // Flows without a place, from when that was the setting, count as well.
+    // SAFETY: as above.
+    let full = places >= limit || unsafe { read(&raw const (*table).half_open) } >= count_limit;
+    if places != 0 && (full || !admits) {
         // SAFETY: as above.
         let place = (unsafe { atomic::fetch_add(&raw mut (*table).oldest_place, 1) } % ring) as u32;
         if let Some(entry) = entry_at::<F>(ring as u32, place) {
@@ -147,9 +156,9 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     }
     give_free::<F>(job, table, ring);
     give_free::<F>(job, table, ring);
-    let others = if table::is_of_host(job) { 0 } else { u64::from(half_open::for_host(config.half_open_limit)) };
     // SAFETY: as above.
-    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) + others < ring {
+    let (kept, count) = unsafe { (read(&raw const (*table).kept_place), read(&raw const (*table).half_open)) };
+    if admits && count < count_limit && next.saturating_sub(kept) + places_of_others < ring {
         // SAFETY: as above.
         job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
     }
@@ -224,7 +233,7 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
         if let Some(record) = record {
             record.submit(0);
         }
-        (*pointer).flags &= !flow_flags::LOG;
+        table::clear_flags(flow, flow_flags::LOG);
         (&raw mut (*pointer).state).write_volatile(State::Ended as u8);
         entry.write_volatile(Entry::retired(held.slot(), moment(job)).0);
         (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));

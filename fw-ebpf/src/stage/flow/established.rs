@@ -17,7 +17,7 @@ use super::side::{direction_of, next_hop_of, other_direction_of, side_of, zones_
 use super::{sctp, tcp};
 use crate::atomic;
 use crate::job::Job;
-use crate::stage::zone::zone_of;
+use crate::stage::zone::{source_is_not_ours, zone_of};
 use crate::stage::{half_open, next_hop, route};
 
 /// A packet of an established flow from the wire.
@@ -62,6 +62,8 @@ fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>, side: Side) ->
 /// Looks the next hop up, checks that it leads where the policy was asked about, and notes it in the flow.
 #[inline(never)]
 fn look_up_next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    // The address may have become ours since the flow was opened.
+    source_is_not_ours(&job.packet.src_addr)?;
     route::resolve(ctx, job)?;
     let side = side_of(job, flow);
     check_egress(job, flow, side)?;

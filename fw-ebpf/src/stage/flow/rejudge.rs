@@ -74,12 +74,15 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         return Err(DropReason::PolicyChanged);
     }
     limits::transfer(job, flow);
+    let flags = flags_of(&job.decision);
+    // First the new ones: without an idle time-out of its rule, a flow might be over for a moment.
+    table::set_flags(flow, flags);
+    table::clear_flags(flow, !flags & (flow_flags::LOG | flow_flags::RULE_TIMEOUT));
     // SAFETY: a live map value; processors that race write the same.
     unsafe {
         (*pointer).from_zone = from_zone;
         (*pointer).to_zone = to_zone;
         (*pointer).rule = job.decision.rule;
-        (*pointer).flags = ((*pointer).flags & !(flow_flags::LOG | flow_flags::RULE_TIMEOUT)) | flags_of(&job.decision);
         // The responder's zone may be elsewhere now: where its packets come from and go to is checked again.
         (*pointer).directions[1].checked = UNCHECKED;
         // Both next hops, too: interfaces may have other slots since.
