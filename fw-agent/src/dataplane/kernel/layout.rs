@@ -176,7 +176,7 @@ pub const MAPS: &[MapDescription] = &[
         holds: "by both addresses: zones and next hop of the flow that opened last", when_full: "another pair of hosts takes the place",
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 864, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 904, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

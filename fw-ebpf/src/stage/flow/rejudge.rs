@@ -105,9 +105,16 @@ fn slot_of(ifindex: u32) -> Option<u32> {
     interface::find(ifindex).map(|interface| interface.slot)
 }
 
-/// Fills the query, but for the zones, from the originator's point of view, and asks the policy.
+/// Asks the policy, from the originator's point of view; the zones are in the query.
 #[inline(always)]
 pub(super) fn ask(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
+    describe(job, by_originator, icmp);
+    classify::decide(job);
+}
+
+/// Fills the query, but for the zones, from the originator's point of view.
+#[inline(always)]
+pub(super) fn describe(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
     let packet = &job.packet;
     let query = &mut job.query;
     query.protocol = packet.protocol;
@@ -118,7 +125,6 @@ pub(super) fn ask(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
         _ if by_originator => (packet.src_port, packet.dst_port),
         _ => (packet.dst_port, packet.src_port),
     };
-    classify::decide(job);
 }
 
 /// Both addresses as the originator sent them.
