@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod dataplane;
 pub mod facts;
+pub mod files;
 pub mod flow_census;
 pub mod flow_log;
 pub mod fragments;

@@ -18,6 +18,7 @@ mod lockout;
 mod neighbours;
 mod observe;
 mod policy_change;
+mod reading;
 mod redirects;
 mod repair;
 mod restart;

@@ -16,7 +16,9 @@ use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::options::RunOptions;
 use super::policy::{self, Attempt, InForce, SharedChecker};
+use super::reading::{self, Reader};
 use super::supervisor::{Supervisor, notify};
+use super::vouching::Vouching;
 use super::watch::Watch;
 use crate::api;
 use crate::api::server::Server;
@@ -43,7 +45,7 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
     let checker = SharedChecker::default();
-    let Attempt { files, result } = policy::attempt(&config, &checker, None).await?;
+    let Attempt { files, result } = reading::attempt_in_time(&config, &checker).await?;
     let checked = go_on_only_with_a_policy(result, options.has_pins())?;
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
@@ -69,7 +71,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     supervisor.refuse_a_cold_start_without_program()?;
     supervisor.reconcile(true).await;
     // At once, and not with the first round: fragments that come too early can only wait where somebody says that he is there.
-    supervisor.follow_routes();
+    supervisor.vouching.renew(&*supervisor.dataplane);
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
@@ -187,8 +189,10 @@ fn assemble(
         events,
         watch,
         reloads,
+        reader: Reader::default(),
         shared,
         facts,
+        vouching: Vouching::default(),
         checker: SharedChecker::default(),
         files: None,
         in_force: None,

@@ -40,6 +40,10 @@ pub struct FakeState {
     pub segment_limits: BTreeMap<IpNet, u16>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
+    /// That fails, and nothing else.
+    pub invalidations_fail: bool,
+    /// How often it was said that routes are followed.
+    pub followed: u32,
     /// Rules by handle.
     pub rule_names: BTreeMap<u32, String>,
     /// Epoch of the running policy.
@@ -162,11 +166,16 @@ impl Dataplane for FakeDataplane {
     }
 
     fn follow_routes_for(&self, _seconds: u32) -> Result<(), DataplaneError> {
-        self.change().map(drop)
+        self.change()?.followed += 1;
+        Ok(())
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
-        self.change()?.invalidations += 1;
+        let mut state = self.change()?;
+        if state.invalidations_fail {
+            return Err(told_to_fail());
+        }
+        state.invalidations += 1;
         Ok(())
     }
 
