@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -293,6 +294,7 @@ impl Dataplane for FakeDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
+        _gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
         let captured = std::mem::take(&mut self.change()?.captured);
