@@ -18,6 +18,9 @@ const REPAIR: Duration = Duration::from_secs(8);
 /// From when on a reading is told to take long, and some more.
 const TOLD: Duration = Duration::from_secs(8);
 
+/// How long an agent may take that is not ready, and so is not waited for.
+const START: Duration = Duration::from_secs(30);
+
 /// When clients are no longer kept waiting, and some more.
 const GIVEN_UP: Duration = Duration::from_secs(30);
 
@@ -89,7 +92,7 @@ fn a_fifo_in_the_place_of_agent_toml_is_refused_and_holds_nobody_up() {
 
     // At a start it is a mistake like another one: the data plane that is there goes on, and the agent can be told to end.
     firewall.agent.start_unready().unwrap();
-    wait::until_true("the agent says why it waits", SOON, || {
+    wait::until_true("the agent says why it waits", START, || {
         firewall.agent.fwctl(&["status"]).is_ok_and(|status| status.stdout.contains("this is a FIFO"))
     })
     .unwrap();
