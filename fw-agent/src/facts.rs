@@ -251,10 +251,11 @@ impl PolicyFacts {
 }
 
 impl InterfaceFacts {
-    fn reason(&self) -> Option<String> {
+    /// Why it is not as it should be.
+    pub(crate) fn reason(&self) -> Option<String> {
         match (&self.device, &self.problem) {
-            (None, _) => Some(format!("{} has no device", self.key)),
-            (Some(_), Some(problem)) => Some(problem.clone()),
+            (_, Some(problem)) => Some(problem.clone()),
+            (None, None) => Some(format!("{} has no device", self.key)),
             (Some(device), None) if !device.up => Some(format!("{} is down", self.key)),
             (Some(_), None) => None,
         }

@@ -75,6 +75,9 @@ pub enum PolicyError {
     /// An address set was not changed.
     #[error("{0}")]
     Set(SetChangeError),
+    /// Two entries of `agent.toml` are one device.
+    #[error("{0}")]
+    NamedTwice(String),
     /// It would cut the access to the firewall itself.
     #[error("{0}")]
     Lockout(#[from] Lockout),

@@ -92,7 +92,11 @@ impl RunError {
         match self {
             Self::Config(_)
             | Self::Policy(
-                PolicyError::Invalid(_) | PolicyError::NotText { .. } | PolicyError::Set(_) | PolicyError::Lockout(_),
+                PolicyError::Invalid(_)
+                | PolicyError::NotText { .. }
+                | PolicyError::Set(_)
+                | PolicyError::NamedTwice(_)
+                | PolicyError::Lockout(_),
             ) => 3,
             Self::Policy(PolicyError::TestsFailed(_)) => 4,
             Self::Lock(_)

@@ -200,6 +200,9 @@ impl Supervisor {
             self.files.clone_from(&files);
         }
         let checked = checked?;
+        if let Some(why) = interfaces::named_twice(&self.config, &self.observed) {
+            return Err(PolicyError::NamedTwice(why).into());
+        }
         if keeps_access(&self.config) {
             self.check_access(&checked).await?;
         }

@@ -115,7 +115,8 @@ async fn take_policy_over(
 ) -> Result<(Facts, Option<Seats>), RunError> {
     let mut facts = adopted_facts(dataplane)?;
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
-    let checked = match checked {
+    let named_twice = interfaces::named_twice(config, observed).map(PolicyError::NamedTwice);
+    let checked = match checked.and_then(|checked| named_twice.map_or(Ok(checked), Err)) {
         // What the policy that was found running lets in is not known: its flows are.
         Ok(checked) if policy::keeps_access(config) => {
             let devices = interfaces::devices(config, observed);

@@ -59,6 +59,8 @@ pub struct AgentConfig {
 pub struct InterfaceConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// Where the cloud part attaches it.
     pub device_index: Option<u32>,
     /// Zones behind it.
@@ -105,6 +107,8 @@ impl fmt::Display for DeviceKey {
 pub struct ManagementConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
     pub allow: Vec<String>,
     /// A policy that would cut what `allow` says, or a connection that is used, is refused.
