@@ -18,7 +18,7 @@ use crate::text::nearest;
 /// The most names that a message lists.
 const MOST_LISTED: usize = 64;
 
-/// What is told of a name that is not there: `there is no state "establishd"; did you mean "established"? Known: …`.
+/// What is told of a name that is not there: `there is no state "establish"; did you mean "established"? Known: …`.
 #[must_use]
 pub fn unknown(what: &str, written: &str, known: &[&str]) -> String {
     let meant = nearest(written, known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
@@ -202,12 +202,12 @@ mod tests {
             refusal,
             "there is no protocol \"256\". Known: icmp, tcp, udp, gre, esp, icmpv6, sctp, the numbers 0 to 255"
         );
-        let refusal = "establishd".parse::<StateName>().unwrap_err();
+        let refusal = "establish".parse::<StateName>().unwrap_err();
         assert!(
-            refusal.starts_with("there is no state \"establishd\"; did you mean \"established\"? Known: syn-sent, "),
+            refusal.starts_with("there is no state \"establish\"; did you mean \"established\"? Known: syn-sent, "),
             "{refusal}"
         );
-        assert!("polcy".parse::<ReasonName>().unwrap_err().contains("did you mean \"policy\"?"));
+        assert!("polic".parse::<ReasonName>().unwrap_err().contains("did you mean \"policy\"?"));
         assert!("idle".parse::<DropName>().unwrap_err().starts_with("there is no drop reason \"idle\""));
     }
 
