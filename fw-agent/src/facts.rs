@@ -3,6 +3,7 @@
 //! The supervisor alone changes the [`Facts`] and publishes each change whole; readers take the latest.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use fw_common::abi::interface::HANDOVER_SLOT;
 use fw_policy::Compiled;
 use time::OffsetDateTime;
 
+use crate::clock::rfc3339;
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
 use crate::fragments;
@@ -56,8 +58,26 @@ pub struct Facts {
     pub forward_chain_problem: Option<String>,
     /// Which flow tables are nearly full. No condition for being ready: another instance would be in the same flood.
     pub pressure: Vec<String>,
+    /// What takes long to read. No condition for being ready: what was read before is in force.
+    pub slow_read: Option<SlowRead>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
+}
+
+/// A file or directory that takes long to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowRead {
+    /// Which; the lock, if git holds one.
+    pub path: PathBuf,
+    /// When reading began.
+    pub since: OffsetDateTime,
+}
+
+impl fmt::Display for SlowRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, since) = (self.path.display(), rfc3339(self.since));
+        write!(f, "{path}: not read since {since}; what was read before stays in force")
+    }
 }
 
 /// The policy that judges packets, and how it came to that.
@@ -166,7 +186,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "config" or "flow-tables".
+    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables" or "files".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -186,6 +206,7 @@ impl Facts {
             check("routes", self.routes.reasons()),
             check("forwarding", self.forwarding_reasons()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
+            Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
         ]
     }
 
@@ -230,10 +251,11 @@ impl PolicyFacts {
 }
 
 impl InterfaceFacts {
-    fn reason(&self) -> Option<String> {
+    /// Why it is not as it should be.
+    pub(crate) fn reason(&self) -> Option<String> {
         match (&self.device, &self.problem) {
-            (None, _) => Some(format!("{} has no device", self.key)),
-            (Some(_), Some(problem)) => Some(problem.clone()),
+            (_, Some(problem)) => Some(problem.clone()),
+            (None, None) => Some(format!("{} has no device", self.key)),
             (Some(device), None) if !device.up => Some(format!("{} is down", self.key)),
             (Some(_), None) => None,
         }

@@ -48,7 +48,8 @@ mod validate;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
-    BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo,
+    AllowError, BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError,
+    ZoneInfo, check_allow,
 };
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use limits::{Limits, MaxFlows, Per, Rate};

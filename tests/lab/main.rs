@@ -5,6 +5,7 @@
 mod answers;
 mod attachment;
 mod capture;
+mod conditions;
 mod end_flows;
 mod firewall;
 mod floods;
@@ -18,6 +19,7 @@ mod lockout;
 mod neighbours;
 mod observe;
 mod policy_change;
+mod reading;
 mod redirects;
 mod repair;
 mod restart;

@@ -1,6 +1,6 @@
 //! Keeps the program on every interface of the configuration, and the data plane's picture of them true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::adopted::Seats;
@@ -31,6 +31,16 @@ pub(super) struct Placed {
     pub(super) management: bool,
     pub(super) mode: Mode,
     pub(super) link: Option<Link>,
+    /// Another entry has its device.
+    pub(super) taken: Option<Taken>,
+}
+
+/// A device that two entries name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Why the second one does not get it, with both places.
+    pub(super) why: String,
+    pub(super) link: Link,
 }
 
 /// Finds the devices of the configuration's interfaces, by slot: the slots of the configuration, or those of the policy that was
@@ -46,6 +56,7 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Sea
         management: false,
         mode: interface.mode,
         link: find(&interface.key),
+        taken: None,
     });
     let management = config.management.iter().map(|management| Placed {
         slot: config.management_slot(),
@@ -56,13 +67,42 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Sea
         management: true,
         mode: management.mode,
         link: find(&management.key),
+        taken: None,
     });
     let seated = |placed: Placed| match kept.map(|kept| kept.get(&placed.key)) {
         None => placed,
         Some(Some(seat)) => Placed { slot: seat.slot, management: seat.management, ..placed },
         Some(None) => Placed { slot: NO_SLOT, ..placed },
     };
-    forwarding.chain(management).map(seated).collect()
+    let mut placed: Vec<_> = forwarding.chain(management).map(seated).collect();
+    refuse_taken(&mut placed, config);
+    placed
+}
+
+/// An entry that names a device by its name, and one that names it by its hardware address, are two only in the file: the first one has it.
+fn refuse_taken(placed: &mut [Placed], config: &AgentConfig) {
+    let entries = config.interfaces.iter().map(|interface| ("[[interface]]", &interface.key, interface.line));
+    let management = config.management.iter().map(|management| ("[management]", &management.key, management.line));
+    let entries: Vec<_> = entries.chain(management).collect();
+    let mut owners: BTreeMap<u32, String> = BTreeMap::new();
+    for (placed, (section, key, line)) in placed.iter_mut().zip(entries) {
+        let Some(link) = &placed.link else { continue };
+        let entry = format!("`{section}` {key} in line {line} of agent.toml");
+        match owners.get(&link.index) {
+            Some(owner) => {
+                let why = format!("{entry} is the device {}, and so is {owner}: remove one of them", link.name);
+                placed.taken = placed.link.take().map(|link| Taken { why, link });
+            }
+            None => {
+                owners.insert(link.index, entry);
+            }
+        }
+    }
+}
+
+/// Which device two entries of the configuration name, if one is.
+pub(super) fn named_twice(config: &AgentConfig, observed: &Observed) -> Option<String> {
+    place(config, observed, None).into_iter().find_map(|placed| placed.taken).map(|taken| taken.why)
 }
 
 /// The devices, as the guard of the access to the firewall looks at them.
@@ -130,7 +170,14 @@ impl Supervisor {
             tracing::error!(%error, "the data plane was not told of the host's addresses");
         }
         let mut facts = Vec::new();
-        for mut placed in place(&self.config, &self.observed, self.kept.as_ref()) {
+        let all = place(&self.config, &self.observed, self.kept.as_ref());
+        // Before another entry gets the device: to let go of it takes the program off.
+        all.iter().filter(|placed| placed.taken.is_some()).for_each(|placed| self.refuse(placed));
+        for mut placed in all {
+            if let Some(Taken { why, .. }) = placed.taken.take() {
+                facts.push(placed.facts(&self.observed, Some(why)));
+                continue;
+            }
             if placed.slot == NO_SLOT {
                 let waits = placed.link.is_some().then(|| format!("{}: {WAITS}", placed.key));
                 facts.push(placed.facts(&self.observed, waits));
@@ -144,6 +191,16 @@ impl Supervisor {
             facts.push(placed.facts(&self.observed, problem));
         }
         self.facts.interfaces = facts;
+    }
+
+    /// Its device is another entry's.
+    fn refuse(&mut self, placed: &Placed) {
+        let why = placed.taken.as_ref().map(|taken| taken.why.as_str());
+        let is_told = self.facts.interfaces.iter().any(|known| known.problem.as_deref() == why);
+        if let (Some(problem), false) = (why, is_told) {
+            tracing::error!(problem, "an interface is configured twice");
+        }
+        self.forget(placed);
     }
 
     /// The device is refused: it gets no program that is not there. One that is there, be it from before the agent's start, judges
@@ -261,6 +318,27 @@ mod tests {
         );
         assert_eq!(placed[0].link.as_ref().map(|link| link.name.as_str()), Some("ens6"));
         assert_eq!(placed[1].link.as_ref().map(|link| link.index), Some(1));
+    }
+
+    #[test]
+    fn a_device_is_the_one_of_the_first_entry_that_names_it() {
+        let text = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[[interface]]\nmac = \"02:00:00:00:00:02\"\nzones = [\"it\"]\n[management]\ninterface = \"02:00:00:00:00:01\"\n";
+        let config = AgentConfig::parse("agent.toml", text).unwrap();
+        let observed = Observed { links: [link(1, "ens5"), link(2, "ens6")].into(), ..Observed::default() };
+        let placed = place(&config, &observed, None);
+        let devices: Vec<_> = placed.iter().map(|placed| placed.link.as_ref().map(|link| link.index)).collect();
+        assert_eq!(devices, [Some(2), None, Some(1)]);
+        let refused = named_twice(&config, &observed);
+        let refused = refused.as_deref();
+        assert_eq!(placed[1].taken.as_ref().map(|taken| taken.link.index), Some(2));
+        assert_eq!(
+            refused,
+            Some(
+                "`[[interface]]` 02:00:00:00:00:02 in line 5 of agent.toml is the device ens6, and so is `[[interface]]` ens6 in line 2 \
+                 of agent.toml: remove one of them"
+            )
+        );
+        assert_eq!(placed[1].facts(&observed, refused.map(str::to_owned)).reason().as_deref(), refused);
     }
 
     #[test]

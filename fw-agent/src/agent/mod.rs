@@ -10,14 +10,16 @@ mod interfaces;
 mod options;
 mod orders;
 mod policy;
+mod reading;
 mod rescue;
 mod routes;
 mod start;
 mod supervisor;
 mod tables;
+mod vouching;
 mod watch;
 
-use crate::config::{AgentConfig, ConfigError};
+use crate::config::ConfigError;
 use crate::dataplane::DataplaneError;
 use crate::host::forward_chain::{self, ForwardChainError};
 use crate::host::handover::HandoverError;
@@ -26,6 +28,7 @@ use crate::netlink::NetlinkError;
 use crate::policy_set::PolicyError;
 
 use orders::{Order, Orders};
+use reading::ConfigFile;
 
 pub use options::RunOptions;
 
@@ -89,11 +92,20 @@ impl RunError {
         match self {
             Self::Config(_)
             | Self::Policy(
-                PolicyError::Invalid(_) | PolicyError::NotText { .. } | PolicyError::Set(_) | PolicyError::Lockout(_),
+                PolicyError::Invalid(_)
+                | PolicyError::NotText { .. }
+                | PolicyError::Set(_)
+                | PolicyError::NamedTwice(_)
+                | PolicyError::Lockout(_),
             ) => 3,
             Self::Policy(PolicyError::TestsFailed(_)) => 4,
             Self::Lock(_)
-            | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::TooLarge { .. } | PolicyError::InFlux(_))
+            | Self::Policy(
+                PolicyError::Unreadable { .. }
+                | PolicyError::TooSlow { .. }
+                | PolicyError::TooLarge { .. }
+                | PolicyError::InFlux(_),
+            )
             | Self::ForwardChain(_)
             | Self::Handover(_)
             | Self::Netlink(_)
@@ -110,9 +122,14 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let mut orders = Orders::listen().map_err(RunError::io("signals"))?;
     // Before anything that can fail: whatever this machine forwards already, an invalid file must not leave it open.
     forward_chain::load().await?;
-    let config = match AgentConfig::load(&options.config) {
+    let mut file = ConfigFile::new(options.config.clone());
+    let read = tokio::select! {
+        read = file.read() => read,
+        () = told_to_stop(&mut orders) => return Ok(()),
+    };
+    let config = match read {
         Ok(config) => config,
-        Err(error) => match rescue::until_valid(&options, error, &mut orders).await? {
+        Err(error) => match rescue::until_valid(&options, error, &mut file, &mut orders).await? {
             Some(config) => config,
             None => return Ok(()),
         },

@@ -1,11 +1,10 @@
-//! Takes the policy directory over: read, check, test, swap; or keep what runs and say why.
+//! Takes a policy over that was read: check, test, swap; or keep what runs and say why.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fw_policy::{Binding, Compiled, SourceFile};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
 
 use super::adopted::Seats;
 use super::supervisor::Supervisor;
@@ -15,14 +14,8 @@ use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
 use crate::lockout::{self, Devices};
 use crate::names::Names;
-use crate::policy_set::{self, CheckedPolicy, Checker, PolicyError};
+use crate::policy_set::{CheckedPolicy, Checker, PolicyError};
 
-/// How long a directory that is being changed is waited for.
-const LONGEST_FLUX: Duration = Duration::from_secs(10);
-/// How long no file may have changed before a set is taken over without having been told.
-const QUIET: Duration = Duration::from_secs(3);
-/// How often it is looked at.
-const FLUX_ROUND: Duration = Duration::from_millis(100);
 /// How soon a rule's start or expiry that the data plane did not take is tried again.
 const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 
@@ -55,37 +48,8 @@ pub(super) fn keeps_access(config: &AgentConfig) -> bool {
 /// What checks policies; checks run apart from the agent's own task.
 pub(super) type SharedChecker = Arc<Mutex<Checker>>;
 
-/// Reads the policy directory and checks it.
-pub(super) async fn attempt(
-    config: &AgentConfig,
-    checker: &SharedChecker,
-    running: Option<Arc<Compiled>>,
-) -> Result<Attempt, RunError> {
-    match read_whole(config).await? {
-        Ok(files) => {
-            let binding = config.binding();
-            let checked = check(checker, files.clone(), move |checker, files| {
-                checker.check(files, &binding, OffsetDateTime::now_utc(), running.as_deref())
-            });
-            Ok(Attempt { result: checked.await?, files: Some(files) })
-        }
-        Err(error) => Ok(Attempt { files: None, result: Err(error) }),
-    }
-}
-
-async fn read_whole(config: &AgentConfig) -> Result<Result<Arc<[SourceFile]>, PolicyError>, RunError> {
-    let end = Instant::now() + LONGEST_FLUX;
-    loop {
-        let directory = config.policy.directory.clone();
-        let read = tokio::task::spawn_blocking(move || policy_set::read(&directory)).await;
-        match read.map_err(|_| RunError::Interrupted("reading the policy"))? {
-            Err(PolicyError::InFlux(_)) if Instant::now() < end => sleep(FLUX_ROUND).await,
-            result => return Ok(result),
-        }
-    }
-}
-
-async fn check(
+/// Asks the checker, aside.
+pub(super) async fn check(
     checker: &SharedChecker,
     files: Arc<[SourceFile]>,
     work: impl FnOnce(&mut Checker, &[SourceFile]) -> Result<CheckedPolicy, PolicyError> + Send + 'static,
@@ -150,21 +114,6 @@ pub(super) async fn apply(
 }
 
 impl Supervisor {
-    /// Takes over the files if they are not those that were last read, or if the data plane did not take those.
-    pub(super) async fn reload_policy_if_changed(&mut self) {
-        let directory = self.config.policy.directory.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            policy_set::is_quiet(&directory, QUIET).then(|| policy_set::read(&directory))
-        });
-        let Ok(Some(Ok(files))) = read.await else { return };
-        if self.files.as_ref() != Some(&files) {
-            self.watch.renew();
-            self.reload_policy("the files differ from those that were read").await;
-        } else if self.facts.policy.outcome == Outcome::Failed {
-            self.reload_policy("the last attempt failed").await;
-        }
-    }
-
     /// A rule of the running policy starts or expires now. Time does not ask whether the files on disk are valid, nor
     /// whether the policy's own tests still pass.
     pub(super) async fn follow_schedule(&mut self) {
@@ -205,9 +154,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reads, checks and applies the policy; what fails leaves the running one in place.
-    pub(super) async fn reload_policy(&mut self, reason: &str) {
-        let result = match attempt(&self.config, &self.checker, self.facts.policy.compiled.clone()).await {
+    /// Applies a policy that was read; what fails leaves the running one in place.
+    pub(super) async fn take_policy(&mut self, attempt: Result<Attempt, RunError>, reason: &str) {
+        let result = match attempt {
             Ok(Attempt { files, result }) => self.take_over(files, result, reason).await,
             Err(error) => Err(error),
         };
@@ -251,6 +200,9 @@ impl Supervisor {
             self.files.clone_from(&files);
         }
         let checked = checked?;
+        if let Some(why) = interfaces::named_twice(&self.config, &self.observed) {
+            return Err(PolicyError::NamedTwice(why).into());
+        }
         if keeps_access(&self.config) {
             self.check_access(&checked).await?;
         }

@@ -10,12 +10,13 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use super::RunError;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
+use super::reading::ConfigFile;
 use super::start::adopted_facts;
 use super::supervisor::notify;
+use super::{RunError, told_to_stop};
 use crate::api;
 use crate::api::answers::Reload;
 use crate::api::server::{ReloadRequest, Server};
@@ -35,6 +36,7 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(super) async fn until_valid(
     options: &RunOptions,
     error: ConfigError,
+    file: &mut ConfigFile,
     orders: &mut Orders,
 ) -> Result<Option<AgentConfig>, RunError> {
     if !options.has_pins() {
@@ -49,14 +51,14 @@ pub(super) async fn until_valid(
     let mut facts = adopted_facts(&dataplane)?;
     facts.config_problem = Some(error.to_string());
     notify(&[NotifyState::Ready, NotifyState::Status("not ready: agent.toml is invalid")]);
-    keep_going(options, dataplane, facts, orders).await
+    keep_going(options, dataplane, facts, (file, orders)).await
 }
 
 async fn keep_going(
     options: &RunOptions,
     dataplane: Arc<dyn Dataplane>,
     facts: Facts,
-    orders: &mut Orders,
+    (config_file, orders): (&mut ConfigFile, &mut Orders),
 ) -> Result<Option<AgentConfig>, RunError> {
     let file = options.state_dir.join("flows.jsonl");
     let log = Writer::start(RotatingFile::new(file.clone(), 64 << 20, 4)).map_err(RunError::io("flow log"))?;
@@ -75,13 +77,13 @@ async fn keep_going(
     let (ask, mut reloads) = mpsc::channel(8);
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(server.serve(Arc::clone(&shared), ask));
-    let config = wait(options, &shared, &mut reloads, orders).await;
+    let config = wait(config_file, &shared, &mut reloads, orders).await;
     servers.shutdown().await;
     Ok(config)
 }
 
 async fn wait(
-    options: &RunOptions,
+    file: &mut ConfigFile,
     shared: &Arc<Shared>,
     reloads: &mut mpsc::Receiver<ReloadRequest>,
     orders: &mut Orders,
@@ -96,7 +98,11 @@ async fn wait(
             reply = reloads.recv() => reply,
             _ = rounds.tick() => None,
         };
-        let problem = match AgentConfig::load(&options.config) {
+        let read = tokio::select! {
+            read = file.read() => read,
+            () = told_to_stop(orders) => return None,
+        };
+        let problem = match read {
             Ok(config) => {
                 tracing::info!("agent.toml is valid now");
                 return Some(config);

@@ -16,7 +16,9 @@ use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::options::RunOptions;
 use super::policy::{self, Attempt, InForce, SharedChecker};
+use super::reading::{self, Reader};
 use super::supervisor::{Supervisor, notify};
+use super::vouching::Vouching;
 use super::watch::Watch;
 use crate::api;
 use crate::api::server::Server;
@@ -43,7 +45,7 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
     let checker = SharedChecker::default();
-    let Attempt { files, result } = policy::attempt(&config, &checker, None).await?;
+    let Attempt { files, result } = reading::attempt_in_time(&config, &checker).await?;
     let checked = go_on_only_with_a_policy(result, options.has_pins())?;
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
@@ -69,7 +71,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     supervisor.refuse_a_cold_start_without_program()?;
     supervisor.reconcile(true).await;
     // At once, and not with the first round: fragments that come too early can only wait where somebody says that he is there.
-    supervisor.follow_routes();
+    supervisor.vouching.renew(&*supervisor.dataplane);
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
@@ -113,7 +115,8 @@ async fn take_policy_over(
 ) -> Result<(Facts, Option<Seats>), RunError> {
     let mut facts = adopted_facts(dataplane)?;
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
-    let checked = match checked {
+    let named_twice = interfaces::named_twice(config, observed).map(PolicyError::NamedTwice);
+    let checked = match checked.and_then(|checked| named_twice.map_or(Ok(checked), Err)) {
         // What the policy that was found running lets in is not known: its flows are.
         Ok(checked) if policy::keeps_access(config) => {
             let devices = interfaces::devices(config, observed);
@@ -187,8 +190,10 @@ fn assemble(
         events,
         watch,
         reloads,
+        reader: Reader::default(),
         shared,
         facts,
+        vouching: Vouching::default(),
         checker: SharedChecker::default(),
         files: None,
         in_force: None,

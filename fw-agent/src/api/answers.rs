@@ -27,6 +27,9 @@ impl<T> Answer<T> {
 pub struct ErrorAnswer {
     /// Why.
     pub error: String,
+    /// The request names what there is not: another attempt needs another request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage: bool,
 }
 
 /// `fwctl.status/1`.

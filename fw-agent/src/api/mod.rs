@@ -4,6 +4,7 @@ pub mod answers;
 pub mod client;
 pub mod collect;
 pub mod flows;
+mod places;
 pub mod request;
 pub mod server;
 mod stream;

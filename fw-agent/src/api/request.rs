@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::address_range::AddressRange;
+use crate::conditions::{self, ProtocolName, StateName};
 use crate::live::capture::CaptureRequest;
 use crate::live::filter::ObserveFilter;
+use crate::names::Names;
 
 /// A request: one JSON object on one line.
 ///
@@ -76,13 +78,13 @@ pub struct FlowFilter {
     pub port: Option<u16>,
     /// A protocol's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
+    pub protocol: Option<ProtocolName>,
     /// The id of the rule that allows them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// A state's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<StateName>,
 }
 
 impl FlowFilter {
@@ -90,6 +92,11 @@ impl FlowFilter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self { limit: self.limit, by: self.by, ..Self::default() }
+    }
+
+    /// Refuses a zone or rule that there is not.
+    pub(super) fn check(&self, names: &Names) -> Result<(), String> {
+        conditions::check(self.zone.as_deref(), self.rule.as_deref(), names)
     }
 
     /// The most flows to return.
@@ -137,6 +144,9 @@ mod tests {
             r#"{"command":"flows","limt":3}"#,
             r#"{"command":"flows","port":70000}"#,
             r#"{"command":"flows","addr":"10.1"}"#,
+            r#"{"command":"flows","protocol":"256"}"#,
+            r#"{"command":"flows","state":"open"}"#,
+            r#"{"command":"observe","reason":"bad_luck"}"#,
             r#"{"command":"end_flows","flows":{"prot":"tcp"}}"#,
         ] {
             let reason = parse(wrong.as_bytes()).unwrap_err();

@@ -10,11 +10,12 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
+use super::places::{Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
 use crate::dataplane::DataplaneError;
@@ -24,8 +25,8 @@ use crate::facts::Shared;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to read its answer.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How many clients are served at once; the others wait.
-const MAX_CLIENTS: usize = 32;
+/// How long a request may wait until others have been answered.
+const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// A reload that a client asks for, and where its result goes.
 pub type ReloadRequest = oneshot::Sender<Reload>;
@@ -51,17 +52,15 @@ impl Server {
 
     /// Serves clients for ever.
     pub async fn serve(self, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) {
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let desk = Arc::new(Desk { shared, reloads, waiting: Waiting::default(), places: Places::default() });
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (shared, reloads) = (Arc::clone(&shared), reloads.clone());
+                    let desk = Arc::clone(&desk);
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, shared, reloads).await {
+                        if let Err(error) = converse(stream, &desk).await {
                             tracing::debug!(%error, "a client of the socket went away");
                         }
-                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -79,22 +78,40 @@ impl Drop for Server {
     }
 }
 
+/// What serving a client takes.
+struct Desk {
+    shared: Arc<Shared>,
+    reloads: mpsc::Sender<ReloadRequest>,
+    waiting: Waiting,
+    places: Places,
+}
+
 /// One request, one answer.
-async fn converse(mut stream: UnixStream, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let client = peer.uid();
     let may_change = client == 0 || client == rustix::process::geteuid().as_raw();
+    let user = if may_change { User::Root } else { User::Other(client) };
+    let told_to_leave = desk.waiting.line_up(user);
     let (read, _write) = stream.split();
-    let line = match timeout(REQUEST_TIME, read_line(read)).await {
-        Ok(line) => line?,
-        Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
+    let line = tokio::select! {
+        line = timeout(REQUEST_TIME, read_line(read)) => match line {
+            Ok(line) => line?,
+            Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
+        },
+        // Dropped with this statement, so that a connection whose request is here is no longer in the line.
+        Ok(()) = told_to_leave => Err("no request came, and too many connections wait for theirs".to_owned()),
     };
-    match line.and_then(|line| parse(&line)) {
+    let request = match line.and_then(|line| parse(&line)) {
         Ok(request) if is_for_root(&request) && !may_change => {
-            send(stream, &refusal("only root may change the firewall or see packets")).await
+            return send(stream, &refusal("only root may change the firewall or see packets")).await;
         }
-        Ok(request) => respond(request, stream, shared, reloads, &peer).await,
-        Err(reason) => send(stream, &refusal(reason)).await,
+        Ok(request) => request,
+        Err(reason) => return send(stream, &refusal(reason)).await,
+    };
+    match timeout(PLACE_TIME, desk.places.take(user)).await {
+        Ok(_place) => respond(request, stream, Arc::clone(&desk.shared), desk.reloads.clone(), &peer).await,
+        Err(_elapsed) => send(stream, &refusal("busy: other requests are being answered; ask again")).await,
     }
 }
 
@@ -121,6 +138,9 @@ const fn is_for_root(request: &Request) -> bool {
 
 /// Lists flows. Whoever may look can ask for rates, and those of a full table take a second and tens of megabytes.
 async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
+    if let Err(wrong) = filter.check(&shared.facts.load().names) {
+        return misuse(wrong);
+    }
     let measuring = match filter.by {
         Some(FlowOrder::Rate) => match Arc::clone(&shared.live.rates).try_lock_owned() {
             Ok(place) => Some(place),
@@ -140,6 +160,9 @@ async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
 async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<u8> {
     if request.flows.is_empty() && !request.all {
         return refusal("no condition is given, and not all flows are said to be meant");
+    }
+    if let Err(wrong) = request.flows.check(&shared.facts.load().names) {
+        return misuse(wrong);
     }
     let (uid, pid) = (peer.uid(), peer.pid());
     let conditions = serde_json::to_string(&request.flows).unwrap_or_default();
@@ -224,7 +247,12 @@ pub(super) fn encode<T: Serialize>(thing: &str, body: T) -> Vec<u8> {
 }
 
 pub(super) fn refusal(reason: impl Into<String>) -> Vec<u8> {
-    encode("error", ErrorAnswer { error: reason.into() })
+    encode("error", ErrorAnswer { error: reason.into(), usage: false })
+}
+
+/// A refusal of what names something that there is not.
+pub(super) fn misuse(reason: String) -> Vec<u8> {
+    encode("error", ErrorAnswer { error: reason, usage: true })
 }
 
 #[cfg(test)]

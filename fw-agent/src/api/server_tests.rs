@@ -97,13 +97,13 @@ async fn flows_are_filtered_and_the_largest_come_first() {
     let all = get(FlowFilter { limit: Some(2), ..FlowFilter::default() }).await;
     assert_eq!((all.total, all.matching), (3, 3));
     assert_eq!(all.flows.iter().map(|flow| flow.out.bytes).collect::<Vec<_>>(), [300, 200]);
-    let established = get(FlowFilter { state: Some("established".to_owned()), ..FlowFilter::default() }).await;
+    let established = get(FlowFilter { state: "established".parse().ok(), ..FlowFilter::default() }).await;
     assert_eq!((established.total, established.matching), (3, 2));
     let local = get(FlowFilter { zone: Some("local".to_owned()), port: Some(502), ..FlowFilter::default() }).await;
     assert_eq!(local.matching, 3);
     let one = get(FlowFilter { addr: Some("10.1.1.3".parse().unwrap()), ..FlowFilter::default() }).await;
     assert_eq!(one.flows[0].out.bytes, 200);
-    let none = get(FlowFilter { protocol: Some("udp".to_owned()), ..FlowFilter::default() }).await;
+    let none = get(FlowFilter { protocol: "udp".parse().ok(), ..FlowFilter::default() }).await;
     assert_eq!(none.matching, 0);
 }
 
@@ -127,7 +127,7 @@ async fn next(answer: &mut BufReader<UnixStream>) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_observer_is_told_what_it_wants_until_it_closes() {
     let fixture = fixture();
-    let filter = ObserveFilter { reason: Some("policy".to_owned()), ..ObserveFilter::default() };
+    let filter = ObserveFilter { reason: "policy".parse().ok(), ..ObserveFilter::default() };
     let mut observer = begin(&fixture.socket, Request::Observe(filter)).await;
     assert!(fixture.dataplane.state().is_observed);
     for reason in [DropReason::NoRoute, DropReason::Policy] {
@@ -197,9 +197,9 @@ async fn there_is_one_capture_and_it_ends_with_its_client() {
         }
     };
     timeout(ANSWER_TIME, ended).await.unwrap();
-    let wrong = CaptureRequest { reason: Some("bad_luck".to_owned()), ..CaptureRequest::default() };
+    let wrong = CaptureRequest { interface: Some("eth9".to_owned()), ..CaptureRequest::default() };
     let refused = ask(&fixture.socket, Request::Capture(wrong)).await;
-    assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ClientError::Usage(_))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,6 +273,29 @@ async fn a_client_that_stays_silent_does_not_hold_up_another() {
     let fixture = fixture();
     let _silent = UnixStream::connect(&fixture.socket).await.unwrap();
     assert!(ask(&fixture.socket, Request::Drops {}).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_nothing_do_not_delay_one_that_does() {
+    let fixture = fixture();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(UnixStream::connect(&fixture.socket).await.unwrap());
+    }
+    let asked = timeout(REQUEST_TIME / 2, ask(&fixture.socket, Request::Drops {})).await;
+    assert!(asked.expect("it is answered at once").is_ok());
+    let mut refused = String::new();
+    timeout(REQUEST_TIME / 2, silent[0].read_to_string(&mut refused)).await.unwrap().unwrap();
+    assert!(refused.contains("too many connections wait"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_may_begin_as_soon_as_the_client_of_another_is_gone() {
+    let fixture = fixture();
+    for _ in 0..20 {
+        let capture = begin(&fixture.socket, Request::Capture(CaptureRequest::default())).await;
+        drop(capture);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,13 +18,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::api::client;
+use crate::api::client::{self, ClientError};
 use crate::api::request::Request;
 
 use output::Format;
 
 /// Exit codes, as scripts know them.
 mod exit {
+    pub(super) const USAGE: u8 = 2;
     pub(super) const POLICY_INVALID: u8 = 3;
     pub(super) const TESTS_FAILED: u8 = 4;
 }
@@ -81,7 +82,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(ClientError::Usage(_)) => ExitCode::from(exit::USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::output::{Format, print};
 use super::{exit, style};
 use crate::config::AgentConfig;
+use crate::files::Place;
 use crate::metrics::hex;
 use crate::policy_set::{self, PolicyError};
 
@@ -100,7 +101,7 @@ fn compile(
     output: Format,
     command: &str,
 ) -> anyhow::Result<Result<(Policy, Compiled), ExitCode>> {
-    let files = match policy_set::read(&arguments.directory) {
+    let files = match policy_set::read(&arguments.directory, &Place::default()) {
         Ok(files) => files,
         Err(error @ PolicyError::NotText { .. }) => {
             let problem = error.to_string();

@@ -24,9 +24,12 @@ use crate::dataplane::PickUp;
 use crate::netlink::plan::WantedRoute;
 use crate::netlink::state::{Link, Mac};
 use crate::nic::Mode;
-use crate::text;
+use crate::{files, text};
 
 pub use report::{ConfigError, Finding};
+
+/// The largest `agent.toml` that is read, in bytes; one with every interface and a thousand routes has a tenth of that.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A valid `agent.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub struct AgentConfig {
 pub struct InterfaceConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// Where the cloud part attaches it.
     pub device_index: Option<u32>,
     /// Zones behind it.
@@ -102,6 +107,8 @@ impl fmt::Display for DeviceKey {
 pub struct ManagementConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
     pub allow: Vec<String>,
     /// A policy that would cut what `allow` says, or a connection that is used, is refused.
@@ -172,7 +179,7 @@ impl AgentConfig {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
+        let bytes = files::read(path, MAX_FILE).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
         let text = text::decode(bytes).map_err(|place| ConfigError::unreadable(&name, place.to_string()))?;
         Self::parse(&name, &text)
     }

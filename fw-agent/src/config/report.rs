@@ -80,6 +80,11 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The line, from 1, that stands behind this text.
+fn line_of(before: &str) -> usize {
+    before.matches('\n').count() + 1
+}
+
 /// Collects the mistakes while a file is read.
 pub(super) struct Report<'t> {
     text: &'t str,
@@ -100,7 +105,7 @@ impl<'t> Report<'t> {
         self.findings.push(Finding {
             code,
             message: message.into(),
-            line: before.matches('\n').count() + 1,
+            line: line_of(before),
             column: before[line_start..].chars().count() + 1,
             text: self.text.get(span.clone()).unwrap_or_default().to_owned(),
             label: None,
@@ -109,6 +114,11 @@ impl<'t> Report<'t> {
         });
         let last = self.findings.len() - 1;
         &mut self.findings[last]
+    }
+
+    /// The line of a byte of the file, from 1.
+    pub(super) fn line(&self, at: usize) -> usize {
+        line_of(self.text.get(..at).unwrap_or(self.text))
     }
 
     /// Adds a syntax error, unless it follows another one of the same line.

@@ -141,6 +141,53 @@ alow = []
 }
 
 #[test]
+fn what_may_reach_the_firewall_is_read_at_its_place() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "ens6"
+zones = ["ot"]
+[management]
+interface = "ens5"
+allow = ["tcp/22 from 10.3.0.0/16", "ssh", "tcp/70000 from 10.3.0.0/16", "tcp/22 from 10.3.0.1/16", "tcp/22 from anywhere", ""]
+"#
+    ));
+}
+
+#[test]
+fn a_device_that_is_listed_twice_is_named_with_its_other_line() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "ens6"
+zones = ["ot"]
+[[interface]]
+mac = "02:00:00:00:01:0a"
+zones = ["it"]
+[[interface]]
+zones = ["onprem"]
+name = "ens6"
+[[interface]]
+mac = "02:00:00:00:01:0A"
+zones = ["exposed"]
+[management]
+interface = "02:00:00:00:01:0a"
+"#
+    ));
+}
+
+#[test]
+fn there_are_not_more_half_open_flows_than_flows() {
+    let conntrack = |lines: &str| {
+        let text = format!("[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[conntrack]\n{lines}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    insta::assert_snapshot!(conntrack("max_flows = 65_536\nmax_half_open = 65_537").unwrap_err().render(false));
+    assert!(conntrack("max_flows = 65_536\nmax_half_open = 65_536").is_ok());
+    assert!(conntrack("max_half_open = 65_537").is_ok(), "the size of the table is not known");
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_reported_with_every_broken_line() {
     insta::assert_snapshot!(mistakes("[[interface]]\nname = exposed\nzones = [\"onprem\"\n[metrics]\nlisten = \"x\n"));
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub struct FakeState {
     pub segment_limits: BTreeMap<IpNet, u16>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
+    /// That fails, and nothing else.
+    pub invalidations_fail: bool,
+    /// How often it was said that routes are followed.
+    pub followed: u32,
     /// Rules by handle.
     pub rule_names: BTreeMap<u32, String>,
     /// Epoch of the running policy.
@@ -162,11 +167,16 @@ impl Dataplane for FakeDataplane {
     }
 
     fn follow_routes_for(&self, _seconds: u32) -> Result<(), DataplaneError> {
-        self.change().map(drop)
+        self.change()?.followed += 1;
+        Ok(())
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
-        self.change()?.invalidations += 1;
+        let mut state = self.change()?;
+        if state.invalidations_fail {
+            return Err(told_to_fail());
+        }
+        state.invalidations += 1;
         Ok(())
     }
 
@@ -284,6 +294,7 @@ impl Dataplane for FakeDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
+        _gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
         let captured = std::mem::take(&mut self.change()?.captured);

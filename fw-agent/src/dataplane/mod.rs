@@ -7,6 +7,7 @@ pub mod kernel;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
@@ -284,10 +285,12 @@ pub trait Dataplane: Send + Sync {
     /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that. What was captured until the end
     /// is still to be had.
     fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError>;
-    /// Waits for so long at most until packets have been captured, and calls `visit` with each.
+    /// Waits for so long at most until packets have been captured, and calls `visit` with each; or until `gone` can be read, because
+    /// nobody wants them any more.
     fn wait_captured(
         &self,
         patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError>;
     /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.

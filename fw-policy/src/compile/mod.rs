@@ -40,6 +40,7 @@ pub use infos::{RuleInfo, RuleInfos};
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
+pub use system_rules::{AllowError, check_allow};
 use zones::ZoneIds;
 
 /// What the compiler can be told beside the binding.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -236,7 +237,7 @@ impl Dataplane for KernelDataplane {
 
     fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
         let mut ring = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.wait(patience, &mut |record| {
+        ring.wait(patience, None, &mut |record| {
             if let Some(observed) = ring::observed(record) {
                 visit(observed);
             }
@@ -253,10 +254,11 @@ impl Dataplane for KernelDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
         let mut ring = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.wait(patience, &mut |record| {
+        ring.wait(patience, gone, &mut |record| {
             if let Some((head, bytes)) = ring::captured(record) {
                 visit(&head, bytes);
             }
