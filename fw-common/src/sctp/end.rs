@@ -169,6 +169,13 @@ impl End {
         self.flags = 0;
     }
 
+    /// Forgets its tag: if it has announced another, that is its tag now.
+    #[inline(always)]
+    pub(super) fn forget_first(&mut self) {
+        let other = if self.has_announced() { self.offered } else { 0 };
+        self.settle(other);
+    }
+
     /// Forgets a tag that it has announced.
     #[inline(always)]
     pub(super) fn forget_announced(&mut self) {

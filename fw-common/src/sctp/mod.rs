@@ -127,7 +127,7 @@ pub fn judge(
         return Judgement::WrongTag;
     }
     if chunks.has(Chunks::ABORT) {
-        return abort(state, message, sender, receiver, liberal);
+        return abort(state, side, message, sender, receiver, liberal);
     }
     if chunks.has(Chunks::SHUTDOWN_COMPLETE) {
         return shutdown_complete(state, message, sender, receiver);
@@ -333,24 +333,38 @@ fn restart(side: Side, message: &Message, sender: &mut End, receiver: &mut End, 
 /// An ABORT ends the association only if its tag is right (RFC 9260, section 8.5.1 (B)): that of the receiver, or of a
 /// sender that does not know the association, its own, by which it was addressed.
 #[inline(always)]
-fn abort(state: State, message: &Message, sender: &mut End, receiver: &mut End, liberal: bool) -> Judgement {
-    let (end, is_learnt) = match message.chunks.has(Chunks::REFLECTED) {
-        true => (sender, false),
-        // As of any other packet, what it says is believed of a receiver of which nothing is known.
-        false => {
-            let is_learnt = liberal && receiver.tag == 0;
-            (receiver, is_learnt)
-        }
-    };
-    if is_learnt || end.tag == message.tag {
-        return if is_over(state) { Judgement::Tolerate } else { Judgement::Pass(State::Closed) };
-    }
-    if !end.is_addressed_by(message.tag) {
+fn abort(
+    state: State,
+    side: Side,
+    message: &Message,
+    sender: &mut End,
+    receiver: &mut End,
+    liberal: bool,
+) -> Judgement {
+    let reflected = message.chunks.has(Chunks::REFLECTED);
+    // As of any other packet, what it says is believed of a receiver of which nothing is known.
+    let is_learnt = !reflected && liberal && receiver.tag == 0;
+    let end = if reflected { sender } else { receiver };
+    if !is_learnt && !end.is_addressed_by(message.tag) {
         return Judgement::WrongTag;
     }
-    // It refuses an association that was offered and has not begun: the one that there is goes on.
-    end.forget_announced();
-    Judgement::Tolerate
+    if is_over(state) {
+        return Judgement::Tolerate;
+    }
+    if !is_learnt && end.tag != message.tag {
+        // It refuses an association that was offered and has not begun: the one that there is goes on.
+        end.forget_announced();
+        return Judgement::Tolerate;
+    }
+    // Until both agree, a stranger may know the tag of one end: that of his own INIT, which was the first in its name. So the
+    // attempt that there is besides goes on; and that of the originator, if the responder forgets one of its own.
+    let is_open = matches!(state, State::SctpCookieWait | State::SctpCookieEchoed);
+    let is_forgotten = state == State::SctpCookieWait && reflected && matches!(side, Side::Responder);
+    if (is_open && end.has_announced()) || is_forgotten {
+        end.forget_first();
+        return Judgement::Tolerate;
+    }
+    Judgement::Pass(State::Closed)
 }
 
 /// A SHUTDOWN COMPLETE ends an association that both ends have shut down (RFC 9260, section 8.5.1 (C)).

@@ -255,6 +255,40 @@ fn an_answer_to_the_first_attempt_changes_no_tag_that_a_cookie_has_settled() {
 }
 
 #[test]
+fn a_stranger_who_was_first_aborts_his_own_attempt_alone() {
+    let reflected = Chunks::ABORT.and(Chunks::REFLECTED);
+    let mut watched = Watched::opened_by(&init(GUESS));
+    watched.pass(RESPONDER, init_ack(GUESS, GUESS + 1), State::SctpCookieWait);
+    watched.pass(ORIGINATOR, init(ONE), State::SctpCookieWait);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+    watched.clone().pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    // Before the cookie, and behind it.
+    let mut before = watched;
+    assert_eq!(before.judge(ORIGINATOR, message(GUESS, reflected)), Judgement::Tolerate);
+    before.refuse(ORIGINATOR, message(GUESS, reflected), Judgement::WrongTag);
+    before.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+    assert_eq!(watched.judge(ORIGINATOR, message(GUESS, reflected)), Judgement::Tolerate);
+    for mut watched in [before, watched] {
+        watched.pass(RESPONDER, message(ONE, Chunks::COOKIE_ACK), State::SctpEstablished);
+        assert_eq!(watched.ends, [End::tagged(ONE), End::tagged(TWO)]);
+    }
+    // In the responder's name.
+    let mut watched = Watched::opened_by(&init(ONE));
+    watched.pass(RESPONDER, init(GUESS), State::SctpCookieWait);
+    assert_eq!(watched.judge(RESPONDER, message(GUESS, reflected)), Judgement::Tolerate);
+    watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+    // Who is refused, or gives up, and is alone, is done with.
+    for (side, message) in [
+        (RESPONDER, message(ONE, Chunks::ABORT)),
+        (ORIGINATOR, message(ONE, reflected)),
+        (ORIGINATOR, message(TWO, Chunks::ABORT)),
+    ] {
+        watched.clone().pass(side, message, State::Closed);
+    }
+}
+
+#[test]
 fn answers_to_a_stranger_keep_no_cookie_waiting() {
     let mut watched = Watched::opened_by(&init(ONE));
     watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
@@ -322,6 +356,36 @@ proptest! {
         for (side, tag) in [(ORIGINATOR, TWO), (RESPONDER, ONE)] {
             prop_assert_eq!(watched.judge(side, message(tag, DATA)), Judgement::Pass(State::SctpEstablished));
         }
+    }
+
+    /// Nor does anybody keep a cookie that is under way from its answer: in a restart, or in a handshake that a stranger's INIT came
+    /// before. The responder answers the stranger's INITs, and the originator, too, where both may begin.
+    #[test]
+    fn a_guess_stops_no_cookie(
+        packets in proptest::collection::vec((any_tag(), any_tag(), any_chunks()), 1..20), responder: bool, restarts: bool, seconds in 0..ECHO_HOLD,
+    ) {
+        let (mut watched, [one, two]) = if restarts {
+            (echoed(), [NEW_ONE, NEW_TWO])
+        } else {
+            // Who sends in the responder's name does not know the tag of who sends in the originator's.
+            let mut watched = Watched::opened_by(&init(if responder { !GUESS } else { GUESS }));
+            watched.pass(ORIGINATOR, init(ONE), State::SctpCookieWait);
+            watched.pass(RESPONDER, init_ack(ONE, TWO), State::SctpCookieWait);
+            watched.pass(ORIGINATOR, message(TWO, Chunks::COOKIE_ECHO), State::SctpCookieEchoed);
+            (watched, [ONE, TWO])
+        };
+        watched.now += seconds;
+        let (side, other) = if responder { (RESPONDER, ORIGINATOR) } else { (ORIGINATOR, RESPONDER) };
+        for (number, (tag, initiate_tag, chunks)) in (0u32..).zip(packets) {
+            let known = [ONE, TWO, NEW_ONE, NEW_TWO];
+            prop_assume!(!known.contains(&tag) && !known.contains(&initiate_tag));
+            let _ = watched.judge(side, Message { tag, initiate_tag, chunks });
+            if chunks.has(Chunks::INIT) && tag == 0 {
+                let _ = watched.judge(other, init_ack(initiate_tag, 1 << 30 | number));
+            }
+        }
+        watched.pass(RESPONDER, message(one, Chunks::COOKIE_ACK), State::SctpEstablished);
+        prop_assert_eq!(watched.ends, [End::tagged(one), End::tagged(two)]);
     }
 
     /// Nothing is established without the other end.

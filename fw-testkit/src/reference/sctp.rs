@@ -168,22 +168,42 @@ impl Association {
 
     /// An ABORT or SHUTDOWN COMPLETE, which may have the name of either end.
     fn last_word(&mut self, from: usize, packet: &SctpPacket, kind: u8) -> Ruling {
-        let called = self.names[if packet.reflects() { from } else { 1 - from }];
-        let aborts = kind == chunk::ABORT;
-        let nobody_knows = aborts && !packet.reflects() && !self.seen_from_its_start && called.name.is_none();
-        if called.is(packet.tag) || nobody_knows {
-            if aborts && !self.is_over() {
-                self.phase = Phase::Aborted;
-            } else if !aborts && self.phase == Phase::ShutdownAckSent {
-                self.phase = Phase::Closed;
+        let about = if packet.reflects() { from } else { 1 - from };
+        let called = self.names[about];
+        if kind == chunk::ABORT {
+            let nobody_knows = !packet.reflects() && !self.seen_from_its_start && called.name.is_none();
+            if called.is(packet.tag) || nobody_knows {
+                self.aborted(about, packet.reflects());
+                return Ruling::Pass;
             }
-            return Ruling::Pass;
+            if called.may_be(packet.tag) && !self.is_over() {
+                self.names[about].take_back();
+            }
+        } else if called.is(packet.tag) && self.phase == Phase::ShutdownAckSent {
+            self.phase = Phase::Closed;
         }
-        let concludes = !aborts && packet.reflects() && called.other == Some((packet.tag, Because::Closing));
-        if aborts && called.may_be(packet.tag) {
-            self.names[if packet.reflects() { from } else { 1 - from }].take_back();
-        }
+        let concludes =
+            kind != chunk::ABORT && packet.reflects() && called.other == Some((packet.tag, Because::Closing));
         if called.may_be(packet.tag) || concludes { Ruling::Pass } else { Ruling::WrongTag }
+    }
+
+    /// An ABORT by the name of an end: the end of the association, or, before both have agreed on one, of an attempt that is not the only one.
+    fn aborted(&mut self, about: usize, by_itself: bool) {
+        let names = &mut self.names[about];
+        let other = names.announced().map(|(tag, _)| tag);
+        match self.phase {
+            Phase::Closed | Phase::Aborted => {}
+            Phase::CookieWait | Phase::CookieEchoed if other.is_some() => *names = Names::only(other),
+            // The responder has begun as well, or so it seemed: the originator goes on.
+            Phase::CookieWait if about != ORIGINATOR && by_itself => *names = Names::default(),
+            Phase::CookieWait
+            | Phase::CookieEchoed
+            | Phase::Established
+            | Phase::ShutdownSent
+            | Phase::ShutdownReceived
+            | Phase::ShutdownAckSent
+            | Phase::HeartbeatSent => self.phase = Phase::Aborted,
+        }
     }
 
     fn before_agreement(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
