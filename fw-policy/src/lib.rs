@@ -36,6 +36,7 @@ mod binding;
 mod compile;
 mod diagnostic;
 mod edit;
+pub mod explain;
 mod limits;
 mod parse;
 mod policy;
@@ -48,7 +49,7 @@ mod validate;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
-    AllowError, BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError,
+    AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError,
     ZoneInfo, check_allow,
 };
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};

@@ -15,6 +15,7 @@ mod test;
 pub(crate) use definitions::{
     DefaultsDefinition, Definitions, Packet, RuleDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
 };
+pub(crate) use test::one_packet;
 
 use toml::de::DeTable;
 

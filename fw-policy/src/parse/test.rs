@@ -13,7 +13,7 @@ use super::terms::reported;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::interval::Family;
-use crate::set::service::ServiceRange;
+use crate::set::service::{ServiceRange, ServiceSet};
 use crate::set::service_term;
 use crate::source::{Location, Spanned};
 
@@ -89,9 +89,21 @@ fn address(reader: &mut TableReader<'_, '_, '_>, key: &str) -> Option<Spanned<Ip
 fn service(reader: &mut TableReader<'_, '_, '_>, src_port: Option<u16>) -> Option<Spanned<Packet>> {
     let written = reader.string("service")?;
     let set = reported(service_term::parse_literal(&written.value), written.at, reader.report)?;
+    let packet = one_packet(&set, src_port);
+    if packet.is_none() {
+        reader
+            .report
+            .at(Code::TestPacket, written.at, format!("`{}` is more than one packet", written.value))
+            .help("name one port or ICMP type: `tcp/502`, `icmp/echo-request`");
+    }
+    packet.map(|packet| Spanned::new(packet, written.at))
+}
+
+/// The packet that a service is, if it is one: with one port, or one ICMP type, or none of either.
+pub(crate) fn one_packet(set: &ServiceSet, src_port: Option<u16>) -> Option<Packet> {
     let ranges = Family::ALL.map(|family| set.family(family).ranges());
     let ranges = if ranges[0].is_empty() { &ranges[1] } else { &ranges[0] };
-    let packet = match ranges.as_slice() {
+    match ranges.as_slice() {
         [ServiceRange { protocol: Some(number), ports: Some(ports) }] => {
             let (first, last) = ports.destination;
             let icmp = matches!(*number, protocol::ICMP | protocol::ICMPV6);
@@ -106,14 +118,7 @@ fn service(reader: &mut TableReader<'_, '_, '_>, src_port: Option<u16>) -> Optio
             (!has_ports(*number)).then_some(Packet { protocol: *number, src_port: 0, dst_port: 0 })
         }
         _ => None,
-    };
-    if packet.is_none() {
-        reader
-            .report
-            .at(Code::TestPacket, written.at, format!("`{}` is more than one packet", written.value))
-            .help("name one port or ICMP type: `tcp/502`, `icmp/echo-request`");
     }
-    packet.map(|packet| Spanned::new(packet, written.at))
 }
 
 const fn has_ports(number: u8) -> bool {

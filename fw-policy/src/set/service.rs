@@ -27,7 +27,6 @@ impl Ports {
         Self { source: ALL_PORTS, destination }
     }
 
-    #[cfg(test)]
     fn contains(&self, source: u16, destination: u16) -> bool {
         let within = |(first, last): PortRange, port| first <= port && port <= last;
         within(self.source, source) && within(self.destination, destination)
@@ -115,7 +114,6 @@ impl FamilyServices {
         self.protocols.is_empty()
     }
 
-    #[cfg(test)]
     pub(crate) fn contains(&self, protocol: u8, source: u16, destination: u16) -> bool {
         let ports = self.protocols.get(&protocol);
         ports.is_some_and(|ports| ports.iter().any(|ports| ports.contains(source, destination)))
