@@ -11,6 +11,7 @@ pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod dataplane;
+pub mod explain;
 pub mod facts;
 pub mod files;
 pub mod flow_census;

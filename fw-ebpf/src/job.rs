@@ -135,6 +135,8 @@ pub(crate) enum Program {
     Ingress = 0,
     /// `fw_egress`, which the host's stack may enter on the same processor between two packets from the wire.
     Egress = 1,
+    /// `fw_explain`, which packets may interrupt.
+    Explain = 2,
 }
 
 impl Job {
@@ -143,7 +145,7 @@ impl Job {
     pub(crate) fn begin(program: Program) -> Option<&'static mut Self> {
         let job = JOBS.get_ptr_mut(program as u32)?;
         // SAFETY: the entry is this processor's own; a program neither migrates nor is interrupted by itself, and each of
-        // the two programs, with what it calls, has an entry of its own. Every bit pattern that a stage leaves is one that it
+        // the three programs, with what it calls, has an entry of its own. Every bit pattern that a stage leaves is one that it
         // wrote.
         let job = unsafe { &mut *job };
         job.interface.slot = u32::MAX;

@@ -83,6 +83,12 @@ fn fw_end_flow(ctx: XdpContext) -> u32 {
     if stage::end_flow::end(&ctx) { XDP_PASS } else { XDP_DROP }
 }
 
+/// Never attached: the agent runs it on a packet to learn what would become of it. It sends, counts, opens and logs nothing.
+#[xdp]
+fn fw_explain(ctx: XdpContext) -> u32 {
+    pipeline::explain(&ctx)
+}
+
 /// Never attached: the agent runs it on a packet that holds the word for [`fw_common::abi::config::Config::active`]. A store
 /// of the whole word switches policies; the kernel's update of a map entry promises no such thing.
 #[xdp]

@@ -8,6 +8,7 @@ use fw_common::abi::capture::CaptureFilter;
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
+use fw_common::abi::explained::Explained;
 use fw_common::abi::flow::{LOCKS as LOCK_COUNT, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::fragment::{FRAGMENT_BUCKETS, FragmentBucket, HELD_RING};
 use fw_common::abi::interface::{Interface, LocalAddress, MAX_INTERFACES, MAX_SEGMENT_LIMITS, NEAR_INTERFACES};
@@ -115,6 +116,8 @@ pub(crate) static OBSERVE_BUDGET: PerCpuArray<AnswerBudget, 1> = PerCpuArray::ne
 #[btf_map]
 pub(crate) static OBSERVED: RingBuf<[u8; 1], { 1 << 20 }> = RingBuf::new();
 #[btf_map]
+pub(crate) static EXPLAINED: Array<Explained, 1> = Array::new();
+#[btf_map]
 pub(crate) static REDIRECT_WATCH: Array<RedirectWatch, 1> = Array::new();
 #[btf_map]
 pub(crate) static REDIRECT_ERRORS: HashMap<u32, u64, MAX_REDIRECT_ERRORS> = HashMap::new();
@@ -135,9 +138,10 @@ pub(crate) static STAGES: ProgramArray<2> = ProgramArray::new();
 #[btf_map]
 pub(crate) static EGRESS_STAGES: ProgramArray<2> = ProgramArray::new();
 
-/// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host.
+/// Scratch space: a stage's stack has 512 bytes. Entry 0 is for packets from the wire, entry 1 for those of the host,
+/// entry 2 for those that the agent asks about.
 #[btf_map]
-pub(crate) static JOBS: PerCpuArray<Job, 2> = PerCpuArray::new();
+pub(crate) static JOBS: PerCpuArray<Job, 3> = PerCpuArray::new();
 
 /// Key of an LPM trie that matches all bits of `data`.
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::job::{Job, Program};
 use crate::maps::CONFIG;
 use crate::packet::Linear;
 use crate::stage::receive::Received;
-use crate::stage::{answer, capture, count, flow, forward, fragment, receive, related};
+use crate::stage::{answer, capture, count, explain, flow, forward, fragment, receive, related};
 
 /// A frame from the wire.
 #[inline(always)]
@@ -107,6 +107,23 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
         capture::from_host(ctx, job, action);
     }
     action
+}
+
+/// Says what would become of a frame from the wire: the stages up to the decision, and none that stores.
+#[inline(always)]
+pub(crate) fn explain(ctx: &XdpContext) -> u32 {
+    let Some(job) = Job::begin(Program::Explain) else { return xdp_action::XDP_ABORTED };
+    explain::begin(job);
+    let verdict = match receive::from_wire(ctx, job) {
+        Received::Judge if job.packet.kind == Kind::IcmpError => related::judge(ctx, job),
+        Received::Judge => flow::foresee_from_wire(ctx, job),
+        Received::Host => Verdict::Pass,
+        Received::Drop(reason) => Verdict::Drop(reason),
+    };
+    let verdict = job.forget(verdict);
+    let verdict = forward::foresee(job, verdict);
+    explain::write(job, verdict);
+    xdp_action::XDP_PASS
 }
 
 /// Switches to the policy named by the first eight bytes of the packet.

@@ -187,8 +187,8 @@ impl Policy {
             Conclusion::Decided { rule, .. } => query.map(|query| (query, rule)),
             Conclusion::Host | Conclusion::Dropped(_) => None,
         };
-        let (candidates, omitted) =
-            decided.map_or_else(Default::default, |(query, rule)| self.candidates(compiled, &query, rule, question.all));
+        let (candidates, omitted) = decided
+            .map_or_else(Default::default, |(query, rule)| self.candidates(compiled, &query, rule, question.all));
         Ok(Explanation { query, steps, candidates, omitted, conclusion })
     }
 
@@ -226,11 +226,7 @@ impl Way<'_> {
     }
 
     /// The order is that of the data plane (`stage/receive.rs`, `stage/flow/open.rs`).
-    fn judge(
-        &mut self,
-        question: &Question,
-        ingress: &Side,
-    ) -> Result<Result<Conclusion, DropReason>, QuestionError> {
+    fn judge(&mut self, question: &Question, ingress: &Side) -> Result<Result<Conclusion, DropReason>, QuestionError> {
         let packet = &question.packet;
         let from_host = matches!(ingress, Side::Host);
         match packet.kind {

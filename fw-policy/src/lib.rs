@@ -49,8 +49,8 @@ mod validate;
 
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
-    AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError,
-    ZoneInfo, check_allow,
+    AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos,
+    SetChangeError, ZoneInfo, check_allow,
 };
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use limits::{Limits, MaxFlows, Per, Rate};

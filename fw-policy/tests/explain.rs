@@ -63,7 +63,11 @@ fn loaded(text: &str) -> (Policy, Compiled) {
         zones: zones.iter().map(|zone| (*zone).to_owned()).collect(),
     };
     let binding = Binding {
-        interfaces: vec![interface("ens6", &["onprem", "exposed"]), interface("ens7", &["ot"]), interface("ens8", &["it"])],
+        interfaces: vec![
+            interface("ens6", &["onprem", "exposed"]),
+            interface("ens7", &["ot"]),
+            interface("ens8", &["it"]),
+        ],
         management: Some(ManagementBinding { slot: 3, allow: vec!["tcp/9477 from 10.3.0.0/16".to_owned()] }),
         ..Binding::default()
     };
@@ -251,8 +255,13 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    (0usize..2, 0usize..2, 0u8..10, 0u8..10, 1u16..10)
-        .prop_map(|(from, to, source, destination, port)| Asked { from, to, source, destination: destination + 100, port })
+    (0usize..2, 0usize..2, 0u8..10, 0u8..10, 1u16..10).prop_map(|(from, to, source, destination, port)| Asked {
+        from,
+        to,
+        source,
+        destination: destination + 100,
+        port,
+    })
 }
 
 fn text(rules: &[Rule]) -> String {

@@ -7,6 +7,7 @@ mod attachment;
 mod capture;
 mod conditions;
 mod end_flows;
+mod explain;
 mod firewall;
 mod floods;
 mod flow_log;

@@ -11,6 +11,7 @@ mod classifier;
 mod collection;
 mod denied;
 mod end_flow;
+mod explain;
 mod floods;
 mod flows;
 mod forwarding;

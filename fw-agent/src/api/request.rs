@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address_range::AddressRange;
 use crate::conditions::{self, ProtocolName, StateName};
+use crate::explain::live::LiveQuestion;
 use crate::live::capture::CaptureRequest;
 use crate::live::filter::ObserveFilter;
 use crate::names::Names;
@@ -24,6 +25,8 @@ pub enum Request {
     Rules {},
     /// The zones and the interfaces that they lie behind.
     Zones {},
+    /// What would become of a packet.
+    Explain(LiveQuestion),
     /// Take over changed files.
     Reload {},
     /// End flows.

@@ -19,6 +19,7 @@ use super::places::{Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
 use crate::dataplane::DataplaneError;
+use crate::explain::live::{self, LiveQuestion};
 use crate::facts::Shared;
 
 /// How long a client may take to send its request.
@@ -132,6 +133,7 @@ const fn is_for_root(request: &Request) -> bool {
         | Request::Drops {}
         | Request::Rules {}
         | Request::Zones {}
+        | Request::Explain(_)
         | Request::Observe(_) => false,
     }
 }
@@ -154,6 +156,16 @@ async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
         listed
     })
     .await
+}
+
+/// Asks the program about a packet. A run waits for the kernel to change its dispatcher, so that it is done aside.
+async fn explain(question: LiveQuestion, shared: Arc<Shared>) -> Vec<u8> {
+    match tokio::task::spawn_blocking(move || live::ask(&question, &shared)).await {
+        Ok(Ok(answer)) => encode("explain", answer),
+        Ok(Err(error)) if error.is_usage() => misuse(error.to_string()),
+        Ok(Err(error)) => refusal(error.to_string()),
+        Err(error) => refusal(format!("the packet could not be asked about: {error}")),
+    }
 }
 
 /// Ends flows, and says in the log who has asked for it.
@@ -204,6 +216,7 @@ async fn respond(
         Request::Drops {} => read("drops", shared, collect::drops).await,
         Request::Rules {} => read("rules", shared, collect::rules).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,
+        Request::Explain(question) => explain(question, shared).await,
         Request::Reload {} => reload(&reloads).await,
         Request::EndFlows(request) => end_flows(request, shared, peer).await,
         Request::Observe(filter) => return lasting::observe(stream, shared, filter).await,

@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use fw_common::DropReason;
 use fw_common::abi::capture::CapturedHead;
 use fw_common::abi::event::{DeniedKey, FirstDenied};
+use fw_common::abi::explained::{Explained, outcome};
 use fw_common::abi::flow::{Direction, Flow, FlowKey6};
 use fw_common::conntrack::State;
 use serde_json::Value;
@@ -14,8 +15,10 @@ use crate::api::answers::{Drops, Flows, Status};
 use crate::api::client::{self, ClientError};
 use crate::api::request::FlowFilter;
 use crate::dataplane::fake::FakeDataplane;
-use crate::dataplane::{FlowRecord, Observed};
-use crate::facts::Facts;
+use crate::dataplane::{AttachedInterface, Dataplane as _, FlowRecord, Observed};
+use crate::explain::frame::Description;
+use crate::explain::live::LiveQuestion;
+use crate::facts::{DeviceFacts, Facts, InterfaceFacts};
 use crate::live::capture::CaptureRequest;
 use crate::live::filter::ObserveFilter;
 use crate::live::pcapng::Tally;
@@ -315,4 +318,50 @@ async fn the_socket_is_for_its_owner_and_group() {
     let fixture = fixture();
     let mode = std::fs::metadata(&fixture.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_is_asked_about_where_it_comes_in() {
+    let fixture = fixture();
+    let device = DeviceFacts { name: "ens6".to_owned(), ifindex: 7, ..DeviceFacts::default() };
+    let interface = InterfaceFacts {
+        key: "eni-1".to_owned(),
+        zones: vec!["ot".to_owned()],
+        device: Some(device),
+        ..InterfaceFacts::default()
+    };
+    fixture.shared.facts.store(Arc::new(Facts { interfaces: vec![interface], ..Facts::default() }));
+    let packet = Description {
+        src: "10.1.1.1".parse().unwrap(),
+        dst: "10.2.1.1".parse().unwrap(),
+        service: "tcp/502".to_owned(),
+        src_port: None,
+    };
+    let question = |zone: &str| LiveQuestion { packet: packet.clone(), zone: Some(zone.to_owned()), interface: None };
+    let asked = async |question| ask(&fixture.socket, Request::Explain(question)).await;
+    let absent = asked(question("ot")).await.unwrap_err();
+    assert_eq!(absent.to_string(), "the program is not on eni-1");
+    let attached = AttachedInterface {
+        slot: 0,
+        ifindex: 7,
+        name: "ens6".to_owned(),
+        mac: [2; 6],
+        mtu: 1500,
+        ipv4: None,
+        ipv6: None,
+        hairpin: false,
+        management: false,
+        mode: crate::nic::Mode::Native,
+    };
+    fixture.dataplane.attach(&attached).unwrap();
+    let (outcome, reason) = (outcome::DROP, DropReason::Spoofed as u32);
+    fixture.dataplane.state().explained = Explained { outcome, reason, ..Explained::default() };
+    let by_zone = asked(question("ot")).await.unwrap();
+    assert_eq!((&by_zone["schema"], &by_zone["interface"]), (&"fwctl.explain/1".into(), &"eni-1".into()));
+    assert_eq!((&by_zone["outcome"], &by_zone["reason"]), (&"drop".into(), &"spoofed".into()));
+    let by_name = LiveQuestion { zone: None, interface: Some("ens6".to_owned()), ..question("") };
+    assert_eq!(asked(by_name).await.unwrap()["interface"], "eni-1");
+    for wrong in ["it", "local"] {
+        assert!(matches!(asked(question(wrong)).await, Err(ClientError::Usage(_))), "{wrong}");
+    }
 }

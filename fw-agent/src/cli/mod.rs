@@ -2,6 +2,7 @@
 
 mod capture;
 mod drops;
+mod explain;
 mod flows;
 mod observe;
 mod output;
@@ -69,7 +70,7 @@ enum Command {
     Zones,
     /// Make the agent take over changed files.
     Reload,
-    /// Check policy files, without the agent.
+    /// Check and explain policy files, without the agent.
     #[command(subcommand)]
     Policy(policy::Command),
 }
@@ -101,7 +102,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Rules => rules::run(socket, *output),
         Command::Zones => zones::run(socket, *output),
         Command::Reload => reload::run(socket, *output),
-        Command::Policy(command) => policy::run(command, *output),
+        Command::Policy(command) => policy::run(command, socket, *output),
     }
 }
 

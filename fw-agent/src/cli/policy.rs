@@ -1,6 +1,6 @@
-//! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
+//! `fwctl policy`: on files, without the agent and without root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::output::{Format, print};
-use super::{exit, style};
+use super::{exit, explain, style};
 use crate::config::AgentConfig;
 use crate::files::Place;
 use crate::metrics::hex;
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Check(Arguments),
     /// Run its own tests.
     Test(Arguments),
+    /// Say what becomes of one packet, and why each rule in front did not match.
+    Explain(explain::Arguments),
 }
 
 /// Which policy.
@@ -35,15 +37,28 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode> {
+/// Where a policy and its binding are.
+pub(super) struct Source<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) config: Option<&'a Path>,
+}
+
+impl Arguments {
+    fn source(&self) -> Source<'_> {
+        Source { directory: &self.directory, config: self.config.as_deref() }
+    }
+}
+
+pub(super) fn run(command: &Command, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
+        Command::Explain(arguments) => explain::run(arguments, socket, output),
     }
 }
 
 fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
-    let (policy, compiled) = match compile(arguments, output, "check")? {
+    let (policy, compiled) = match compile(&arguments.source(), OffsetDateTime::now_utc(), output, "check")? {
         Ok(compiled) => compiled,
         Err(code) => return Ok(code),
     };
@@ -75,7 +90,7 @@ fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
-    let (policy, compiled) = match compile(arguments, output, "test")? {
+    let (policy, compiled) = match compile(&arguments.source(), OffsetDateTime::now_utc(), output, "test")? {
         Ok(compiled) => compiled,
         Err(code) => return Ok(code),
     };
@@ -96,12 +111,13 @@ fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads and compiles; the inner error is the exit code of a policy whose diagnostics have been shown.
-fn compile(
-    arguments: &Arguments,
+pub(super) fn compile(
+    source: &Source<'_>,
+    now: OffsetDateTime,
     output: Format,
     command: &str,
 ) -> anyhow::Result<Result<(Policy, Compiled), ExitCode>> {
-    let files = match policy_set::read(&arguments.directory, &Place::default()) {
+    let files = match policy_set::read(source.directory, &Place::default()) {
         Ok(files) => files,
         Err(error @ PolicyError::NotText { .. }) => {
             let problem = error.to_string();
@@ -109,7 +125,7 @@ fn compile(
         }
         Err(error) => return Err(error.into()),
     };
-    let config = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
+    let config = match source.config.map(AgentConfig::load).transpose() {
         Ok(config) => config,
         Err(error) => {
             let diagnostics = serde_json::to_value(&error).context("diagnostics")?;
@@ -118,7 +134,7 @@ fn compile(
     };
     let compiled = fw_policy::load(&files).and_then(|policy| {
         let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
-        let compiled = policy.compile(&binding, OffsetDateTime::now_utc())?;
+        let compiled = policy.compile(&binding, now)?;
         Ok((policy, compiled))
     });
     match compiled {

@@ -11,6 +11,7 @@ use fw_common::DropReason;
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::explained::Explained;
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
@@ -77,6 +78,8 @@ pub struct FakeState {
     pub captured: Vec<(CapturedHead, Vec<u8>)>,
     /// Packets that come just before the capture ends.
     pub captured_last: Vec<(CapturedHead, Vec<u8>)>,
+    /// What would become of any packet.
+    pub explained: Explained,
     /// How many flows are ended before that fails, while everything does.
     pub ends_before_failing: u64,
     /// Whoever reads what is observed panics.
@@ -247,6 +250,12 @@ impl Dataplane for FakeDataplane {
         let ended = std::mem::take(&mut self.change()?.ended);
         ended.iter().for_each(visit);
         Ok(())
+    }
+
+    fn explain(&self, _frame: &[u8], ifindex: u32) -> Result<Explained, DataplaneError> {
+        let state = self.change()?;
+        let is_known = state.attached.values().any(|interface| interface.ifindex == ifindex);
+        is_known.then_some(state.explained).ok_or_else(told_to_fail)
     }
 
     fn end_flows(&self, choose: &mut dyn FnMut(&FlowRecord) -> bool) -> Ended {

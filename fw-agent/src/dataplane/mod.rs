@@ -13,6 +13,7 @@ use std::time::Duration;
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FirstDenied, FlowEnd};
+use fw_common::abi::explained::Explained;
 use fw_common::abi::flow::{Flow, FlowKey6};
 use fw_common::conntrack::Timeouts;
 use fw_policy::Compiled;
@@ -293,6 +294,8 @@ pub trait Dataplane: Send + Sync {
         gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError>;
+    /// What would become of a frame that comes in by an interface: nothing is sent, counted, opened or logged.
+    fn explain(&self, frame: &[u8], ifindex: u32) -> Result<Explained, DataplaneError>;
     /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.
     fn repair(&self) -> Result<bool, DataplaneError>;
     /// Takes programs off all interfaces and removes every pin.

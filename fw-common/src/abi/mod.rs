@@ -8,6 +8,7 @@ pub mod capture;
 pub mod config;
 pub mod counters;
 pub mod event;
+pub mod explained;
 pub mod flow;
 pub mod fragment;
 pub mod interface;

@@ -52,6 +52,28 @@ fn forward(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     Ok(Verdict::Forward)
 }
 
+/// What would become of the packet, without a change of it.
+#[inline(always)]
+pub(crate) fn foresee(job: &Job, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Pass | Verdict::Drop(_) => return verdict,
+        Verdict::Forward | Verdict::HandOver => {}
+    }
+    if let Err(reason) = check_ttl(job) {
+        return Verdict::Drop(reason);
+    }
+    if verdict == Verdict::Forward && job.packet.ip_len <= job.egress.mtu {
+        return verdict;
+    }
+    if verdict == Verdict::Forward && job.packet.dont_fragment {
+        return Verdict::Drop(DropReason::TooBig);
+    }
+    match inner_end(job) {
+        Ok(_) => Verdict::HandOver,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
 /// Whether the packet has hops left. Whether one of the host's own has does not matter (RFC 1812, section 4.2.2.9).
 #[inline(always)]
 fn check_ttl(job: &Job) -> Result<(), DropReason> {
@@ -84,15 +106,22 @@ fn lower_ttl(frame: &Linear, job: &Job) -> Option<()> {
 #[inline(always)]
 fn hand_over(ctx: &XdpContext, job: &mut Job) -> Result<Verdict, DropReason> {
     check_ttl(job)?;
+    let handover_mac = inner_end(job)?;
+    let frame = Linear::of_xdp(ctx);
+    frame.write(0, handover_mac).ok_or(DropReason::Truncated)?;
+    aim(HANDOVER_SLOT)?;
+    Ok(Verdict::HandOver)
+}
+
+/// The hardware address of the end of the pair that the kernel forwards from, if it takes the packet.
+#[inline(always)]
+fn inner_end(job: &Job) -> Result<[u8; 6], DropReason> {
     let config = CONFIG.get(0).ok_or(DropReason::NotHandedOver)?;
     // The inner end has no VLAN devices: the kernel would drop a tagged frame in silence.
     if config.handover_ifindex == 0 || usize::from(job.packet.l3_offset) != ETHERNET_LEN {
         return Err(DropReason::NotHandedOver);
     }
-    let frame = Linear::of_xdp(ctx);
-    frame.write(0, config.handover_mac).ok_or(DropReason::Truncated)?;
-    aim(HANDOVER_SLOT)?;
-    Ok(Verdict::HandOver)
+    Ok(config.handover_mac)
 }
 
 /// Names the device that the frame is redirected to; the kernel sends it there after the program has ended.

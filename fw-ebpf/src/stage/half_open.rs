@@ -87,6 +87,12 @@ fn is_counted_only(job: &Job) -> bool {
     flags & config_flags::REFUSE_HALF_OPEN != 0 && !table::is_of_host(job)
 }
 
+/// Whether [`admit`] would turn the packet's flow away, unless one is removed for it that is over.
+#[inline(always)]
+pub(crate) fn would_refuse(job: &Job) -> bool {
+    is_counted_only(job) && is_at_limit(job)
+}
+
 #[inline(always)]
 fn is_at_limit(job: &Job) -> bool {
     let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return true };

@@ -75,6 +75,44 @@ verified_once! {
     } else Admission::Locked as u32
 }
 
+/// Whether [`admit`] would grant one more flow, of which nothing is charged. For a rule that has limits.
+#[inline(always)]
+pub(crate) fn would_admit(job: &mut Job) -> bool {
+    limits_would_admit(job) != 0
+}
+
+verified_once! {
+    /// As [`would_admit`]: 1 or 0.
+    fn limits_would_admit(job: &mut Job) -> u32 {
+        let Some(limit) = RULE_LIMITS.get(job.decision.rule) else { return 1 };
+        let flows = limit.max_flows == 0 || has_left(job, limit, kind::FLOWS);
+        u32::from(flows && (limit.interval == 0 || has_left(job, limit, kind::RATE)))
+    } else 0
+}
+
+/// Whether one limit has something left. Read without the lock: what others charge meanwhile is a matter of luck for packets, too.
+#[inline(never)]
+fn has_left(job: &mut Job, limit: &RuleLimit, what: u8) -> bool {
+    let of = if what == kind::RATE { limit.rate_per } else { limit.flows_per };
+    job.subject_key = subject(job.decision.rule, what, of, &job.query.src_addr, &job.query.dst_addr);
+    let Some(config) = CONFIG.get(0) else { return false };
+    let first = place(&words(&job.subject_key), config.hash_seed, BUCKETS).first * WAYS;
+    let mut has_room = false;
+    for way in 0..WAYS {
+        let Some(entry) = LIMITS.get_ptr_mut(first + way) else { return false };
+        // SAFETY: a live map value.
+        let (is_it, flows, full_at) = unsafe { (holds(entry, &job.subject_key), (*entry).flows, (*entry).full_at) };
+        if is_it && what == kind::RATE {
+            return take(full_at, job.now_ns, limit.interval, limit.capacity).is_some();
+        }
+        if is_it {
+            return flows < limit.max_flows;
+        }
+        has_room |= flows == 0;
+    }
+    has_room && (what != kind::RATE || take(0, job.now_ns, limit.interval, limit.capacity).is_some())
+}
+
 /// Counts a flow that is there already for the rule that allows it now, whatever the rule's limit.
 #[inline(always)]
 pub(crate) fn transfer(job: &mut Job, flow: NonNull<Flow>) {

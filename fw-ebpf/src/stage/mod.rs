@@ -7,6 +7,7 @@ pub(crate) mod classify;
 pub(crate) mod count;
 pub(crate) mod denied;
 pub(crate) mod end_flow;
+pub(crate) mod explain;
 pub(crate) mod flow;
 pub(crate) mod forward;
 pub(crate) mod fragment;

@@ -4,6 +4,7 @@
 mod association;
 mod case;
 mod connection;
+pub(crate) mod explained;
 mod long_run;
 mod policies;
 mod run;

@@ -12,6 +12,7 @@ use fw_common::abi::capture::{CaptureFilter, CapturedHead};
 use fw_common::abi::config::config_flags;
 use fw_common::abi::counters::{Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
+use fw_common::abi::explained::Explained;
 use fw_common::abi::interface::{HANDOVER_SLOT, Interface, LocalAddress, interface_flags, local_kind};
 use fw_common::generation;
 use fw_policy::Compiled;
@@ -263,6 +264,10 @@ impl Dataplane for KernelDataplane {
                 visit(&head, bytes);
             }
         })
+    }
+
+    fn explain(&self, frame: &[u8], ifindex: u32) -> Result<Explained, DataplaneError> {
+        self.explainer.lock().unwrap_or_else(PoisonError::into_inner).ask(frame, ifindex)
     }
 
     fn repair(&self) -> Result<bool, DataplaneError> {

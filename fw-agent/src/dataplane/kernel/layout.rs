@@ -5,6 +5,7 @@ use fw_common::abi::capture::{CaptureFilter, CapturedHead, SNAP_ROOM};
 use fw_common::abi::config::Config;
 use fw_common::abi::counters::{AnswerBudget, Counter, Happenings, InterfaceCounter, RuleCounter};
 use fw_common::abi::event::{DENIED_SLOTS, DeniedSlot};
+use fw_common::abi::explained::Explained;
 use fw_common::abi::flow::{LOCKS, NEXT_HOPS, NextHop, Slot4, Slot6, Table, Tags};
 use fw_common::abi::fragment::{FRAGMENT_BUCKETS, FragmentBucket, HELD_RING};
 use fw_common::abi::interface::{
@@ -151,6 +152,10 @@ pub const MAPS: &[MapDescription] = &[
         holds: "what tells this firewall's failed redirects from others", when_full: CANNOT_FILL,
     },
     MapDescription {
+        name: "EXPLAINED", kind: "array", key_size: INDEX, value_size: size_of::<Explained>(), capacity: Fixed(1), pinned: false,
+        holds: "what would become of the packet that was asked about last", when_full: CANNOT_FILL,
+    },
+    MapDescription {
         name: "OBSERVE_BUDGET", kind: "percpu_array", key_size: INDEX, value_size: size_of::<AnswerBudget>(), capacity: Fixed(1), pinned: false,
         holds: "records made for observers in this second", when_full: "further ones are not made, and counted in `observed_lost`",
     },
@@ -176,7 +181,7 @@ pub const MAPS: &[MapDescription] = &[
         holds: "by both addresses: zones and next hop of the flow that opened last", when_full: "another pair of hosts takes the place",
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 904, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 904, capacity: Fixed(3), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

@@ -11,6 +11,7 @@ mod closed;
 mod counters;
 mod dataplane;
 mod denied;
+mod explain;
 mod flows;
 mod fragments;
 mod handles;
@@ -33,6 +34,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fw_common::abi::config::{Active, config_flags};
 use fw_common::conntrack::Timeouts;
 use fw_common::half_open;
+
+use explain::Explainer;
 
 use super::{Adopted, DataplaneError, PICK_UP_SECONDS};
 pub use fragments::{FragmentRecord, HeldFragments};
@@ -66,6 +69,8 @@ pub struct KernelDataplane {
     /// Waited for without the object's lock.
     observed: Mutex<Ring>,
     captured: Mutex<Ring>,
+    /// Asked without the object's lock.
+    explainer: Mutex<Explainer>,
 }
 
 impl KernelDataplane {
@@ -117,7 +122,8 @@ impl KernelDataplane {
             tracing::warn!(%error, "failed redirects are not counted");
         }
         let (observed, captured) = (object.take_ring("OBSERVED")?, object.take_ring("CAPTURED")?);
-        let ingress = object.ingress_fd()?;
+        let ingress = object.program_fd("fw_ingress")?;
+        let explainer = Explainer::new(&mut object)?;
         Ok(Self {
             pin_dir: options.pin_dir,
             adopted,
@@ -126,6 +132,7 @@ impl KernelDataplane {
             ingress,
             observed: Mutex::new(observed),
             captured: Mutex::new(captured),
+            explainer: Mutex::new(explainer),
         })
     }
 

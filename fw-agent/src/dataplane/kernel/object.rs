@@ -17,6 +17,7 @@ use super::handles::Assigned;
 use super::layout::MAPS;
 use super::policy::Zones;
 use super::ring::Ring;
+use super::run::with_context;
 use super::tables::Loaded;
 use crate::dataplane::DataplaneError;
 
@@ -105,8 +106,14 @@ impl Object {
 
     /// A ring buffer that is not pinned, which can be had once.
     pub(super) fn take_ring(&mut self, name: &'static str) -> Result<Ring, DataplaneError> {
-        let map = self.ebpf.take_map(name).ok_or_else(|| missing_map(name))?;
-        RingBuf::try_from(map).map(|ring| Ring::new(name, ring)).map_err(|error| map_error(name, &error))
+        RingBuf::try_from(self.take_map(name)?)
+            .map(|ring| Ring::new(name, ring))
+            .map_err(|error| map_error(name, &error))
+    }
+
+    /// A map that is not pinned, which can be had once.
+    pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, DataplaneError> {
+        self.ebpf.take_map(name).ok_or_else(|| missing_map(name))
     }
 
     /// Ends a flow; whether it was there.
@@ -140,9 +147,9 @@ impl Object {
         self.xdp("fw_ingress")
     }
 
-    /// The same program, for who runs it without the object.
-    pub(super) fn ingress_fd(&mut self) -> Result<OwnedFd, DataplaneError> {
-        let fd = self.ingress()?.fd().map_err(|error| DataplaneError::Load(chain(&error)))?;
+    /// A program for frames from the wire, for who runs it without the object.
+    pub(super) fn program_fd(&mut self, name: &'static str) -> Result<OwnedFd, DataplaneError> {
+        let fd = self.xdp(name)?.fd().map_err(|error| DataplaneError::Load(chain(&error)))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| DataplaneError::Load(chain(&error)))
     }
 
@@ -195,11 +202,8 @@ impl Object {
 
     /// Runs the ingress program as if the packet had come in by an interface of this network name space.
     pub(super) fn run_ingress(&mut self, packet: &[u8], ifindex: u32) -> Result<Run, DataplaneError> {
-        // struct xdp_md of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
-        // egress_ifindex.
-        let fields = [0, u32::try_from(packet.len()).unwrap_or(u32::MAX), 0, ifindex, 0, 0];
-        let context: Vec<u8> = fields.iter().flat_map(|field| field.to_ne_bytes()).collect();
-        self.run("fw_ingress", packet, Some(&context), 1)
+        let (data, context) = with_context(&[], packet, ifindex);
+        self.run("fw_ingress", &data, Some(&context), 1)
     }
 
     /// Looks once at a batch of slots of both flow tables.

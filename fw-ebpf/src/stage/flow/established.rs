@@ -174,6 +174,18 @@ fn advance_state(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progr
 #[inline(never)]
 fn check_sender(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     let (expected, _) = zones_of(flow, side);
+    comes_from(job, expected)?;
+    // SAFETY: a live map value; processors that race write the same kind of value.
+    unsafe { (*direction_of(flow, side)).checked = job.ingress_ifindex };
+    // What was looked up for the other interface may lead back out of this one.
+    // SAFETY: as above.
+    unsafe { next_hop_of(flow, side).write_volatile(0) };
+    Ok(())
+}
+
+/// Whether the packet comes from the zone that its sender was judged in.
+#[inline(always)]
+pub(super) fn comes_from(job: &Job, expected: u8) -> Result<(), DropReason> {
     // What the host itself sends does not come from the wire.
     if expected == zone::LOCAL {
         return Err(DropReason::SourceOwn);
@@ -185,21 +197,23 @@ fn check_sender(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), Dr
     if actual != expected {
         return Err(DropReason::Asymmetric);
     }
-    // SAFETY: a live map value; processors that race write the same kind of value.
-    unsafe { (*direction_of(flow, side)).checked = job.ingress_ifindex };
-    // What was looked up for the other interface may lead back out of this one.
-    // SAFETY: as above.
-    unsafe { next_hop_of(flow, side).write_volatile(0) };
     Ok(())
 }
 
 /// Checks that a packet of the flow may leave where the route leads.
 #[inline(always)]
 fn check_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
+    check_hairpin(job)?;
+    check_zone_of_egress(job, flow, side)
+}
+
+/// Whether the packet may leave by the interface that it came in by, if it would.
+#[inline(always)]
+pub(super) fn check_hairpin(job: &Job) -> Result<(), DropReason> {
     if job.egress.ifindex == job.ingress_ifindex && job.interface.flags & interface_flags::HAIRPIN == 0 {
         return Err(DropReason::Hairpin);
     }
-    check_zone_of_egress(job, flow, side)
+    Ok(())
 }
 
 /// Checks that a packet of the flow leaves into the zone that was judged. If the route to the responder has moved into
@@ -207,9 +221,26 @@ fn check_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), Dr
 #[inline(always)]
 fn check_zone_of_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<(), DropReason> {
     let (_, expected) = zones_of(flow, side);
+    match leads_to(job, expected, side)? {
+        Leads::Back => Ok(()),
+        Leads::Elsewhere => rejudge(job, flow),
+    }
+}
+
+/// Where the route leads that a packet of a flow takes.
+pub(super) enum Leads {
+    /// Into the zone that was judged.
+    Back,
+    /// Into another one: the flow is to be judged again.
+    Elsewhere,
+}
+
+/// Where the route leads, of a packet whose receiver was judged in a zone.
+#[inline(always)]
+pub(super) fn leads_to(job: &Job, expected: u8, side: Side) -> Result<Leads, DropReason> {
     let actual = zone_of(job.active.slot, u32::from(job.egress.slot), &job.packet.dst_addr);
     if actual == expected {
-        return Ok(());
+        return Ok(Leads::Back);
     }
     if actual == zone::NONE {
         return Err(DropReason::DestinationZone);
@@ -217,5 +248,5 @@ fn check_zone_of_egress(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Resul
     if side == Side::Responder {
         return Err(DropReason::Asymmetric);
     }
-    rejudge(job, flow)
+    Ok(Leads::Elsewhere)
 }

@@ -3,6 +3,7 @@
 //! Drops: everything of the flow table, the zones, the route and the policy.
 
 mod established;
+mod foresee;
 mod open;
 mod rejudge;
 mod said;
@@ -14,6 +15,7 @@ use aya_ebpf::programs::XdpContext;
 use fw_common::{DropReason, Verdict};
 
 use self::established::{continue_from_host, continue_from_wire};
+pub(crate) use self::foresee::foresee_from_wire;
 use self::open::{open_from_host, open_from_wire};
 pub(crate) use self::sctp::read as read_sctp;
 pub(crate) use self::side::index_of;

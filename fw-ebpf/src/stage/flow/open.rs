@@ -49,7 +49,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
 
 /// Finds the zone of the sender, and whether the packet is for the host.
 #[inline(never)]
-fn check_ends(job: &mut Job) -> Result<(), DropReason> {
+pub(super) fn check_ends(job: &mut Job) -> Result<(), DropReason> {
     let from_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.src_addr);
     job.query.from_zone = from_zone;
     source_is_not_ours(&job.packet.src_addr)?;
@@ -66,7 +66,7 @@ fn check_ends(job: &mut Job) -> Result<(), DropReason> {
 
 /// Finds the egress and its zone for the first packet of a flow.
 #[inline(never)]
-fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
+pub(super) fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
     if job.interface.flags & interface_flags::MANAGEMENT != 0 {
         return Err(DropReason::ManagementTransit);
     }
@@ -115,7 +115,7 @@ pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Res
 
 /// Whether connections from before the program may go on: the host's, whose own stack judges them, or those that are forwarded.
 #[inline(always)]
-fn picks_up(job: &Job) -> bool {
+pub(super) fn picks_up(job: &Job) -> bool {
     let Some(config) = CONFIG.get(0) else { return false };
     let until = if job.for_host { config.pick_up_until } else { config.pick_up_forwarded_until };
     job.now < until
@@ -188,7 +188,7 @@ fn store(job: &mut Job, stale: Option<NonNull<Flow>>, icmp: [u8; 2]) -> Stored {
 
 /// Whether the packet is from the middle of a TCP connection or SCTP association, whose originator is not known.
 #[inline(always)]
-fn is_picked_up(job: &Job) -> bool {
+pub(super) fn is_picked_up(job: &Job) -> bool {
     let packet = &job.packet;
     (packet.kind == Kind::Tcp && packet.tcp_flags & tcp_flag::SYN == 0)
         || (packet.kind == Kind::Sctp && !sctp::names_originator(packet.chunks))
@@ -199,7 +199,7 @@ fn is_picked_up(job: &Job) -> bool {
 /// VERIFIER: no function of its own, which would be the eighth call on the way to a list of the policy: together their stacks
 /// would exceed 512 bytes on Linux 6.1. Test: `prog_run::stack::the_stacks_fit_linux_6_1`.
 #[inline(always)]
-fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
+pub(super) fn ask_reversed(job: &mut Job, icmp: [u8; 2]) {
     (job.query.from_zone, job.query.to_zone) = (job.query.to_zone, job.query.from_zone);
     ask(job, false, icmp);
     if job.decision.action == Action::Allow {

@@ -19,10 +19,16 @@ use crate::stage::{classify, count, interface, limits, route, table};
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
 #[inline(never)]
 pub(super) fn rejudge_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    find_egress(ctx, job, flow)?;
+    rejudge(job, flow)
+}
+
+/// Finds the interface that the originator's packets leave by. Without a route the packet is dropped, but the flow is not ended for it.
+#[inline(always)]
+pub(super) fn find_egress(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     // SAFETY: a live map value.
     let (to_zone, opened_by) = unsafe { ((*flow.as_ptr()).to_zone, (*flow.as_ptr()).directions[0].checked) };
     if to_zone != zone::LOCAL {
-        // Without a route the packet is dropped, but the flow is not ended for it.
         if side_of(job, flow) == Side::Originator {
             route::resolve(ctx, job)?;
         } else if opened_by & FROM_HOST != 0 {
@@ -31,7 +37,7 @@ pub(super) fn rejudge_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<F
             route::resolve_original(ctx, job, opened_by)?;
         }
     }
-    rejudge(job, flow)
+    Ok(())
 }
 
 /// Asks the current policy about a flow, whose originator's packets leave by the interface in `job.egress.slot`. Forbidden
@@ -40,39 +46,12 @@ pub(super) fn rejudge_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<F
 pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     count::happening(|happenings| happenings.rejudged += 1);
     let pointer = flow.as_ptr();
-    let by_originator = side_of(job, flow) == Side::Originator;
-    let (src_addr, dst_addr) = oriented(&job.packet, by_originator);
     // SAFETY: a live map value.
-    let (judged, opened_by, from_zone, to_zone, icmp) = unsafe {
-        (
-            (&raw const (*pointer).last_seen).read_volatile(),
-            (*pointer).directions[0].checked,
-            (*pointer).from_zone,
-            (*pointer).to_zone,
-            (*pointer).icmp(),
-        )
-    };
-    let from_zone = match from_zone {
-        zone::LOCAL => zone::LOCAL,
-        _ => match slot_of(opened_by) {
-            Some(slot) => zone_of(job.active.slot, slot, &src_addr),
-            // The interface is gone, and with it the zone; a packet that comes by another is judged by that one.
-            None if by_originator => zone_of(job.active.slot, job.interface.slot, &src_addr),
-            None => zone::NONE,
-        },
-    };
-    let to_zone = match to_zone {
-        zone::LOCAL => zone::LOCAL,
-        _ => zone_of(job.active.slot, u32::from(job.egress.slot), &dst_addr),
-    };
-    job.query.from_zone = from_zone;
-    job.query.to_zone = to_zone;
-    ask(job, by_originator, icmp);
-    let allowed = from_zone != zone::NONE && to_zone != zone::NONE && job.decision.action == Action::Allow;
-    if !allowed {
+    let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
+    let Some((from_zone, to_zone)) = zones_if_allowed(job, flow) else {
         table::end_now(job, flow, judged, EndReason::PolicyChange);
         return Err(DropReason::PolicyChanged);
-    }
+    };
     limits::transfer(job, flow);
     let flags = flags_of(&job.decision);
     // First the new ones: without an idle time-out of its rule, a flow might be over for a moment.
@@ -90,6 +69,35 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (&raw mut (*pointer).epoch).write_volatile(job.active.epoch);
     }
     Ok(())
+}
+
+/// The zones of a flow as they are now, if the current policy allows it. Leaves them in the query, too, and the rule in the decision.
+#[inline(always)]
+pub(super) fn zones_if_allowed(job: &mut Job, flow: NonNull<Flow>) -> Option<(u8, u8)> {
+    let pointer = flow.as_ptr();
+    let by_originator = side_of(job, flow) == Side::Originator;
+    let (src_addr, dst_addr) = oriented(&job.packet, by_originator);
+    // SAFETY: a live map value.
+    let (opened_by, from_zone, to_zone, icmp) =
+        unsafe { ((*pointer).directions[0].checked, (*pointer).from_zone, (*pointer).to_zone, (*pointer).icmp()) };
+    let from_zone = match from_zone {
+        zone::LOCAL => zone::LOCAL,
+        _ => match slot_of(opened_by) {
+            Some(slot) => zone_of(job.active.slot, slot, &src_addr),
+            // The interface is gone, and with it the zone; a packet that comes by another is judged by that one.
+            None if by_originator => zone_of(job.active.slot, job.interface.slot, &src_addr),
+            None => zone::NONE,
+        },
+    };
+    let to_zone = match to_zone {
+        zone::LOCAL => zone::LOCAL,
+        _ => zone_of(job.active.slot, u32::from(job.egress.slot), &dst_addr),
+    };
+    job.query.from_zone = from_zone;
+    job.query.to_zone = to_zone;
+    ask(job, by_originator, icmp);
+    let allowed = from_zone != zone::NONE && to_zone != zone::NONE && job.decision.action == Action::Allow;
+    allowed.then_some((from_zone, to_zone))
 }
 
 /// What the rule asks for in the flow's flags.

@@ -28,6 +28,31 @@ verified_once! {
     } else WRONG_NUMBER
 }
 
+/// What [`advance`] would say, of which nothing is stored.
+#[inline(always)]
+pub(super) fn foresee(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    progress(foresee_sctp(job, flow, side as u32), DropReason::SctpState, DropReason::SctpTag)
+}
+
+verified_once! {
+    fn foresee_sctp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
+        let side = said::side(side);
+        let pointer = flow.as_ptr();
+        // SAFETY: a live map value.
+        let (state, liberal) =
+            unsafe { (State::from_number((*pointer).state), (*pointer).flags & flow_flags::LIBERAL != 0) };
+        let own = index_of(side);
+        let (mut sender, mut receiver) = (read(flow, own), read(flow, 1 - own));
+        let message = Message::of(&job.packet);
+        match sctp::judge(state, side, &message, &mut sender, &mut receiver, liberal, job.now) {
+            Judgement::Pass(_) | Judgement::Tolerate => CONTINUES,
+            Judgement::Reopen => REOPENS,
+            Judgement::WrongState => WRONG_STATE,
+            Judgement::WrongTag => WRONG_NUMBER,
+        }
+    } else WRONG_NUMBER
+}
+
 #[inline(always)]
 fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
     let pointer = flow.as_ptr();

@@ -26,6 +26,33 @@ verified_once! {
     } else WRONG_NUMBER
 }
 
+/// What [`advance`] would say, of which nothing is stored.
+#[inline(always)]
+pub(super) fn foresee(job: &mut Job, flow: NonNull<Flow>, side: Side) -> Result<Progress, DropReason> {
+    progress(foresee_tcp(job, flow, side as u32), DropReason::TcpState, DropReason::TcpWindow)
+}
+
+verified_once! {
+    fn foresee_tcp(job: &mut Job, &flow: Flow, side: u32) -> u32 {
+        let side = said::side(side);
+        let pointer = flow.as_ptr();
+        // SAFETY: a live map value.
+        let (state, liberal, ignored) = unsafe {
+            let liberal = (*pointer).flags & flow_flags::LIBERAL != 0;
+            (State::from_number((*pointer).state), liberal, (*pointer).ignored_syn)
+        };
+        let own = index_of(side);
+        let (mut sender, mut receiver, mut ignored) = (read(flow, own), read(flow, 1 - own), IgnoredSyn(ignored));
+        let segment = Segment::of(&job.packet);
+        match tcp::judge(state, side, &segment, &mut sender, &mut receiver, &mut ignored, liberal) {
+            Judgement::Pass(_) | Judgement::Tolerate | Judgement::Restart => CONTINUES,
+            Judgement::Reopen => REOPENS,
+            Judgement::WrongState => WRONG_STATE,
+            Judgement::OutOfWindow => WRONG_NUMBER,
+        }
+    } else WRONG_NUMBER
+}
+
 #[inline(always)]
 fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
     let pointer = flow.as_ptr();

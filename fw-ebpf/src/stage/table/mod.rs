@@ -211,7 +211,7 @@ fn make_room_and_store(job: &mut Job) -> Stored {
 
 /// Whether the table may hold another flow.
 #[inline(never)]
-fn has_room(job: &Job) -> bool {
+pub(crate) fn has_room(job: &Job) -> bool {
     let Some(config) = CONFIG.get(0) else { return false };
     // The host must be reachable when everything else has filled the table.
     let keep = if is_of_host(job) { 0 } else { config.reserved_flows };
