@@ -17,7 +17,16 @@ fn text(arguments: &[&str]) -> String {
 
 #[test]
 fn the_way_of_a_packet_is_told_in_steps() {
-    insta::assert_snapshot!(text(&["--from", "onprem", "--src", "192.168.10.4", "--dst", "10.2.1.20", "--service", "tcp/22"]));
+    insta::assert_snapshot!(text(&[
+        "--from",
+        "onprem",
+        "--src",
+        "192.168.10.4",
+        "--dst",
+        "10.2.1.20",
+        "--service",
+        "tcp/22"
+    ]));
 }
 
 #[test]
