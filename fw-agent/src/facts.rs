@@ -17,6 +17,7 @@ use crate::clock::rfc3339;
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
 use crate::fragments;
+use crate::hits::Hits;
 use crate::live::Live;
 use crate::names::Names;
 use crate::netlink::plan::Unresolved;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub flow_log_file: PathBuf,
     /// When the agent started.
     pub started_at: OffsetDateTime,
+    /// What the rules have done over restarts.
+    pub hits: Hits,
     /// Who observes and captures.
     pub live: Live,
 }

@@ -17,6 +17,7 @@ pub mod files;
 pub mod flow_census;
 pub mod flow_log;
 pub mod fragments;
+pub mod hits;
 pub mod host;
 pub mod http;
 pub mod live;

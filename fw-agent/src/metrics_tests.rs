@@ -41,6 +41,7 @@ fn shared() -> Arc<Shared> {
         fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),
     })
 }

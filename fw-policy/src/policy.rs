@@ -178,6 +178,8 @@ pub(crate) struct ZoneSelector {
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(crate) id: String,
+    /// The id that it had before; may be empty.
+    pub(crate) renamed_from: String,
     pub(crate) description: String,
     pub(crate) from: ZoneSelector,
     pub(crate) to: ZoneSelector,

@@ -340,3 +340,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_says_which_id_it_had_and_the_digest_tells() {
+    let (_, before) = loaded(BASE);
+    let (_, renamed) = loaded(&BASE.replace("id = \"web\"", "id = \"web-2\"\nrenamed_from = \"web\""));
+    let rule = renamed.rules.iter().find(|rule| rule.id == "web-2").expect("it is there");
+    assert_eq!(rule.renamed_from, "web");
+    assert!(before.rules.iter().all(|rule| rule.renamed_from.is_empty()));
+    let (_, settled) = loaded(&BASE.replace("id = \"web\"", "id = \"web-2\""));
+    assert_ne!(renamed.digest, settled.digest);
+    assert_eq!(renamed.tables, settled.tables);
+    let reserved = BASE.replace("id = \"web\"", "id = \"web-2\"\nrenamed_from = \"default\"");
+    let refused = load(&[SourceFile { name: "a.toml".to_owned(), text: reserved }]).expect_err("no rule has that id");
+    assert!(refused.to_string().contains("`default` is reserved"), "{refused}");
+}

@@ -24,6 +24,7 @@ mod reading;
 mod redirects;
 mod repair;
 mod restart;
+mod rule_hits;
 mod slots;
 mod spoofing;
 mod start_order;

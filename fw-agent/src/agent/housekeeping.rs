@@ -15,6 +15,8 @@ use crate::flow_log::writer::Writer;
 
 /// How often ended flows are taken over.
 const ROUND: Duration = Duration::from_secs(1);
+/// How many rounds lie between two times that it is kept what the rules have done.
+const ROUNDS_PER_KEEPING: u32 = 300;
 /// How many rounds lie between two sweeps, and between two looks at the denied flows.
 const ROUNDS_PER_SWEEP: u32 = 5;
 
@@ -30,7 +32,7 @@ impl Housekeeper {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("housekeeping".to_owned())
-            .spawn(move || Rounds { shared, log, failing: false }.serve(&stopped))?;
+            .spawn(move || Rounds { shared, log, failing: false, epoch: 0 }.serve(&stopped))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -48,14 +50,17 @@ struct Rounds {
     shared: Arc<Shared>,
     log: Writer,
     failing: bool,
+    /// The policy whose rules are in the record.
+    epoch: u32,
 }
 
 impl Rounds {
     fn serve(&mut self, stopped: &Receiver<()>) {
-        for number in (0..ROUNDS_PER_SWEEP).cycle() {
+        for number in (0..ROUNDS_PER_KEEPING).cycle() {
             let last = stopped.recv_timeout(ROUND) != Err(RecvTimeoutError::Timeout);
-            let result = self.round(number == 0 || last);
-            self.report(result);
+            let result = self.round(number % ROUNDS_PER_SWEEP == 0 || last);
+            let kept = self.keep_hits(number == 0 || last);
+            self.report(result.and(kept));
             if last {
                 return;
             }
@@ -69,6 +74,16 @@ impl Rounds {
             tracing::trace!(swept, "swept idle flows");
         }
         self.log_ended()
+    }
+
+    /// Adds up what the rules have done, when it is time, and at once under a new policy: a rule may have a new id.
+    fn keep_hits(&mut self, is_time: bool) -> Result<(), DataplaneError> {
+        let epoch = self.shared.facts.load().policy.epoch;
+        if is_time || epoch != self.epoch {
+            self.shared.hits.keep(&self.shared)?;
+            self.epoch = epoch;
+        }
+        Ok(())
     }
 
     fn log_ended(&self) -> Result<(), DataplaneError> {
@@ -133,6 +148,7 @@ mod tests {
             fragments: Arc::default(),
             flow_log_file: path.clone(),
             started_at: time::OffsetDateTime::UNIX_EPOCH,
+            hits: crate::hits::Hits::default(),
             live: crate::live::Live::default(),
         });
         drop(Housekeeper::start(shared, writer).unwrap());

@@ -69,6 +69,7 @@ async fn keep_going(
         fragments: Arc::default(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
+        hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),
     });
     let _housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;

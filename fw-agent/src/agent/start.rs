@@ -29,6 +29,7 @@ use crate::facts::{Facts, Shared};
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
 use crate::fragments::Keeper;
+use crate::hits::Hits;
 use crate::host::handover;
 use crate::host::handover::Pair;
 use crate::http;
@@ -177,6 +178,7 @@ fn assemble(
         fragments: keeper.counts(),
         flow_log_file: file,
         started_at: OffsetDateTime::now_utc(),
+        hits: Hits::load(options.state_dir.join("hits.json")),
         live: crate::live::Live::default(),
     });
     let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;

@@ -345,6 +345,38 @@ pub struct RuleRow {
     pub last_hit_at: Option<String>,
 }
 
+/// `fwctl.rule-hits/1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHitsAnswer {
+    /// When this was asked, RFC 3339.
+    pub at: String,
+    /// The rules in the order in which they are matched, then those that are gone.
+    pub rules: Vec<RuleHitsRow>,
+}
+
+/// What a rule has done since it was first counted, over restarts and under earlier ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHitsRow {
+    /// Its id.
+    pub id: String,
+    /// It is part of the running policy.
+    pub current: bool,
+    /// It is generated, or a default: it is not written as a rule.
+    pub generated: bool,
+    /// File and line.
+    pub place: Option<String>,
+    /// Since when it is counted, RFC 3339.
+    pub first_counted_at: String,
+    /// Packets that it decided.
+    pub packets: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Flows that it allowed.
+    pub flows: u64,
+    /// When it last decided a packet, RFC 3339.
+    pub last_hit_at: Option<String>,
+}
+
 /// `fwctl.zones/1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zones {

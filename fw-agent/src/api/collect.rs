@@ -6,14 +6,17 @@ use fw_common::DropReason;
 use fw_common::abi::counters::{InterfaceCounter, RuleCounter};
 use fw_common::abi::policy::zone;
 
+use time::OffsetDateTime;
+
 use super::answers::{
     DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus,
-    RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
+    RuleHitsAnswer, RuleHitsRow, RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
 };
 use crate::clock::{Clock, rfc3339};
 use crate::dataplane::{DataplaneError, RedirectErrors};
 use crate::facts::{Facts, InterfaceFacts, Shared};
 use crate::flow_census::Census;
+use crate::hits::record::RuleHits;
 use crate::metrics::hex;
 
 /// How the firewall is.
@@ -181,6 +184,32 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
     }
     rows.extend(by_id.into_iter().map(|(id, counter)| counted_rule(id, counter, &clock)));
     Ok(Rules { epoch: facts.policy.epoch, rules: rows })
+}
+
+/// What the rules have done since they were first counted.
+pub(super) fn rule_hits(shared: &Shared) -> Result<RuleHitsAnswer, DataplaneError> {
+    let mut hits = shared.hits.take(shared)?.rules;
+    let facts = shared.facts.load();
+    let at = |seconds: i64| OffsetDateTime::from_unix_timestamp(seconds).map(rfc3339).unwrap_or_default();
+    let row = |id: &str, hits: &RuleHits| RuleHitsRow {
+        id: id.to_owned(),
+        current: false,
+        generated: id.starts_with("system-") || id == "default" || id.starts_with("default:"),
+        place: None,
+        first_counted_at: at(hits.first_counted),
+        packets: hits.count.packets,
+        bytes: hits.count.bytes,
+        flows: hits.count.flows,
+        last_hit_at: hits.last_hit.map(at),
+    };
+    let mut rows = Vec::with_capacity(hits.len());
+    for rule in facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter()) {
+        let Some(of_rule) = hits.remove(&rule.id) else { continue };
+        let place = (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line));
+        rows.push(RuleHitsRow { current: true, place, ..row(&rule.id, &of_rule) });
+    }
+    rows.extend(hits.iter().map(|(id, of_rule)| row(id, of_rule)));
+    Ok(RuleHitsAnswer { at: rfc3339(OffsetDateTime::now_utc()), rules: rows })
 }
 
 /// A rule of which only the id is known.

@@ -23,6 +23,8 @@ pub enum Request {
     Drops {},
     /// The rules and what they did.
     Rules {},
+    /// What the rules have done since they were first counted.
+    RuleHits {},
     /// The zones and the interfaces that they lie behind.
     Zones {},
     /// What would become of a packet.

@@ -132,6 +132,7 @@ const fn is_for_root(request: &Request) -> bool {
         | Request::Flows(_)
         | Request::Drops {}
         | Request::Rules {}
+        | Request::RuleHits {}
         | Request::Zones {}
         | Request::Explain(_)
         | Request::Observe(_) => false,
@@ -215,6 +216,7 @@ async fn respond(
         Request::Flows(filter) => flows_of(filter, shared).await,
         Request::Drops {} => read("drops", shared, collect::drops).await,
         Request::Rules {} => read("rules", shared, collect::rules).await,
+        Request::RuleHits {} => read("rule-hits", shared, collect::rule_hits).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,
         Request::Explain(question) => explain(question, shared).await,
         Request::Reload {} => reload(&reloads).await,

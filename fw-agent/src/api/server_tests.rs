@@ -53,6 +53,7 @@ fn fixture() -> Fixture {
         fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
         started_at: OffsetDateTime::UNIX_EPOCH,
+        hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),
     });
     let (ask, reloads) = mpsc::channel(1);

@@ -8,6 +8,7 @@ mod observe;
 mod output;
 mod policy;
 mod reload;
+mod rule_hits;
 mod rules;
 mod status;
 pub mod style;
@@ -65,7 +66,7 @@ enum Command {
     /// Dropped packets by reason.
     Drops(drops::Arguments),
     /// The rules and what they did.
-    Rules,
+    Rules(rules::Arguments),
     /// The zones and the interfaces that they lie behind.
     Zones,
     /// Make the agent take over changed files.
@@ -99,7 +100,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Observe(arguments) => observe::run(arguments, socket, *output),
         Command::Capture(arguments) => capture::run(arguments, socket),
         Command::Drops(arguments) => drops::run(arguments, socket, *output),
-        Command::Rules => rules::run(socket, *output),
+        Command::Rules(arguments) => rules::run(arguments, socket, *output),
         Command::Zones => zones::run(socket, *output),
         Command::Reload => reload::run(socket, *output),
         Command::Policy(command) => policy::run(command, socket, *output),

@@ -3,12 +3,24 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::ask;
+use clap::Args;
+
 use super::output::{Format, Grid, or_dash, print};
+use super::{ask, rule_hits};
 use crate::api::answers::Rules;
 use crate::api::request::Request;
 
-pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
+/// What to show of the rules; without a command, the rules and what the data plane has counted.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<rule_hits::Command>,
+}
+
+pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
+    if let Some(command) = &arguments.command {
+        return rule_hits::run(command, socket, output);
+    }
     ask(socket, &Request::Rules {}, output, "rules", |rules: Rules| show(&rules))
 }
 

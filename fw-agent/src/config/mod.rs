@@ -3,7 +3,7 @@
 //! Text comes in, an [`AgentConfig`] or all mistakes at once ([`ConfigError`]) come out. Nothing here looks at the machine.
 
 mod binding;
-mod duration;
+pub(crate) mod duration;
 mod interfaces;
 mod read;
 mod reload;

@@ -137,9 +137,9 @@ impl Feed {
     }
 
     fn rule(&mut self, rule: &RuleInfo) {
-        let RuleInfo { id, ordinal, action, file, line, description, from, to, log, limits, active, owner, ticket } =
-            rule;
-        [id, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
+        let RuleInfo { id, renamed_from, ordinal, action, file, line, description, from, to, log, .. } = rule;
+        let RuleInfo { limits, active, owner, ticket, .. } = rule;
+        [id, renamed_from, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.words([*ordinal, *line]);
         self.bytes(&[*action as u8, u8::from(*log), u8::from(*active)]);
         // The text is exact, and two limits have one text only if they are equal.

@@ -14,6 +14,8 @@ use crate::limits::Limits;
 pub struct RuleInfo {
     /// The id in counters, metrics and logs.
     pub id: String,
+    /// The id that it had before, under which it has been counted; may be empty.
+    pub renamed_from: String,
     /// The position: lower ones are matched first.
     pub ordinal: u32,
     /// What it does.

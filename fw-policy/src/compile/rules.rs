@@ -225,6 +225,7 @@ fn standings(policy: &Policy, now: OffsetDateTime) -> Vec<Standing> {
 fn info_of(policy: &Policy, rule: &Rule, Standing { file, line, active }: Standing, position: usize) -> RuleInfo {
     RuleInfo {
         id: rule.id.clone(),
+        renamed_from: rule.renamed_from.clone(),
         ordinal: u32::try_from(position).unwrap_or(u32::MAX),
         action: rule.action,
         file: policy.sources.name(file).to_owned(),
@@ -271,6 +272,7 @@ fn default_infos(policy: &Policy, first: usize) -> Vec<RuleInfo> {
 fn anonymous(position: u32, action: Action) -> RuleInfo {
     RuleInfo {
         id: String::new(),
+        renamed_from: String::new(),
         ordinal: position,
         action,
         file: String::new(),

@@ -47,6 +47,7 @@ pub(crate) type Terms<T> = Spanned<Vec<Spanned<Term<T>>>>;
 #[derive(Debug)]
 pub(crate) struct RuleDefinition {
     pub(crate) id: Option<Spanned<String>>,
+    pub(crate) renamed_from: Option<Spanned<String>>,
     pub(crate) description: String,
     pub(crate) from: Option<Vec<Spanned<String>>>,
     pub(crate) to: Option<Vec<Spanned<String>>>,

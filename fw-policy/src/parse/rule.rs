@@ -14,6 +14,7 @@ const RULE: Schema = Schema {
     what: "a rule",
     keys: &[
         "id",
+        "renamed_from",
         "description",
         "from",
         "to",
@@ -47,6 +48,7 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Ru
     check_mode(&mut reader);
     let rule = RuleDefinition {
         id: reader.string("id"),
+        renamed_from: reader.string("renamed_from"),
         description: reader.text("description"),
         from: reader.strings("from").map(|zones| zones.value),
         to: reader.strings("to").map(|zones| zones.value),

@@ -27,6 +27,8 @@ pub(super) fn check(definitions: &Definitions, report: &mut Report) {
 /// Checks the ids of rules.
 pub(super) fn check_rules(rules: &[RuleDefinition], report: &mut Report) {
     check_kind("rule", MAX_RULE_ID, rules.iter().filter_map(|rule| rule.id.as_ref()), report);
+    let renamed = rules.iter().filter_map(|rule| rule.renamed_from.as_ref());
+    renamed.for_each(|old| check_name("rule", MAX_RULE_ID, old, report));
 }
 
 fn check_kind<'d>(

@@ -36,6 +36,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
     let action = definition.action?.value;
     let rule = Rule {
         id: definition.id?.value,
+        renamed_from: definition.renamed_from.map_or_else(String::new, |id| id.value),
         description: definition.description,
         from: from?,
         to: to?,
