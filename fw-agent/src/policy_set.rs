@@ -69,6 +69,14 @@ pub enum PolicyError {
     /// Somebody is still writing: the directory, or the lock file that says so.
     #[error("{0}: the files are still being changed")]
     InFlux(PathBuf),
+    /// What its author says of the files is not so.
+    #[error("{path}: {reason}")]
+    Bundle {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),

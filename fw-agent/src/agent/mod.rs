@@ -94,6 +94,7 @@ impl RunError {
             | Self::Policy(
                 PolicyError::Invalid(_)
                 | PolicyError::NotText { .. }
+                | PolicyError::Bundle { .. }
                 | PolicyError::Set(_)
                 | PolicyError::NamedTwice(_)
                 | PolicyError::Lockout(_),
