@@ -13,6 +13,7 @@ use fw_policy::{
 };
 use time::OffsetDateTime;
 
+use crate::change::store::StoreError;
 use crate::files::FileError;
 use crate::lockout::Lockout;
 use crate::text::NotText;
@@ -77,6 +78,9 @@ pub enum PolicyError {
         /// What is wrong.
         reason: String,
     },
+    /// What is applied could not be kept, or what was kept is not to be had.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),

@@ -4,9 +4,11 @@
 //! policy, and the forward chain goes on dropping everything else.
 
 mod adopted;
+mod changes;
 mod follow;
 mod housekeeping;
 mod interfaces;
+mod opening;
 mod options;
 mod orders;
 mod policy;
@@ -105,7 +107,8 @@ impl RunError {
                 PolicyError::Unreadable { .. }
                 | PolicyError::TooSlow { .. }
                 | PolicyError::TooLarge { .. }
-                | PolicyError::InFlux(_),
+                | PolicyError::InFlux(_)
+                | PolicyError::Store(_),
             )
             | Self::ForwardChain(_)
             | Self::Handover(_)

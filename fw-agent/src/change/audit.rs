@@ -57,6 +57,15 @@ pub struct Event<'a> {
     pub reason: Option<&'a str>,
 }
 
+impl Event<'_> {
+    /// The line, with its end.
+    #[must_use]
+    pub fn line(&self) -> String {
+        // Nothing in it fails to be written as JSON; an empty line would say so.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+}
+
 /// The file. It is opened for each line, so that whoever moves it away finds the next line in a new one.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -80,15 +89,11 @@ impl Audit {
     ///
     /// # Errors
     /// If it could not be written whole.
-    pub fn append(&self, event: &Event<'_>) -> io::Result<()> {
+    pub fn append(&self, line: &str) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o640).open(&self.path)?;
-        let mut line = Vec::new();
-        if is_torn(&mut file)? {
-            line.push(b'\n');
-        }
-        serde_json::to_writer(&mut line, event)?;
-        line.push(b'\n');
-        file.write_all(&line)?;
+        let end = if is_torn(&mut file)? { "\n" } else { "" };
+        // One write, so that a line that does not fit is not followed by the rest of another.
+        file.write_all(format!("{end}{line}").as_bytes())?;
         file.sync_data()
     }
 }
@@ -125,8 +130,8 @@ mod tests {
             reason: Some("not confirmed in time"),
         };
         std::fs::write(audit.path(), "{\"time\":\"2026").unwrap();
-        audit.append(&event).unwrap();
-        audit.append(&event).unwrap();
+        audit.append(&event.line()).unwrap();
+        audit.append(&event.line()).unwrap();
         let text = std::fs::read_to_string(audit.path()).unwrap();
         let line = "{\"time\":\"2026-12-01T00:00:00.000Z\",\"event\":\"rolled_back\",\"who\":{\"by\":\"watch\"},\"revision\":7,\
                     \"in_force\":6,\"reason\":\"not confirmed in time\"}";

@@ -9,7 +9,13 @@ fn digest(content: u8) -> Digest {
 
 fn record(content: u8) -> Record {
     let who = Who::agent("test");
-    Record { digest: digest(content), files: vec!["a.toml".to_owned()], applied_at: String::new(), who, tests_passed: 0 }
+    Record {
+        digest: digest(content),
+        files: vec!["a.toml".to_owned()],
+        applied_at: String::new(),
+        who,
+        tests_passed: 0,
+    }
 }
 
 fn now(at: u64) -> Moment {

@@ -8,6 +8,7 @@ pub mod bundle;
 mod digest;
 pub mod ledger;
 pub mod moment;
+pub mod signature;
 pub mod store;
 pub mod who;
 

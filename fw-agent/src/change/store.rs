@@ -17,8 +17,14 @@ const LEDGER: &str = "ledger.json";
 /// What is being written; what a crash has left of it is removed at the next start.
 const NEW: &str = ".new-";
 
-/// Room for the ledger, the audit trail, and directories, besides the files: also to take a change back.
-const RESERVE: u64 = 256 << 10;
+/// Takes up room that is given back when the ledger does not fit any more, so that a change can be taken back on a full disk.
+const BALLAST: &str = ".ballast";
+
+/// Its size in bytes.
+const BALLAST_SIZE: usize = 128 << 10;
+
+/// Room for the ballast, the ledger, the audit trail, and directories, besides the files.
+const RESERVE: u64 = 384 << 10;
 
 /// Why something was not kept or is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +56,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The ledger is not one.
-    #[error("{path}: this is damaged: {reason}; to begin anew, without history and quarantine, move the directory away")]
+    #[error(
+        "{path}: this is damaged: {reason}; to begin anew, without history and quarantine, move the directory away"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -91,26 +99,26 @@ impl Store {
         &self.directory
     }
 
-    /// Makes the directory if there is none, removes what was half written, and reads the ledger.
+    /// Makes the directory if there is none, reads the ledger, and removes what it does not know.
     ///
     /// # Errors
     /// If that is not possible, or the ledger is damaged.
     pub fn open(&self) -> Result<Ledger, StoreError> {
-        let at = io_error(&self.directory);
-        let made = fs::create_dir_all(&self.directory).and_then(|()| self.remove_leftovers());
-        // A file system that is full or read-only is no reason not to read what is there.
-        if let Err(error) = made
-            && !self.directory.is_dir()
-        {
-            return Err(at(error));
+        fs::create_dir_all(&self.directory).map_err(io_error(&self.directory))?;
+        let ledger = self.ledger()?;
+        if let Err(error) = self.remove_leftovers(&ledger) {
+            tracing::warn!(path = %self.directory.display(), %error, "what a crash has left there could not be removed");
         }
-        self.ledger()
+        Ok(ledger)
     }
 
-    fn remove_leftovers(&self) -> io::Result<()> {
+    /// What is half written, and revisions that were written and never applied, or forgotten and not removed.
+    fn remove_leftovers(&self, ledger: &Ledger) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with(NEW) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_unknown = name.parse().is_ok_and(|revision| ledger.record(revision).is_none());
+            if !is_unknown && !name.starts_with(NEW) {
                 continue;
             }
             if entry.file_type()?.is_dir() {
@@ -145,8 +153,16 @@ impl Store {
             .map_err(|error| StoreError::Damaged { path: self.directory.clone(), reason: error.to_string() })?;
         text.push(b'\n');
         let (new, path) = (self.directory.join(format!("{NEW}{LEDGER}")), self.directory.join(LEDGER));
-        let written = write_synced(&new, &text).and_then(|()| fs::rename(&new, &path));
-        written.and_then(|()| sync(&self.directory)).map_err(io_error(&path))
+        let write = || {
+            write_synced(&new, &text)?;
+            fs::rename(&new, &path)?;
+            sync(&self.directory)
+        };
+        let written = write().or_else(|error| {
+            fs::remove_file(self.directory.join(BALLAST)).map_err(|_gone_already| error)?;
+            write()
+        });
+        written.map_err(io_error(&path))
     }
 
     /// Refuses files for which there is no room.
@@ -182,6 +198,7 @@ impl Store {
                 write_synced(&new.join(plain(&file.name)?), file.text.as_bytes())?;
             }
             sync(&new)?;
+            self.put_ballast()?;
             fs::rename(&new, &path)?;
             sync(&self.directory)
         };
@@ -189,6 +206,14 @@ impl Store {
             let _best_effort = remove(&new);
             io_error(&path)(reason)
         })
+    }
+
+    fn put_ballast(&self) -> io::Result<()> {
+        let path = self.directory.join(BALLAST);
+        match fs::metadata(&path) {
+            Ok(there) if there.len() == BALLAST_SIZE as u64 => Ok(()),
+            Ok(_) | Err(_) => write_synced(&path, &vec![b'.'; BALLAST_SIZE]),
+        }
     }
 
     /// The files of a revision, as they were applied.
@@ -308,7 +333,7 @@ mod tests {
         store.keep(1, &files("never applied")).unwrap();
         let mut ledger = Store::at(dir.path()).open().unwrap();
         assert_eq!(ledger, Ledger::default());
-        assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 1);
+        assert!(!store.directory().join("1").exists() && !store.directory().join(".new-7").exists());
         store.keep(1, &files("x")).unwrap();
         ledger.begin(1, record(&files("x")), None);
         assert_eq!(store.files(&ledger, 1).unwrap(), files("x"));
