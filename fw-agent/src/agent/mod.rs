@@ -4,6 +4,7 @@
 //! policy, and the forward chain goes on dropping everything else.
 
 mod adopted;
+mod arrivals;
 mod changes;
 mod follow;
 mod housekeeping;

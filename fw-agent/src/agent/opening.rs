@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fw_policy::SourceFile;
 
 use super::RunError;
+use super::arrivals;
 use super::changes::{self, Standing};
 use super::options::RunOptions;
 use super::policy::{Attempt, InForce, SharedChecker, Weighed, refuse};
@@ -72,7 +73,7 @@ impl Opening {
                 opening.new_offer(config, checker, &standing, (revision, files, policy)).await?
             }
             Ok(Weighed { verdict, files, policy }) => {
-                opening.changes.held = changes::why_held(verdict);
+                opening.changes.held = arrivals::why_held(verdict);
                 opening.files = Some(files);
                 Ok(policy)
             }
@@ -155,7 +156,7 @@ impl Supervisor {
         if let (Some(revision), Some(bundle), true) = (arrival, &bundle, is_taken) {
             let mut ledger = Ledger::clone(&self.facts.changes.ledger);
             let who = Who::agent("start");
-            ledger.begin(revision, changes::record(bundle, &who, self.facts.policy.tests), None);
+            ledger.begin(revision, arrivals::record(bundle, &who, self.facts.policy.tests), None);
             ledger.prune(usize::try_from(self.config.policy.keep).unwrap_or(usize::MAX));
             self.facts.changes.ledger = Arc::new(ledger);
             self.owed.ledger = true;

@@ -190,7 +190,7 @@ mod tests {
         let wrong = [
             ("{\"revision\": 0}", "`revision` is out of range"),
             ("{\"revision\": -1}", "invalid value"),
-            ("{\"revison\": 1}", "unknown field"),
+            ("{\"revizion\": 1}", "unknown field"),
             ("{\"revision\": 1", "EOF"),
             ("{\"files\": {}}", "a.toml is there and not listed"),
             ("{\"files\": {\"a.toml\": \"00\"}}", "a.toml is not the file that is listed"),
