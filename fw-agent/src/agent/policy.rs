@@ -208,11 +208,9 @@ impl Supervisor {
 
 /// Notes why the files on disk are not what runs.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
-    facts.policy.outcome = match error {
-        // What the disk has refused may be taken the next time.
-        RunError::Policy(error) if !matches!(error, PolicyError::Store(_)) => Outcome::Refused,
-        _ => Outcome::Failed,
-    };
+    // What the disk has refused may be taken the next time.
+    let is_refused = matches!(error, RunError::Policy(error) if !matches!(error, PolicyError::Store(_)));
+    facts.policy.outcome = if is_refused { Outcome::Refused } else { Outcome::Failed };
     facts.policy.problem = Some(error.to_string());
 }
 
