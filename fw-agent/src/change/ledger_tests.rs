@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -160,10 +162,13 @@ struct World {
     ledger: Ledger,
     boot: u32,
     at: u64,
-    /// Content and end of what is tried.
+    /// The end of what is tried.
     deadline: Option<u64>,
     highest: u64,
-    began: bool,
+    /// What was applied as which revision.
+    contents: BTreeMap<u64, u8>,
+    /// Contents that were rolled back, and have not been meant since.
+    away: BTreeSet<u8>,
 }
 
 impl World {
@@ -175,19 +180,24 @@ impl World {
         match *event {
             Event::Arrives { content, declared, again, time } => {
                 let offer = Offer { digest: digest(content), declared };
-                let was_quarantined = self.ledger.is_quarantined(offer.digest);
                 if let Verdict::New(revision) = self.ledger.judge(offer, again) {
                     assert!(revision > self.highest, "revisions only go up");
-                    assert!(!was_quarantined || again || declared == Some(revision));
+                    let is_meant = again || declared == Some(revision);
+                    assert!(is_meant || !self.away.contains(&content), "what was rolled back is taken again");
+                    self.away.remove(&content);
                     let time = time.map(Duration::from_millis);
                     let term = time.map(|time| Term { from: self.now(), time, until_wall: String::new() });
                     self.ledger.begin(revision, record(content), term);
-                    (self.highest, self.began) = (revision, true);
+                    self.highest = revision;
+                    self.contents.insert(revision, content);
                     self.deadline = self.ledger.trial().map(|trial| trial.until);
                 }
             }
             Event::Confirm => drop(self.ledger.confirm(None)),
-            Event::RollBack(to) => drop(self.ledger.roll_back(to)),
+            Event::RollBack(to) => {
+                let way = self.ledger.roll_back(to);
+                self.note(way.ok());
+            }
             Event::TimePasses(time) => self.at += time,
             Event::Reboot => (self.boot, self.at) = (self.boot + 1, 0),
             Event::Crash => {
@@ -197,16 +207,24 @@ impl World {
             Event::Prune(keep) => drop(self.ledger.prune(keep)),
         }
         // As the agent does at a start and whenever time may have passed.
-        self.ledger.expire(&self.now());
+        let way = self.ledger.expire(&self.now());
+        self.note(way);
+    }
+
+    fn note(&mut self, way: Option<WayBack>) {
+        self.away.extend(way.map(|way| self.contents[&way.from]));
     }
 
     fn check(&self) {
-        let Some(in_force) = self.ledger.in_force() else { return assert!(!self.began, "nothing is in force") };
+        let Some(in_force) = self.ledger.in_force() else {
+            return assert!(self.contents.is_empty(), "nothing is in force");
+        };
         let record = self.ledger.record(in_force).expect("what judges packets is kept");
-        assert!(!self.ledger.is_quarantined(record.digest), "what was rolled back judges packets");
+        assert_eq!(record.digest, digest(self.contents[&in_force]));
+        assert!(!self.away.contains(&self.contents[&in_force]), "what was rolled back judges packets");
         let confirmed = self.ledger.confirmed().expect("there is a confirmed policy");
-        let confirmed = self.ledger.record(confirmed).expect("the confirmed policy is kept");
-        assert!(!self.ledger.is_quarantined(confirmed.digest), "what was rolled back is what a start goes back to");
+        assert!(self.ledger.record(confirmed).is_some(), "the confirmed policy is kept");
+        assert!(!self.away.contains(&self.contents[&confirmed]), "what was rolled back is what a start goes back to");
         if let Some(trial) = self.ledger.trial() {
             assert_eq!(Some(trial.until), self.deadline, "the deadline does not move");
             assert!(self.at < trial.until && trial.boot == self.boot.to_string(), "past its deadline");
