@@ -13,6 +13,9 @@ use fw_common::abi::interface::HANDOVER_SLOT;
 use fw_policy::Compiled;
 use time::OffsetDateTime;
 
+use crate::change::Ledger;
+use crate::change::ledger::Trial;
+use crate::change::store::Store;
 use crate::clock::rfc3339;
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
@@ -51,6 +54,8 @@ pub struct Facts {
     pub waiting_for_restart: Vec<String>,
     /// The policy.
     pub policy: PolicyFacts,
+    /// How it may change, and what it was before.
+    pub changes: ChangeFacts,
     /// The interfaces of the configuration by slot, management last.
     pub interfaces: Vec<InterfaceFacts>,
     /// Our routes.
@@ -108,6 +113,17 @@ pub struct PolicyFacts {
     pub next_change: Option<OffsetDateTime>,
 }
 
+/// Which policies were applied, and which one waits.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeFacts {
+    /// The state of changes.
+    pub ledger: Arc<Ledger>,
+    /// Where what was applied is kept.
+    pub store: Store,
+    /// Why the files in the directory, which are valid, are not what judges packets.
+    pub held: Option<String>,
+}
+
 /// What an attempt to apply a policy came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Outcome {
@@ -120,13 +136,15 @@ pub enum Outcome {
     Unchanged,
     /// It is invalid, or its tests fail.
     Refused,
+    /// It is valid, and not to be taken: it was rolled back, is older, or another one waits for confirmation.
+    Held,
     /// The data plane could not take it.
     Failed,
 }
 
 impl Outcome {
     /// All outcomes of an attempt.
-    pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Held, Self::Failed];
 
     /// The name in answers and metrics.
     #[must_use]
@@ -136,6 +154,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
+            Self::Held => "held",
             Self::Failed => "failed",
         }
     }
@@ -189,7 +208,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables" or "files".
+    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables", "files" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -210,6 +229,7 @@ impl Facts {
             check("forwarding", self.forwarding_reasons()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
             Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
+            Check { ok: true, ..check("change", self.changes.reasons()) },
         ]
     }
 
@@ -250,6 +270,16 @@ impl PolicyFacts {
             format!("the files of the policy are not what runs: {first}")
         });
         none.into_iter().chain(broken)
+    }
+}
+
+impl ChangeFacts {
+    fn reasons(&self) -> impl Iterator<Item = String> {
+        let trial = self.ledger.trial().map(|trial| {
+            let Trial { revision, previous, until_wall, .. } = trial;
+            format!("revision {revision} waits for confirmation until {until_wall}, then revision {previous} is in force again")
+        });
+        trial.into_iter().chain(self.held.clone())
     }
 }
 

@@ -13,6 +13,7 @@ use fw_policy::{
 };
 use time::OffsetDateTime;
 
+use crate::change::store::StoreError;
 use crate::files::FileError;
 use crate::lockout::Lockout;
 use crate::text::NotText;
@@ -69,6 +70,17 @@ pub enum PolicyError {
     /// Somebody is still writing: the directory, or the lock file that says so.
     #[error("{0}: the files are still being changed")]
     InFlux(PathBuf),
+    /// What its author says of the files is not so.
+    #[error("{path}: {reason}")]
+    Bundle {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What is applied could not be kept, or what was kept is not to be had.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),

@@ -5,6 +5,7 @@
 mod answers;
 mod attachment;
 mod capture;
+mod changes;
 mod conditions;
 mod end_flows;
 mod explain;

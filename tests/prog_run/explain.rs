@@ -84,6 +84,24 @@ fn a_flow_is_asked_about_as_the_policy_of_now_would_judge_it() {
 }
 
 #[test]
+fn a_flow_of_an_address_that_becomes_ours_is_foretold_to_end() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        assert_eq!(rig.send(OT, datagram(ot, it)).reason(), None);
+        rig.dataplane.set_local_addresses(&[ot], &[]).unwrap();
+        for _ in 0..2 {
+            let explained = ask(&rig, OT, datagram(ot, it));
+            assert_eq!(reason(&explained), Some(DropReason::SourceOwn));
+            assert!(has(&explained, explained_flags::OF_FLOW), "asking has ended nothing");
+        }
+        assert_eq!(rig.send(OT, datagram(ot, it)).reason(), Some(DropReason::SourceOwn));
+        let ended = ask(&rig, OT, datagram(ot, it));
+        assert_eq!((reason(&ended), has(&ended, explained_flags::OF_FLOW)), (Some(DropReason::SourceOwn), false));
+        rig.dataplane.set_local_addresses(&[], &[]).unwrap();
+    }
+}
+
+#[test]
 fn limits_are_asked_and_not_charged() {
     let limits = "log = true\nrate = { new_flows = \"1/h\", burst = 2 }\nmax_flows = { limit = 1, per = \"source\" }\n";
     let policy = POLICY.replacen("log = true\n", limits, 1);

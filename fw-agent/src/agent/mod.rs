@@ -4,9 +4,12 @@
 //! policy, and the forward chain goes on dropping everything else.
 
 mod adopted;
+mod arrivals;
+mod changes;
 mod follow;
 mod housekeeping;
 mod interfaces;
+mod opening;
 mod options;
 mod orders;
 mod policy;
@@ -94,6 +97,7 @@ impl RunError {
             | Self::Policy(
                 PolicyError::Invalid(_)
                 | PolicyError::NotText { .. }
+                | PolicyError::Bundle { .. }
                 | PolicyError::Set(_)
                 | PolicyError::NamedTwice(_)
                 | PolicyError::Lockout(_),
@@ -104,7 +108,8 @@ impl RunError {
                 PolicyError::Unreadable { .. }
                 | PolicyError::TooSlow { .. }
                 | PolicyError::TooLarge { .. }
-                | PolicyError::InFlux(_),
+                | PolicyError::InFlux(_)
+                | PolicyError::Store(_),
             )
             | Self::ForwardChain(_)
             | Self::Handover(_)

@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 use super::adopted::Seats;
 use super::supervisor::Supervisor;
 use super::{RunError, interfaces, start};
+use crate::change::bundle::Bundle;
+use crate::change::ledger::Verdict;
 use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
@@ -19,10 +21,19 @@ use crate::policy_set::{CheckedPolicy, Checker, PolicyError};
 /// How soon a rule's start or expiry that the data plane did not take is tried again.
 const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 
-/// The files of a policy, and what checking them came to.
+/// What the directory offers, and what checking it came to.
 pub(super) struct Attempt {
-    pub(super) files: Option<Arc<[SourceFile]>>,
-    pub(super) result: Result<CheckedPolicy, PolicyError>,
+    pub(super) bundle: Option<Bundle>,
+    pub(super) result: Result<Weighed, PolicyError>,
+}
+
+/// A policy that may judge packets: what is offered, or, if that is not to be taken, what is in force.
+pub(super) struct Weighed {
+    /// What is to become of the offer.
+    pub(super) verdict: Verdict,
+    /// What was checked.
+    pub(super) files: Arc<[SourceFile]>,
+    pub(super) policy: CheckedPolicy,
 }
 
 /// A policy that judges packets, with what of `agent.toml` it was made of; the file may have been read again since, and what came of
@@ -98,7 +109,7 @@ pub(super) async fn apply(
         rules = compiled.rules.len(),
         tests = checked.tests,
         changed = !unchanged,
-        "the policy on disk is the one that judges packets"
+        "a policy judges packets"
     );
     for warning in &checked.warnings {
         tracing::warn!(code = %warning.code, "{}", warning.message);
@@ -148,24 +159,10 @@ impl Supervisor {
         apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await
     }
 
-    async fn check_access(&self, checked: &CheckedPolicy) -> Result<(), RunError> {
+    pub(super) async fn check_access(&self, checked: &CheckedPolicy) -> Result<(), RunError> {
         let devices = interfaces::devices(&self.config, &self.observed);
         check_access(&self.dataplane, devices, checked, self.facts.policy.compiled.clone()).await??;
         Ok(())
-    }
-
-    /// Applies a policy that was read; what fails leaves the running one in place.
-    pub(super) async fn take_policy(&mut self, attempt: Result<Attempt, RunError>, reason: &str) {
-        let result = match attempt {
-            Ok(Attempt { files, result }) => self.take_over(files, result, reason).await,
-            Err(error) => Err(error),
-        };
-        self.facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
-        if let Err(error) = result {
-            tracing::error!(reason, problem = %error, "the policy on disk was not applied; the last one goes on judging packets");
-            refuse(&mut self.facts, &error);
-        }
-        self.publish();
     }
 
     /// Before the first policy that knows the slots of the configuration: interfaces that have another one under it cross nothing
@@ -190,26 +187,17 @@ impl Supervisor {
         self.reconcile(false).await;
     }
 
-    async fn take_over(
+    /// Makes a checked policy the one that judges packets, and gives the interfaces the slots that it knows.
+    pub(super) async fn put_in_force(
         &mut self,
-        files: Option<Arc<[SourceFile]>>,
-        checked: Result<CheckedPolicy, PolicyError>,
+        files: Arc<[SourceFile]>,
+        checked: CheckedPolicy,
         reason: &str,
     ) -> Result<(), RunError> {
-        if files.is_some() {
-            self.files.clone_from(&files);
-        }
-        let checked = checked?;
-        if let Some(why) = interfaces::named_twice(&self.config, &self.observed) {
-            return Err(PolicyError::NamedTwice(why).into());
-        }
-        if keeps_access(&self.config) {
-            self.check_access(&checked).await?;
-        }
         let moved = self.give_slots_away()?;
         let applied = apply(&self.dataplane, checked, reason, &mut self.facts).await;
         if applied.is_ok() {
-            self.in_force = files.map(|files| InForce::new(files, &self.config));
+            self.in_force = Some(InForce::new(files, &self.config));
         }
         if moved {
             self.take_slots(applied.is_ok()).await;
@@ -220,7 +208,9 @@ impl Supervisor {
 
 /// Notes why the files on disk are not what runs.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
-    facts.policy.outcome = if matches!(error, RunError::Policy(_)) { Outcome::Refused } else { Outcome::Failed };
+    // What the disk has refused may be taken the next time.
+    let is_refused = matches!(error, RunError::Policy(error) if !matches!(error, PolicyError::Store(_)));
+    facts.policy.outcome = if is_refused { Outcome::Refused } else { Outcome::Failed };
     facts.policy.problem = Some(error.to_string());
 }
 

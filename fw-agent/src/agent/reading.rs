@@ -9,14 +9,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_policy::{Compiled, SourceFile};
+use fw_policy::Compiled;
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::RunError;
-use super::policy::{Attempt, SharedChecker, check};
+use super::changes::{self, Standing};
+use super::policy::{Attempt, SharedChecker, Weighed, check};
+use crate::api::change::{ApplyWish, Changed};
 use crate::api::server::ReloadRequest;
+use crate::change::bundle::{self, Bundle};
+use crate::change::ledger::Verdict;
+use crate::change::who::Who;
 use crate::config::{AgentConfig, ConfigError};
 use crate::files::Place;
 use crate::policy_set::{self, PolicyError};
@@ -50,6 +56,15 @@ struct Wish {
     scope: Scope,
     reason: String,
     clients: Vec<ReloadRequest>,
+    apply: Option<Apply>,
+}
+
+/// A change that an operator asks for.
+#[derive(Debug)]
+pub(super) struct Apply {
+    pub(super) wish: ApplyWish,
+    pub(super) who: Who,
+    pub(super) reply: oneshot::Sender<Changed>,
 }
 
 /// What a reading goes on from.
@@ -61,8 +76,10 @@ pub(super) struct Known {
     pub(super) checker: SharedChecker,
     /// The policy in force.
     pub(super) running: Option<Arc<Compiled>>,
-    /// The files that were last read.
-    pub(super) files: Option<Arc<[SourceFile]>>,
+    /// What was last read.
+    pub(super) bundle: Option<Bundle>,
+    /// What may be taken.
+    pub(super) standing: Standing,
     /// They are to be tried again.
     pub(super) again: bool,
 }
@@ -81,6 +98,8 @@ pub(super) struct Read {
     pub(super) unwatched: bool,
     /// Who waits for it.
     pub(super) clients: Vec<ReloadRequest>,
+    /// Who wants it applied.
+    pub(super) apply: Option<Apply>,
 }
 
 /// What takes long, and who has waited for it long enough.
@@ -88,6 +107,7 @@ pub(super) struct Slow {
     pub(super) path: PathBuf,
     pub(super) since: OffsetDateTime,
     pub(super) clients: Vec<ReloadRequest>,
+    pub(super) apply: Option<Apply>,
 }
 
 /// What there is to know of a reading.
@@ -115,11 +135,26 @@ pub(super) struct Reader {
 impl Reader {
     /// Wants something read, and `client` told what it came to.
     pub(super) fn ask(&mut self, scope: Scope, reason: &str, client: Option<ReloadRequest>) {
-        let next = self.next.get_or_insert_with(|| Wish { scope, reason: reason.to_owned(), clients: Vec::new() });
+        self.wish(scope, reason).clients.extend(client);
+    }
+
+    /// Wants the policy read and applied. One change goes on at a time: another one is given back.
+    pub(super) fn ask_to_apply(&mut self, apply: Apply) -> Option<Apply> {
+        let is_under_way = self.running.as_ref().is_some_and(|running| running.wish.apply.is_some());
+        if is_under_way || self.next.as_ref().is_some_and(|next| next.apply.is_some()) {
+            return Some(apply);
+        }
+        self.wish(Scope::Policy, "fwctl apply").apply = Some(apply);
+        None
+    }
+
+    fn wish(&mut self, scope: Scope, reason: &str) -> &mut Wish {
+        let new = || Wish { scope, reason: reason.to_owned(), clients: Vec::new(), apply: None };
+        let next = self.next.get_or_insert_with(new);
         if scope > next.scope {
             (next.scope, next.reason) = (scope, reason.to_owned());
         }
-        next.clients.extend(client);
+        next
     }
 
     /// Something is to be read, and nothing is being read.
@@ -134,6 +169,8 @@ impl Reader {
         }
         let Some(wish) = self.next.take() else { return };
         let place = Place::default();
+        let mut known = known;
+        known.standing.again = wish.apply.as_ref().is_some_and(|apply| apply.wish.again);
         let task = tokio::spawn(read(known, wish.scope, wish.reason.clone(), place.clone()));
         let (began, since) = (Instant::now(), OffsetDateTime::now_utc());
         self.running = Some(Running { wish, task, place, began, since, next_look: began + SLOW });
@@ -151,8 +188,8 @@ impl Reader {
                 Some(ended) => {
                     let wish = self.running.take().map(|running| running.wish);
                     let read = ended.unwrap_or_else(|_| Read::interrupted());
-                    let clients = wish.map(|wish| wish.clients).unwrap_or_default();
-                    return Progress::Done(Box::new(Read { clients, ..read }));
+                    let (clients, apply) = wish.map(|wish| (wish.clients, wish.apply)).unwrap_or_default();
+                    return Progress::Done(Box::new(Read { clients, apply, ..read }));
                 }
                 None => {
                     running.next_look = Instant::now() + LOOK;
@@ -168,24 +205,26 @@ impl Reader {
     fn slow(&mut self) -> Option<Slow> {
         let running = self.running.as_mut()?;
         let path = running.place.path()?;
-        let mut clients = Vec::new();
+        let (mut clients, mut apply) = (Vec::new(), None);
         if running.began.elapsed() >= PATIENCE {
             clients.append(&mut running.wish.clients);
             clients.extend(self.next.iter_mut().flat_map(|next| next.clients.drain(..)));
+            // Withdrawn: who was told that it failed is not to find it applied later.
+            apply = running.wish.apply.take().or_else(|| self.next.as_mut()?.apply.take());
         }
-        Some(Slow { path, since: running.since, clients })
+        Some(Slow { path, since: running.since, clients, apply })
     }
 }
 
 impl Read {
     fn interrupted() -> Self {
         let policy = Some(Err(RunError::Interrupted("reading the files")));
-        Self { reason: String::new(), config: None, policy, unwatched: false, clients: Vec::new() }
+        Self { reason: String::new(), config: None, policy, unwatched: false, clients: Vec::new(), apply: None }
     }
 }
 
 async fn read(known: Known, scope: Scope, reason: String, place: Place) -> Read {
-    let mut read = Read { reason, config: None, policy: None, unwatched: false, clients: Vec::new() };
+    let mut read = Read { reason, config: None, policy: None, unwatched: false, clients: Vec::new(), apply: None };
     let mut config = known.config;
     if scope == Scope::Everything {
         let reloaded = load(known.config_file, &place).await.map(|new| config.reloaded(new));
@@ -195,15 +234,15 @@ async fn read(known: Known, scope: Scope, reason: String, place: Place) -> Read 
         read.config = Some(reloaded);
     }
     if scope == Scope::PolicyIfChanged {
-        let Some(files) = read_quiet(&config, &place).await else { return read };
-        read.unwatched = known.files != Some(files);
+        let Some(bundle) = read_quiet(&config, &place).await else { return read };
+        read.unwatched = known.bundle != Some(bundle);
         if !read.unwatched && !known.again {
             return read;
         }
         let why = if read.unwatched { "the files differ from those that were read" } else { "the last attempt failed" };
         read.reason = why.to_owned();
     }
-    read.policy = Some(attempt(&config, &known.checker, known.running, &place).await);
+    read.policy = Some(attempt(&config, &known.checker, (known.running, known.standing), &place).await);
     read
 }
 
@@ -216,56 +255,69 @@ pub(super) async fn load(path: PathBuf, place: &Place) -> Result<AgentConfig, Co
 }
 
 /// The policy files, if nobody is in the middle of changing them.
-async fn read_quiet(config: &AgentConfig, place: &Place) -> Option<Arc<[SourceFile]>> {
-    let (directory, place) = (config.policy.directory.clone(), place.clone());
+async fn read_quiet(config: &AgentConfig, place: &Place) -> Option<Bundle> {
+    let (directory, keys, place) = (config.policy.directory.clone(), config.policy.public_keys.clone(), place.clone());
     let read = spawn_blocking(move || {
-        policy_set::is_quiet(&directory, QUIET, &place).then(|| policy_set::read(&directory, &place))
+        policy_set::is_quiet(&directory, QUIET, &place).then(|| bundle::read(&directory, &keys, &place))
     });
     read.await.ok()??.ok()
 }
 
-/// Reads the policy directory and checks it.
+/// Reads the policy directory and checks it; or, if what it offers is not to be taken, what is in force.
 async fn attempt(
     config: &AgentConfig,
     checker: &SharedChecker,
-    running: Option<Arc<Compiled>>,
+    (running, standing): (Option<Arc<Compiled>>, Standing),
     place: &Place,
 ) -> Result<Attempt, RunError> {
-    let files = read_whole(config, place).await?;
-    // What follows needs no file.
+    let read = read_whole(config, place).await?;
+    // What follows needs no file of the directory.
     place.leave();
-    match files {
-        Ok(files) => {
-            let binding = config.binding();
-            let checked = check(checker, files.clone(), move |checker, files| {
+    let bundle = match read {
+        Ok(bundle) => bundle,
+        Err(error) => return Ok(Attempt { bundle: None, result: Err(error) }),
+    };
+    let verdict = standing.ledger.judge(bundle.offer, standing.again);
+    let result = match verdict {
+        Verdict::New(_) | Verdict::InForce => {
+            let (files, binding) = (Arc::clone(&bundle.files), config.binding());
+            let checked = check(checker, Arc::clone(&files), move |checker, files| {
                 checker.check(files, &binding, OffsetDateTime::now_utc(), running.as_deref())
             });
-            Ok(Attempt { result: checked.await?, files: Some(files) })
+            checked.await?.map(|policy| Weighed { verdict, files, policy })
         }
-        Err(error) => Ok(Attempt { files: None, result: Err(error) }),
-    }
+        Verdict::Quarantined(_) | Verdict::Stale { .. } | Verdict::Waiting(_) => {
+            let stored = changes::stored(config, checker, &standing, running).await?;
+            stored.map(|(files, policy)| Weighed { verdict, files, policy })
+        }
+    };
+    Ok(Attempt { bundle: Some(bundle), result })
 }
 
 /// As a reading, for a start, which has nothing else to do: files that are not read in time are an error.
-pub(super) async fn attempt_in_time(config: &AgentConfig, checker: &SharedChecker) -> Result<Attempt, RunError> {
+pub(super) async fn attempt_in_time(
+    config: &AgentConfig,
+    checker: &SharedChecker,
+    standing: Standing,
+) -> Result<Attempt, RunError> {
     let place = Place::default();
-    let mut attempt = std::pin::pin!(attempt(config, checker, None, &place));
+    let mut attempt = std::pin::pin!(attempt(config, checker, (None, standing), &place));
     loop {
         if let Ok(attempt) = timeout(PATIENCE, &mut attempt).await {
             return attempt;
         }
         if let Some(path) = place.path() {
             let error = PolicyError::TooSlow { path, patience: PATIENCE };
-            return Ok(Attempt { files: None, result: Err(error) });
+            return Ok(Attempt { bundle: None, result: Err(error) });
         }
     }
 }
 
-async fn read_whole(config: &AgentConfig, place: &Place) -> Result<Result<Arc<[SourceFile]>, PolicyError>, RunError> {
+async fn read_whole(config: &AgentConfig, place: &Place) -> Result<Result<Bundle, PolicyError>, RunError> {
     let end = Instant::now() + LONGEST_FLUX;
     loop {
-        let (directory, at) = (config.policy.directory.clone(), place.clone());
-        let read = spawn_blocking(move || policy_set::read(&directory, &at)).await;
+        let (directory, keys, at) = (config.policy.directory.clone(), config.policy.public_keys.clone(), place.clone());
+        let read = spawn_blocking(move || bundle::read(&directory, &keys, &at)).await;
         match read.map_err(|_| RunError::Interrupted("reading the policy"))? {
             Err(PolicyError::InFlux(lock)) if Instant::now() < end => {
                 place.enter(&lock);
@@ -309,76 +361,5 @@ impl ConfigFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::answers::Reload;
-    use tokio::sync::oneshot;
-
-    const CONFIG: &str = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[policy]\ndirectory = \"DIRECTORY\"\n";
-    const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n";
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-        reader: Reader,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let config = CONFIG.replace("DIRECTORY", &dir.path().display().to_string());
-            std::fs::write(dir.path().join("agent.conf"), config).unwrap();
-            std::fs::write(dir.path().join("a.toml"), POLICY).unwrap();
-            Self { dir, reader: Reader::default() }
-        }
-
-        fn known(&self) -> Known {
-            let config_file = self.dir.path().join("agent.conf");
-            Known {
-                config: AgentConfig::load(&config_file).unwrap(),
-                config_file,
-                checker: SharedChecker::default(),
-                running: None,
-                files: None,
-                again: false,
-            }
-        }
-
-        fn begin(&mut self) {
-            let known = self.known();
-            self.reader.begin(known);
-        }
-
-        async fn read(&mut self) -> Read {
-            match self.reader.progress().await {
-                Progress::Done(read) => *read,
-                Progress::Slow(slow) => panic!("{} is slow", slow.path.display()),
-            }
-        }
-    }
-
-    fn client() -> (ReloadRequest, oneshot::Receiver<Reload>) {
-        oneshot::channel()
-    }
-
-    #[tokio::test]
-    async fn what_is_asked_for_meanwhile_is_one_reading_that_begins_afterwards() {
-        let mut fixture = Fixture::new();
-        let (first, _answer) = client();
-        fixture.reader.ask(Scope::Policy, "first", Some(first));
-        fixture.begin();
-        let clients = [client(), client()].map(|(client, _answer)| client);
-        for client in clients {
-            fixture.reader.ask(Scope::Everything, "later", Some(client));
-        }
-        fixture.reader.ask(Scope::PolicyIfChanged, "a look", None);
-        assert!(!fixture.reader.is_due(), "one at a time");
-        let read = fixture.read().await;
-        assert_eq!((read.reason.as_str(), read.clients.len(), read.config.is_none()), ("first", 1, true));
-        assert!(read.policy.unwrap().unwrap().result.is_ok());
-        assert!(fixture.reader.is_due());
-        fixture.begin();
-        let read = fixture.read().await;
-        assert_eq!((read.reason.as_str(), read.clients.len(), read.config.is_some()), ("later", 2, true));
-        assert!(!fixture.reader.is_due());
-    }
-}
+#[path = "reading_tests.rs"]
+mod tests;

@@ -19,7 +19,9 @@ use super::supervisor::notify;
 use super::{RunError, told_to_stop};
 use crate::api;
 use crate::api::answers::Reload;
-use crate::api::server::{ReloadRequest, Server};
+use crate::api::change::{self, ChangeRequest, Changed};
+use crate::api::server::{ReloadRequest, Server, Supervision};
+use crate::change::store::Store;
 use crate::config::{AgentConfig, ConfigError};
 use crate::dataplane::Dataplane;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
@@ -50,6 +52,9 @@ pub(super) async fn until_valid(
     tracing::error!(problem = %error, "agent.toml is invalid; the data plane goes on with what it has");
     let mut facts = adopted_facts(&dataplane)?;
     facts.config_problem = Some(error.to_string());
+    let store = Store::at(&options.state_dir);
+    facts.changes.ledger = Arc::new(store.ledger().unwrap_or_default());
+    facts.changes.store = store;
     notify(&[NotifyState::Ready, NotifyState::Status("not ready: agent.toml is invalid")]);
     keep_going(options, dataplane, facts, (file, orders)).await
 }
@@ -75,18 +80,25 @@ async fn keep_going(
     let _housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
     let path = options.runtime_dir.join(api::SOCKET);
     let server = Server::bind(&path).map_err(RunError::io(path.display().to_string()))?;
-    let (ask, mut reloads) = mpsc::channel(8);
+    let ((reload, mut reloads), (change, mut requests)) = (mpsc::channel(8), mpsc::channel(8));
     let mut servers = tokio::task::JoinSet::new();
-    servers.spawn(server.serve(Arc::clone(&shared), ask));
-    let config = wait(config_file, &shared, &mut reloads, orders).await;
+    servers.spawn(server.serve(Arc::clone(&shared), Supervision { reloads: reload, changes: change }));
+    let config = wait(config_file, &shared, (&mut reloads, &mut requests), orders).await;
     servers.shutdown().await;
     Ok(config)
+}
+
+/// Without `agent.toml` nobody knows which zones lie behind which interface, so that no other policy can be compiled.
+fn refuse(request: ChangeRequest, facts: &Facts) {
+    let problem = facts.config_problem.clone().map(|problem| format!("agent.toml is invalid: {problem}"));
+    let changed = Changed::new(change::Outcome::Failed, facts.policy.epoch, &facts.changes, problem);
+    let _client_is_gone = request.reply.send(changed);
 }
 
 async fn wait(
     file: &mut ConfigFile,
     shared: &Arc<Shared>,
-    reloads: &mut mpsc::Receiver<ReloadRequest>,
+    (reloads, requests): (&mut mpsc::Receiver<ReloadRequest>, &mut mpsc::Receiver<ChangeRequest>),
     orders: &mut Orders,
 ) -> Option<AgentConfig> {
     let mut rounds = interval(ROUND);
@@ -97,6 +109,10 @@ async fn wait(
                 Order::Reload => None,
             },
             reply = reloads.recv() => reply,
+            Some(request) = requests.recv() => {
+                refuse(request, &shared.facts.load());
+                None
+            }
             _ = rounds.tick() => None,
         };
         let read = tokio::select! {

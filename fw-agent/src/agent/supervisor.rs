@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_policy::SourceFile;
 use sd_notify::NotifyState;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::RunError;
 use super::adopted::Seats;
+use super::changes::Owed;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
@@ -20,8 +20,13 @@ use super::policy::{InForce, SharedChecker};
 use super::reading::{Known, Progress, Read, Reader, Scope, Slow};
 use super::vouching::Vouching;
 use super::watch::Watch;
+use crate::api;
 use crate::api::answers::Reload;
+use crate::api::change::ChangeRequest;
 use crate::api::server::ReloadRequest;
+use crate::change::Moment;
+use crate::change::audit::Audit;
+use crate::change::bundle::Bundle;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
 use crate::facts::{Facts, Outcome, Shared, SlowRead};
@@ -50,14 +55,19 @@ pub(super) struct Supervisor {
     pub(super) events: Events,
     pub(super) watch: Watch,
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
+    pub(super) requests: mpsc::Receiver<ChangeRequest>,
     /// What reads files beside this task, so that nothing else waits for them.
     pub(super) reader: Reader,
     pub(super) shared: Arc<Shared>,
     pub(super) facts: Facts,
     pub(super) vouching: Vouching,
     pub(super) checker: SharedChecker,
-    /// The policy files as they were last read whole.
-    pub(super) files: Option<Arc<[SourceFile]>>,
+    /// What the policy directory held when it was last read whole.
+    pub(super) bundle: Option<Bundle>,
+    /// What of the changes is still to be done.
+    pub(super) owed: Owed,
+    /// Who did what.
+    pub(super) audit: Audit,
     /// The policy that judges packets; a rule of it expires also while the files on disk are invalid.
     pub(super) in_force: Option<InForce>,
     /// What the kernel had at the last look.
@@ -105,12 +115,16 @@ impl Supervisor {
                     None => self.resubscribe().await?,
                 },
                 () = self.watch.settled() => self.reader.ask(Scope::Policy, "the files have changed", None),
+                Some(request) = self.requests.recv() => self.change(request).await,
                 Some(client) = self.reloads.recv() => self.reader.ask(Scope::Everything, "fwctl reload", Some(client)),
                 progress = self.reader.progress() => match progress {
                     Progress::Done(read) => self.take(*read).await,
                     Progress::Slow(slow) => self.tell_slow(slow),
                 },
-                () = sleep(next_change) => self.follow_schedule().await,
+                () = sleep(next_change) => {
+                    self.follow_deadline().await;
+                    self.follow_schedule().await;
+                }
                 _ = rounds.tick() => self.round().await,
                 _ = guards.tick() => self.guard().await,
             }
@@ -122,6 +136,8 @@ impl Supervisor {
     /// Checks what others can break without a notification, and puts it back.
     async fn guard(&mut self) {
         self.vouching.renew(&*self.dataplane);
+        self.follow_deadline().await;
+        self.settle().await;
         self.watch_tables();
         self.keep_forward_chain().await;
         self.keep_handover().await;
@@ -165,7 +181,7 @@ impl Supervisor {
             self.watch.renew();
         }
         if let Some(policy) = read.policy {
-            self.take_policy(policy, reason).await;
+            self.take_policy(policy, reason, whole, read.apply).await;
         }
         if whole {
             self.reconcile(false).await;
@@ -182,7 +198,8 @@ impl Supervisor {
             config: self.config.clone(),
             checker: SharedChecker::clone(&self.checker),
             running: self.facts.policy.compiled.clone(),
-            files: self.files.clone(),
+            bundle: self.bundle.clone(),
+            standing: self.standing(),
             again: self.facts.policy.outcome == Outcome::Failed,
         }
     }
@@ -196,6 +213,9 @@ impl Supervisor {
         let problem = slow_read.to_string();
         self.facts.slow_read = Some(slow_read);
         self.publish();
+        if let Some(apply) = slow.apply {
+            self.answer(apply.reply, api::change::Outcome::Failed, Some(problem.clone()));
+        }
         for client in slow.clients {
             let result = Outcome::Failed.name().to_owned();
             let _client_is_gone =
@@ -217,7 +237,11 @@ impl Supervisor {
         Reload {
             result: policy.outcome.name().to_owned(),
             epoch: policy.epoch,
-            problem: policy.problem.clone().or_else(|| self.facts.config_problem.clone()),
+            problem: policy
+                .problem
+                .clone()
+                .or_else(|| self.facts.changes.held.clone())
+                .or_else(|| self.facts.config_problem.clone()),
             waiting_for_restart: self.facts.waiting_for_restart.clone(),
         }
     }
@@ -233,7 +257,8 @@ impl Supervisor {
     fn until_next_change(&self) -> Duration {
         let wait = self.facts.policy.next_change.map(|at| at - OffsetDateTime::now_utc());
         let wait = wait.map_or(LONGEST_WAIT, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
-        wait.min(LONGEST_WAIT)
+        let trial = self.facts.changes.ledger.trial().map(|trial| trial.left(&Moment::now()));
+        wait.min(trial.unwrap_or(LONGEST_WAIT)).min(LONGEST_WAIT)
     }
 
     /// Makes the facts known to the API, the metrics and the service manager.

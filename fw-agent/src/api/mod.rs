@@ -1,6 +1,7 @@
 //! The Unix socket: one JSON request on a line, one JSON answer on a line, and the connection is closed.
 
 pub mod answers;
+pub mod change;
 pub mod client;
 pub mod collect;
 pub mod flows;

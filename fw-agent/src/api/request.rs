@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::{ApplyWish, ConfirmWish, RollbackWish};
 use crate::address_range::AddressRange;
+use crate::change::Revision;
 use crate::conditions::{self, ProtocolName, StateName};
 use crate::explain::live::LiveQuestion;
 use crate::live::capture::CaptureRequest;
@@ -31,6 +33,20 @@ pub enum Request {
     Explain(LiveQuestion),
     /// Take over changed files.
     Reload {},
+    /// Take over the files of the policy directory as a change.
+    Apply(ApplyWish),
+    /// What waits for confirmation stays.
+    Confirm(ConfirmWish),
+    /// Go back to another revision.
+    Rollback(RollbackWish),
+    /// The revisions that were applied.
+    History {},
+    /// The files of a revision.
+    Show {
+        /// Which one; what judges packets without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<Revision>,
+    },
     /// End flows.
     EndFlows(EndFlows),
     /// Events as they happen, until the client closes.
@@ -118,6 +134,8 @@ pub fn parse(line: &[u8]) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     #[test]
@@ -128,6 +146,13 @@ mod tests {
             Request::Flows(filter.clone()),
             Request::Flows(FlowFilter::default()),
             Request::Reload {},
+            Request::Apply(ApplyWish {
+                confirm_seconds: NonZeroU32::new(600),
+                again: true,
+                told: Some("anna".to_owned()),
+            }),
+            Request::Rollback(RollbackWish { revision: Some(7), told: None }),
+            Request::Show { revision: None },
             Request::EndFlows(EndFlows { flows: filter, all: false }),
             Request::Observe(ObserveFilter::default()),
             Request::Capture(CaptureRequest { count: Some(3), ..CaptureRequest::default() }),
@@ -147,6 +172,9 @@ mod tests {
             "\u{0}",
             r#"{"command":"explode"}"#,
             r#"{"command":"flows","limt":3}"#,
+            r#"{"command":"apply","confirm":600}"#,
+            r#"{"command":"apply","confirm_seconds":0}"#,
+            r#"{"command":"show","rev":1}"#,
             r#"{"command":"flows","port":70000}"#,
             r#"{"command":"flows","addr":"10.1"}"#,
             r#"{"command":"flows","protocol":"256"}"#,

@@ -15,9 +15,12 @@ use tokio::time::timeout;
 
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
+use super::change::{self, ChangeRequest, Changed, Wish};
 use super::places::{Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
+use crate::change::Revision;
+use crate::change::store::StoreError;
 use crate::dataplane::DataplaneError;
 use crate::explain::live::{self, LiveQuestion};
 use crate::facts::Shared;
@@ -31,6 +34,15 @@ const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// A reload that a client asks for, and where its result goes.
 pub type ReloadRequest = oneshot::Sender<Reload>;
+
+/// The ways to the task that changes things.
+#[derive(Clone, Debug)]
+pub struct Supervision {
+    /// Files are to be read anew.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    /// The policy is to be another one.
+    pub changes: mpsc::Sender<ChangeRequest>,
+}
 
 /// The bound socket; dropping it removes the socket's file.
 #[derive(Debug)]
@@ -52,8 +64,8 @@ impl Server {
     }
 
     /// Serves clients for ever.
-    pub async fn serve(self, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) {
-        let desk = Arc::new(Desk { shared, reloads, waiting: Waiting::default(), places: Places::default() });
+    pub async fn serve(self, shared: Arc<Shared>, supervision: Supervision) {
+        let desk = Arc::new(Desk { shared, supervision, waiting: Waiting::default(), places: Places::default() });
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
@@ -82,7 +94,7 @@ impl Drop for Server {
 /// What serving a client takes.
 struct Desk {
     shared: Arc<Shared>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    supervision: Supervision,
     waiting: Waiting,
     places: Places,
 }
@@ -111,7 +123,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Err(reason) => return send(stream, &refusal(reason)).await,
     };
     match timeout(PLACE_TIME, desk.places.take(user)).await {
-        Ok(_place) => respond(request, stream, Arc::clone(&desk.shared), desk.reloads.clone(), &peer).await,
+        Ok(_place) => respond(request, stream, Arc::clone(&desk.shared), desk.supervision.clone(), &peer).await,
         Err(_elapsed) => send(stream, &refusal("busy: other requests are being answered; ask again")).await,
     }
 }
@@ -127,7 +139,12 @@ async fn send(mut stream: UnixStream, answer: &[u8]) -> io::Result<()> {
 /// The group of the socket may look; a change, or a look at what packets carry, is for root or for whom the agent runs as.
 const fn is_for_root(request: &Request) -> bool {
     match request {
-        Request::Reload {} | Request::EndFlows(_) | Request::Capture(_) => true,
+        Request::Reload {}
+        | Request::Apply(_)
+        | Request::Confirm(_)
+        | Request::Rollback(_)
+        | Request::EndFlows(_)
+        | Request::Capture(_) => true,
         Request::Status {}
         | Request::Flows(_)
         | Request::Drops {}
@@ -135,6 +152,8 @@ const fn is_for_root(request: &Request) -> bool {
         | Request::RuleHits {}
         | Request::Zones {}
         | Request::Explain(_)
+        | Request::History {}
+        | Request::Show { .. }
         | Request::Observe(_) => false,
     }
 }
@@ -208,7 +227,7 @@ async fn respond(
     request: Request,
     stream: UnixStream,
     shared: Arc<Shared>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    supervision: Supervision,
     peer: &UCred,
 ) -> io::Result<()> {
     let answer = match request {
@@ -219,7 +238,14 @@ async fn respond(
         Request::RuleHits {} => read("rule-hits", shared, collect::rule_hits).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,
         Request::Explain(question) => explain(question, shared).await,
-        Request::Reload {} => reload(&reloads).await,
+        Request::Reload {} => reload(&supervision.reloads).await,
+        Request::Apply(wish) => ask_for(Wish::Apply(wish), &supervision.changes, peer).await,
+        Request::Confirm(wish) => ask_for(Wish::Confirm(wish), &supervision.changes, peer).await,
+        Request::Rollback(wish) => ask_for(Wish::Rollback(wish), &supervision.changes, peer).await,
+        Request::History {} => {
+            read("history", shared, |shared| Ok(change::history(&shared.facts.load().changes))).await
+        }
+        Request::Show { revision } => show(revision, shared).await,
         Request::EndFlows(request) => end_flows(request, shared, peer).await,
         Request::Observe(filter) => return lasting::observe(stream, shared, filter).await,
         Request::Capture(request) => {
@@ -251,6 +277,30 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Vec<u8> {
     match result.await {
         Ok(reload) => encode("reload", reload),
         Err(_gone) => refusal("the agent is stopping"),
+    }
+}
+
+/// Has the policy changed, and says who has asked for it.
+async fn ask_for(wish: Wish, changes: &mpsc::Sender<ChangeRequest>, peer: &UCred) -> Vec<u8> {
+    let (reply, result) = oneshot::channel();
+    let thing = wish.name();
+    if changes.send(ChangeRequest::new(wish, peer.uid(), reply)).await.is_err() {
+        return refusal("the agent is stopping");
+    }
+    match result.await {
+        Ok(changed) => encode::<Changed>(thing, changed),
+        Err(_gone) => refusal("the agent is stopping"),
+    }
+}
+
+/// Shows a revision as it is kept.
+async fn show(revision: Option<Revision>, shared: Arc<Shared>) -> Vec<u8> {
+    let shown = tokio::task::spawn_blocking(move || change::show(&shared.facts.load().changes, revision)).await;
+    match shown {
+        Ok(Ok(shown)) => encode("show", shown),
+        Ok(Err(error @ StoreError::Unknown(_))) => misuse(error.to_string()),
+        Ok(Err(error)) => refusal(error.to_string()),
+        Err(error) => refusal(format!("the answer could not be collected: {error}")),
     }
 }
 

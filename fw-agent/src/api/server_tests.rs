@@ -29,6 +29,7 @@ struct Fixture {
     dataplane: Arc<FakeDataplane>,
     shared: Arc<Shared>,
     reloads: mpsc::Receiver<ReloadRequest>,
+    changes: mpsc::Receiver<ChangeRequest>,
 }
 
 fn flow(host: u8, bytes: u64, state: State) -> FlowRecord {
@@ -56,9 +57,10 @@ fn fixture() -> Fixture {
         hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),
     });
-    let (ask, reloads) = mpsc::channel(1);
-    tokio::spawn(Server::bind(&socket).unwrap().serve(Arc::clone(&shared), ask));
-    Fixture { socket, _dir: dir, dataplane, shared, reloads }
+    let ((ask, reloads), (change, changes)) = (mpsc::channel(1), mpsc::channel(1));
+    let supervision = Supervision { reloads: ask, changes: change };
+    tokio::spawn(Server::bind(&socket).unwrap().serve(Arc::clone(&shared), supervision));
+    Fixture { socket, _dir: dir, dataplane, shared, reloads, changes }
 }
 
 async fn ask(socket: &Path, request: Request) -> Result<Value, ClientError> {
@@ -312,6 +314,30 @@ async fn a_reload_is_answered_by_the_one_who_does_it() {
     reply.send(result.clone()).unwrap();
     let answer = client.await.unwrap().unwrap();
     assert_eq!(client::typed::<Reload>(answer).unwrap().body, result);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_answered_by_the_one_who_does_it_and_names_who_has_asked() {
+    let mut fixture = fixture();
+    let socket = fixture.socket.clone();
+    let wish = change::RollbackWish { revision: Some(7), told: Some("anna (1000)".to_owned()) };
+    let client = tokio::spawn(async move { ask(&socket, Request::Rollback(wish)).await });
+    let ChangeRequest { wish, who, reply } = fixture.changes.recv().await.unwrap();
+    assert!(matches!(wish, Wish::Rollback(wish) if wish.revision == Some(7)));
+    assert_eq!((who.uid, who.told.as_deref()), (Some(rustix::process::geteuid().as_raw()), Some("anna (1000)")));
+    let facts = crate::facts::ChangeFacts::default();
+    let result = Changed::new(change::Outcome::Refused, 3, &facts, Some("no".to_owned()));
+    reply.send(result.clone()).unwrap();
+    let answer = client.await.unwrap().unwrap();
+    assert_eq!(answer["schema"], "fwctl.rollback/1");
+    assert_eq!(client::typed::<Changed>(answer).unwrap().body, result);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_is_not_kept_is_a_mistake_of_who_asks() {
+    let fixture = fixture();
+    let shown = ask(&fixture.socket, Request::Show { revision: Some(7) }).await;
+    assert!(matches!(shown, Err(ClientError::Usage(error)) if error.starts_with("revision 7 is not kept")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

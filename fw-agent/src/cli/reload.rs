@@ -23,7 +23,7 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     match reload.problem {
         Some(problem) => {
             eprintln!("{problem}");
-            let failed = reload.result == Outcome::Failed.name();
+            let failed = [Outcome::Failed, Outcome::Held].iter().any(|outcome| reload.result == outcome.name());
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::from(exit::POLICY_INVALID) })
         }
         None => Ok(ExitCode::SUCCESS),

@@ -3,7 +3,7 @@
 //! Text comes in, an [`AgentConfig`] or all mistakes at once ([`ConfigError`]) come out. Nothing here looks at the machine.
 
 mod binding;
-pub(crate) mod duration;
+pub mod duration;
 mod interfaces;
 mod read;
 mod reload;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use fw_common::conntrack::Timeouts;
 use ipnet::IpNet;
 
+use crate::change::signature::Key;
 use crate::dataplane::PickUp;
 
 use crate::netlink::plan::WantedRoute;
@@ -124,6 +125,12 @@ pub struct PolicyConfig {
     pub directory: PathBuf,
     /// A change of the files is applied by itself.
     pub watch: bool,
+    /// How long a change may wait for its confirmation, in seconds; `None`: it is in force for good at once.
+    pub confirm: Option<u32>,
+    /// Number of applied policies that are kept.
+    pub keep: u32,
+    /// Keys of which one must have signed what the directory offers; none: nothing has to be signed.
+    pub public_keys: Vec<Key>,
     /// Ids of generated `system-*` rules that are turned off.
     pub disabled_system_rules: BTreeSet<String>,
 }

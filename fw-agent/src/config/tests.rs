@@ -28,7 +28,9 @@ allow = ["tcp/9477 from 10.3.0.0/16"]
 source = "directory"
 directory = "/etc/outpost-fw/policies"
 watch = false
-confirm = "none"
+confirm = "manual"
+confirm_within = "5m"
+keep = 20
 [conntrack]
 max_flows = 1_000_000
 max_half_open = 100_000
@@ -65,6 +67,7 @@ fn the_reference_configuration_is_read() {
     assert!(config.management.as_ref().unwrap().keep_access);
     assert_eq!(config.management_slot(), 2);
     assert!(!config.policy.watch);
+    assert_eq!((config.policy.confirm, config.policy.keep), (Some(300), 20));
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
     assert_eq!(config.conntrack.max_half_open, Some(100_000));
     assert!(config.conntrack.refuse_half_open);
@@ -78,6 +81,20 @@ fn the_reference_configuration_is_read() {
         config.flow_log,
         FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 }
     );
+}
+
+#[test]
+fn what_is_no_key_is_no_key_that_is_not_needed() {
+    let with = |keys: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\npublic_keys = {keys}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    assert_eq!(with(&format!("[\"{key}\"]")).unwrap().policy.public_keys[0].to_string(), key);
+    for wrong in ["[]", "[\"\"]", "[\"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO\"]"] {
+        let error = with(wrong).unwrap_err().render(false);
+        assert!(error.contains("agent.toml:4") || error.contains("agent.toml:5"), "{wrong}: {error}");
+    }
 }
 
 #[test]
@@ -108,7 +125,7 @@ interface = "exposd"
 via = "gatway"
 [policy]
 source = "s3"
-confirm = "manual"
+confirm = "probes"
 [conntrack]
 timeouts = { established = "1 day", closing = "3s" }
 "#

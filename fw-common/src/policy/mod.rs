@@ -125,6 +125,12 @@ impl Lookup {
         if fourth == NO_LIST { [first, second, third] } else { UNKNOWN_LISTS }
     }
 
+    /// How many lists [`find_lists`] has found.
+    #[must_use]
+    pub const fn list_count(&self) -> u32 {
+        self.lists_found
+    }
+
     /// Puts back what [`Lookup::lists`] gave under the same policy; whether it says something.
     #[inline(always)]
     pub const fn know_lists(&mut self, [first, second, third]: KnownLists) -> bool {

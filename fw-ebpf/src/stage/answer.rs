@@ -75,7 +75,9 @@ fn resets_unknown() -> bool {
 /// receiver would say nothing (RFC 9293, section 3.1).
 #[inline(always)]
 fn is_sound(ctx: &XdpContext, job: &Job, answer: Answer) -> bool {
-    !matches!(answer, Answer::Prohibited) || transport_checksum::is_right(ctx, job)
+    !matches!(answer, Answer::Prohibited)
+        || transport_checksum::is_right(ctx, job)
+        || transport_checksum::was_left_out(ctx, job)
 }
 
 /// Takes one answer from this second's budget.

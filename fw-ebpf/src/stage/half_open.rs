@@ -62,42 +62,59 @@ fn count_one(table: Option<*mut Table>, one: u64) {
 #[inline(always)]
 fn admit_in(job: &mut Job) -> bool {
     let counted_only = is_counted_only(job);
-    if !counted_only {
-        turn(job, true);
-        if job.half_open != 0 {
-            return true;
-        }
-    }
-    if is_at_limit(job) {
-        // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
+    if count_of(table::table_of(job)) >= most(counted_only) {
+        // Those that are over, or have no place any more, count until they are removed, and nobody else moves that hand in time.
         sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
     }
-    if !counted_only || is_at_limit(job) {
-        return false;
+    if counted_only {
+        let admitted = count_of(table::table_of(job)) < most(true);
+        job.half_open = if admitted { UNPLACED } else { 0 };
+    } else {
+        turn(job, true);
     }
-    job.half_open = UNPLACED;
-    true
+    job.half_open != 0
 }
 
 /// Whether, as a setting, the packet's flow is turned away at the limit, and never ended for others. The host must be reachable
 /// whatever else opens: its flows have places in any case.
 #[inline(always)]
 fn is_counted_only(job: &Job) -> bool {
-    let flags = CONFIG.get(0).map_or(0, |config| config.flags);
-    flags & config_flags::REFUSE_HALF_OPEN != 0 && !table::is_of_host(job)
+    refuses() && !table::is_of_host(job)
 }
 
 /// Whether [`admit`] would turn the packet's flow away, unless one is removed for it that is over.
 #[inline(always)]
 pub(crate) fn would_refuse(job: &Job) -> bool {
-    is_counted_only(job) && is_at_limit(job)
+    is_counted_only(job) && count_of(table::table_of(job)) >= most(true)
 }
 
+/// Whether, as a setting, flows are turned away at the limit.
 #[inline(always)]
-fn is_at_limit(job: &Job) -> bool {
-    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return true };
+fn refuses() -> bool {
+    CONFIG.get(0).is_some_and(|config| config.flags & config_flags::REFUSE_HALF_OPEN != 0)
+}
+
+/// How many half-open flows there are.
+#[inline(always)]
+fn count_of(table: Option<*mut Table>) -> u64 {
     // SAFETY: an aligned word of a live map value.
-    unsafe { read(&raw const (*table).half_open) >= u64::from(config.half_open_limit) }
+    table.map_or(u64::MAX, |table| unsafe { read(&raw const (*table).half_open) })
+}
+
+/// How many there may be: `refusing`, without places, or with the places of the host. More than the latter are there only if
+/// some have no place.
+#[inline(always)]
+fn most(refusing: bool) -> u64 {
+    let limit = CONFIG.get(0).map_or(0, |config| config.half_open_limit);
+    u64::from(if refusing { limit } else { limit + half_open::for_host(limit) })
+}
+
+/// Whether a flow opened when others were turned away for it, which is no longer the setting, and must make room now.
+#[inline(always)]
+pub(crate) fn is_in_the_way<F: Family>(flow: NonNull<Flow>) -> bool {
+    // SAFETY: a word of a live map value.
+    let place = unsafe { (&raw const (*flow.as_ptr()).half_open).read_volatile() };
+    place == UNPLACED && !refuses() && count_of(F::table()) >= most(false)
 }
 
 /// Ends half-open flows for the sake of a table that is full.
@@ -143,17 +160,11 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     if ring == 0 {
         return 0;
     }
-    let for_host = u64::from(half_open::for_host(config.half_open_limit));
-    let (count_limit, places_of_others) =
-        if table::is_of_host(job) { (limit + for_host, 0) } else { (limit, for_host) };
     // SAFETY: aligned words of a live map value, here and below.
     let (next, oldest) = unsafe { (read(&raw const (*table).next_place), read(&raw const (*table).oldest_place)) };
     // Processors that look at once may have ended one more than there are.
     let places = next.saturating_sub(oldest);
-    // Flows without a place, from when that was the setting, count as well.
-    // SAFETY: as above.
-    let full = places >= limit || unsafe { read(&raw const (*table).half_open) } >= count_limit;
-    if places != 0 && (full || !admits) {
+    if places >= limit || (!admits && places != 0) {
         // SAFETY: as above.
         let place = (unsafe { atomic::fetch_add(&raw mut (*table).oldest_place, 1) } % ring) as u32;
         if let Some(entry) = entry_at::<F>(ring as u32, place) {
@@ -162,9 +173,9 @@ fn turn_in<F: Family>(job: &mut Job, admits: bool) -> u32 {
     }
     give_free::<F>(job, table, ring);
     give_free::<F>(job, table, ring);
+    let others = if table::is_of_host(job) { 0 } else { u64::from(half_open::for_host(config.half_open_limit)) };
     // SAFETY: as above.
-    let (kept, count) = unsafe { (read(&raw const (*table).kept_place), read(&raw const (*table).half_open)) };
-    if admits && count < count_limit && next.saturating_sub(kept) + places_of_others < ring {
+    if admits && next.saturating_sub(unsafe { read(&raw const (*table).kept_place) }) + others < ring {
         // SAFETY: as above.
         job.half_open = (unsafe { atomic::fetch_add(&raw mut (*table).next_place, 1) } % ring) as u32 + 1;
     }

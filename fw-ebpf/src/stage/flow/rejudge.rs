@@ -15,6 +15,7 @@ use super::side::side_of;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
 use crate::stage::{classify, count, interface, limits, route, table};
+use crate::verified_once::verified_once;
 
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
 #[inline(never)]
@@ -42,15 +43,27 @@ pub(super) fn find_egress(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) 
 
 /// Asks the current policy about a flow, whose originator's packets leave by the interface in `job.egress.slot`. Forbidden
 /// flows are ended.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    if rejudge_flow(job, flow) == 0 { Err(DropReason::PolicyChanged) } else { Ok(()) }
+}
+
+verified_once! {
+    fn rejudge_flow(job: &mut Job, &flow: Flow) -> u32 {
+        u32::from(is_allowed(job, flow))
+    } else 0
+}
+
+/// As [`rejudge`]; whether the flow goes on.
+#[inline(always)]
+fn is_allowed(job: &mut Job, flow: NonNull<Flow>) -> bool {
     count::happening(|happenings| happenings.rejudged += 1);
     let pointer = flow.as_ptr();
     // SAFETY: a live map value.
     let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
     let Some((from_zone, to_zone)) = zones_if_allowed(job, flow) else {
         table::end_now(job, flow, judged, EndReason::PolicyChange);
-        return Err(DropReason::PolicyChanged);
+        return false;
     };
     limits::transfer(job, flow);
     let flags = flags_of(&job.decision);
@@ -68,7 +81,7 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
         (&raw mut (*pointer).next_hops).cast::<u32>().write_volatile(0);
         (&raw mut (*pointer).epoch).write_volatile(job.active.epoch);
     }
-    Ok(())
+    true
 }
 
 /// The zones of a flow as they are now, if the current policy allows it. Leaves them in the query, too, and the rule in the decision.
