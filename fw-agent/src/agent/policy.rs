@@ -61,6 +61,23 @@ pub(super) async fn check(
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
+/// What was checked, as it is to judge packets now. Since the check began a rule may have started or expired, and the policy in force
+/// has followed that: with the tables of before, what has expired would come into force again.
+async fn for_now(
+    checker: &SharedChecker,
+    (files, binding): (Arc<[SourceFile]>, Binding),
+    checked: CheckedPolicy,
+    running: Option<Arc<Compiled>>,
+    now: OffsetDateTime,
+) -> Result<CheckedPolicy, RunError> {
+    if checked.compiled.next_change.is_none_or(|at| at > now) {
+        return Ok(checked);
+    }
+    let recompiled =
+        check(checker, files, move |checker, files| checker.recompile(files, &binding, now, running.as_deref()));
+    Ok(CheckedPolicy { compiled: recompiled.await??.compiled, ..checked })
+}
+
 /// Refuses a policy that would cut the access to the firewall itself.
 pub(super) async fn check_access(
     dataplane: &Arc<dyn Dataplane>,
@@ -199,7 +216,11 @@ impl Supervisor {
         if files.is_some() {
             self.files.clone_from(&files);
         }
-        let checked = checked?;
+        let mut checked = checked?;
+        if let Some(files) = files.clone() {
+            let (running, now) = (self.facts.policy.compiled.clone(), OffsetDateTime::now_utc());
+            checked = for_now(&self.checker, (files, self.config.binding()), checked, running, now).await?;
+        }
         if let Some(why) = interfaces::named_twice(&self.config, &self.observed) {
             return Err(PolicyError::NamedTwice(why).into());
         }
@@ -255,6 +276,31 @@ mod tests {
         apply(&dataplane, other, "test", &mut facts).await.unwrap();
         assert_eq!((facts.policy.outcome, facts.policy.epoch), (Outcome::Applied, 2));
         assert_eq!(facts.policy.digest, fake.state().digest);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_starts_or_expires_while_the_files_are_checked_does_so_once() {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(3_600);
+        let (before, after) = (at - Duration::from_secs(1), at + Duration::from_secs(1));
+        let binding = || AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
+        for bound in ["expires", "starts"] {
+            let rule = "[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n";
+            let text = format!("{POLICY}{rule}{bound} = 1970-01-01T01:00:00Z\n");
+            let files: Arc<[SourceFile]> = [SourceFile { name: "a.toml".to_owned(), text }].into();
+            let checker = SharedChecker::default();
+            let checked_at = |moment| checker.lock().unwrap().check(&files, &binding(), moment, None).unwrap();
+            let (checked, in_time) = (checked_at(before), checked_at(after));
+            // The policy in force follows the time while the check goes on.
+            let (fake, dataplane) = fake();
+            let mut facts = Facts::default();
+            apply(&dataplane, in_time, "a rule starts or expires", &mut facts).await.unwrap();
+            assert_ne!(facts.policy.digest, Some(checked.compiled.digest));
+
+            let running = facts.policy.compiled.clone();
+            let checked = for_now(&checker, (Arc::clone(&files), binding()), checked, running, after).await.unwrap();
+            apply(&dataplane, checked, "test", &mut facts).await.unwrap();
+            assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1), "{bound}");
+        }
     }
 
     #[tokio::test]
