@@ -49,7 +49,13 @@ pub(super) enum Scope {
 struct Wish {
     scope: Scope,
     reason: String,
-    clients: Vec<ReloadRequest>,
+    clients: Vec<Client>,
+}
+
+/// Who waits, and since when.
+struct Client {
+    since: Instant,
+    answer: ReloadRequest,
 }
 
 /// What a reading goes on from.
@@ -100,7 +106,6 @@ struct Running {
     wish: Wish,
     task: JoinHandle<Read>,
     place: Place,
-    began: Instant,
     since: OffsetDateTime,
     next_look: Instant,
 }
@@ -119,7 +124,7 @@ impl Reader {
         if scope > next.scope {
             (next.scope, next.reason) = (scope, reason.to_owned());
         }
-        next.clients.extend(client);
+        next.clients.extend(client.map(|answer| Client { since: Instant::now(), answer }));
     }
 
     /// Something is to be read, and nothing is being read.
@@ -135,8 +140,8 @@ impl Reader {
         let Some(wish) = self.next.take() else { return };
         let place = Place::default();
         let task = tokio::spawn(read(known, wish.scope, wish.reason.clone(), place.clone()));
-        let (began, since) = (Instant::now(), OffsetDateTime::now_utc());
-        self.running = Some(Running { wish, task, place, began, since, next_look: began + SLOW });
+        let (since, next_look) = (OffsetDateTime::now_utc(), Instant::now() + SLOW);
+        self.running = Some(Running { wish, task, place, since, next_look });
     }
 
     /// Waits for the end of the reading, or for it to take long; for ever if there is none. May be cancelled without losing one.
@@ -152,6 +157,7 @@ impl Reader {
                     let wish = self.running.take().map(|running| running.wish);
                     let read = ended.unwrap_or_else(|_| Read::interrupted());
                     let clients = wish.map(|wish| wish.clients).unwrap_or_default();
+                    let clients = clients.into_iter().map(|client| client.answer).collect();
                     return Progress::Done(Box::new(Read { clients, ..read }));
                 }
                 None => {
@@ -168,11 +174,10 @@ impl Reader {
     fn slow(&mut self) -> Option<Slow> {
         let running = self.running.as_mut()?;
         let path = running.place.path()?;
-        let mut clients = Vec::new();
-        if running.began.elapsed() >= PATIENCE {
-            clients.append(&mut running.wish.clients);
-            clients.extend(self.next.iter_mut().flat_map(|next| next.clients.drain(..)));
-        }
+        let waiting = std::iter::once(&mut running.wish).chain(&mut self.next);
+        let given_up =
+            waiting.flat_map(|wish| wish.clients.extract_if(.., |client| client.since.elapsed() >= PATIENCE));
+        let clients = given_up.map(|client| client.answer).collect();
         Some(Slow { path, since: running.since, clients })
     }
 }
@@ -309,76 +314,5 @@ impl ConfigFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::answers::Reload;
-    use tokio::sync::oneshot;
-
-    const CONFIG: &str = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[policy]\ndirectory = \"DIRECTORY\"\n";
-    const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n";
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-        reader: Reader,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let config = CONFIG.replace("DIRECTORY", &dir.path().display().to_string());
-            std::fs::write(dir.path().join("agent.conf"), config).unwrap();
-            std::fs::write(dir.path().join("a.toml"), POLICY).unwrap();
-            Self { dir, reader: Reader::default() }
-        }
-
-        fn known(&self) -> Known {
-            let config_file = self.dir.path().join("agent.conf");
-            Known {
-                config: AgentConfig::load(&config_file).unwrap(),
-                config_file,
-                checker: SharedChecker::default(),
-                running: None,
-                files: None,
-                again: false,
-            }
-        }
-
-        fn begin(&mut self) {
-            let known = self.known();
-            self.reader.begin(known);
-        }
-
-        async fn read(&mut self) -> Read {
-            match self.reader.progress().await {
-                Progress::Done(read) => *read,
-                Progress::Slow(slow) => panic!("{} is slow", slow.path.display()),
-            }
-        }
-    }
-
-    fn client() -> (ReloadRequest, oneshot::Receiver<Reload>) {
-        oneshot::channel()
-    }
-
-    #[tokio::test]
-    async fn what_is_asked_for_meanwhile_is_one_reading_that_begins_afterwards() {
-        let mut fixture = Fixture::new();
-        let (first, _answer) = client();
-        fixture.reader.ask(Scope::Policy, "first", Some(first));
-        fixture.begin();
-        let clients = [client(), client()].map(|(client, _answer)| client);
-        for client in clients {
-            fixture.reader.ask(Scope::Everything, "later", Some(client));
-        }
-        fixture.reader.ask(Scope::PolicyIfChanged, "a look", None);
-        assert!(!fixture.reader.is_due(), "one at a time");
-        let read = fixture.read().await;
-        assert_eq!((read.reason.as_str(), read.clients.len(), read.config.is_none()), ("first", 1, true));
-        assert!(read.policy.unwrap().unwrap().result.is_ok());
-        assert!(fixture.reader.is_due());
-        fixture.begin();
-        let read = fixture.read().await;
-        assert_eq!((read.reason.as_str(), read.clients.len(), read.config.is_some()), ("later", 2, true));
-        assert!(!fixture.reader.is_due());
-    }
-}
+#[path = "reading_tests.rs"]
+mod tests;
