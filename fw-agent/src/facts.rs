@@ -117,7 +117,7 @@ pub enum Outcome {
     Unchanged,
     /// It is invalid, or its tests fail.
     Refused,
-    /// The data plane could not take it.
+    /// Its files could not be read, or the data plane could not take it: it is tried again.
     Failed,
 }
 

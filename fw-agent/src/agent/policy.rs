@@ -239,9 +239,9 @@ impl Supervisor {
     }
 }
 
-/// Notes why the files on disk are not what runs.
+/// Notes why the files on disk are not what runs: it is they that are wrong, or something that may pass by itself.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
-    facts.policy.outcome = if matches!(error, RunError::Policy(_)) { Outcome::Refused } else { Outcome::Failed };
+    facts.policy.outcome = if error.exit_code() == 1 { Outcome::Failed } else { Outcome::Refused };
     facts.policy.problem = Some(error.to_string());
 }
 
@@ -301,6 +301,25 @@ mod tests {
             apply(&dataplane, checked, "test", &mut facts).await.unwrap();
             assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1), "{bound}");
         }
+    }
+
+    #[test]
+    fn files_that_were_not_read_are_not_refused() {
+        let path = || std::path::PathBuf::from("/policies");
+        let outcome = |error: PolicyError| {
+            let mut facts = Facts::default();
+            refuse(&mut facts, &error.into());
+            facts.policy.outcome
+        };
+        let passing = [
+            PolicyError::InFlux(path()),
+            PolicyError::TooSlow { path: path(), patience: Duration::from_secs(20) },
+            PolicyError::TooLarge { path: path(), size: 1 << 40 },
+            PolicyError::Unreadable { path: path(), reason: std::io::Error::from(std::io::ErrorKind::NotFound).into() },
+        ];
+        assert_eq!(passing.map(outcome), [Outcome::Failed; 4]);
+        let lasting = [PolicyError::TestsFailed(Vec::new()), PolicyError::NamedTwice(String::new())];
+        assert_eq!(lasting.map(outcome), [Outcome::Refused; 2]);
     }
 
     #[tokio::test]

@@ -212,12 +212,15 @@ async fn read(known: Known, scope: Scope, reason: String, place: Place) -> Read 
     read
 }
 
-/// Reads `agent.toml`.
+/// Reads `agent.toml`. What is taken otherwise than it is written is told in the log.
 pub(super) async fn load(path: PathBuf, place: &Place) -> Result<AgentConfig, ConfigError> {
     place.enter(&path);
     let name = path.display().to_string();
     let loaded = spawn_blocking(move || AgentConfig::load(&path)).await;
-    loaded.unwrap_or_else(|_| Err(ConfigError::unreadable(&name, "reading it was interrupted".to_owned())))
+    let loaded =
+        loaded.unwrap_or_else(|_| Err(ConfigError::unreadable(&name, "reading it was interrupted".to_owned())));
+    loaded.iter().flat_map(AgentConfig::warnings).for_each(|warning| tracing::warn!("agent.toml: {warning}"));
+    loaded
 }
 
 /// The policy files, if nobody is in the middle of changing them.
