@@ -157,6 +157,10 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError> {
+        self.forget(slot)
+    }
+
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
         let mut state = self.change()?;
         state.own = own.to_vec();
