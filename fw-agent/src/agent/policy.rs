@@ -140,9 +140,9 @@ impl Supervisor {
         }
         self.facts.policy.next_change = None;
         let Some(in_force) = self.in_force.clone() else { return };
-        let problem = self.facts.policy.problem.clone();
+        let of_files = (self.facts.policy.outcome, self.facts.policy.problem.clone());
         let result = self.recompile(in_force, now).await;
-        self.facts.policy.problem = problem;
+        keep_outcome(&mut self.facts, of_files);
         if let Err(error) = result {
             tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied; trying again");
             refuse(&mut self.facts, &error);
@@ -239,6 +239,13 @@ impl Supervisor {
     }
 }
 
+/// What the files on disk came to stays true while time changes what is in force: if they could not be read, they are tried again.
+fn keep_outcome(facts: &mut Facts, of_files: (Outcome, Option<String>)) {
+    if of_files.1.is_some() {
+        (facts.policy.outcome, facts.policy.problem) = of_files;
+    }
+}
+
 /// Notes why the files on disk are not what runs: it is they that are wrong, or something that may pass by itself.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
     facts.policy.outcome = if error.exit_code() == 1 { Outcome::Failed } else { Outcome::Refused };
@@ -320,6 +327,20 @@ mod tests {
         assert_eq!(passing.map(outcome), [Outcome::Failed; 4]);
         let lasting = [PolicyError::TestsFailed(Vec::new()), PolicyError::NamedTwice(String::new())];
         assert_eq!(lasting.map(outcome), [Outcome::Refused; 2]);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_not_read_are_tried_again_also_after_a_rule_has_expired() {
+        let (_fake, dataplane) = fake();
+        let mut facts = Facts::default();
+        apply(&dataplane, checked(""), "test", &mut facts).await.unwrap();
+        refuse(&mut facts, &PolicyError::InFlux("/policies".into()).into());
+        let of_files = (facts.policy.outcome, facts.policy.problem.clone());
+        let other = checked("[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n");
+        apply(&dataplane, other, "a rule starts or expires", &mut facts).await.unwrap();
+        keep_outcome(&mut facts, of_files.clone());
+        assert_eq!((facts.policy.outcome, &facts.policy.problem), (Outcome::Failed, &of_files.1));
+        assert_eq!(facts.policy.epoch, 2);
     }
 
     #[tokio::test]
