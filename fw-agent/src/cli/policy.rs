@@ -105,7 +105,8 @@ fn compile(
         Ok(files) => files,
         Err(error @ PolicyError::NotText { .. }) => {
             let problem = error.to_string();
-            return refused(&json!({"problem": problem}), &format!("error: {problem}"), output, command);
+            let (listed, text) = (json!({"problem": problem}), format!("error: {problem}"));
+            return refused(&listed, &text, (output, command), exit::POLICY_INVALID);
         }
         Err(error) => return Err(error.into()),
     };
@@ -113,7 +114,8 @@ fn compile(
         Ok(config) => config,
         Err(error) => {
             let diagnostics = serde_json::to_value(&error).context("diagnostics")?;
-            return refused(&json!({"config": diagnostics}), &error.render(style::colors_on_stderr()), output, command);
+            let (listed, text) = (json!({"config": diagnostics}), error.render(style::colors_on_stderr()));
+            return refused(&listed, &text, (output, command), error.exit_code());
         }
     };
     let compiled = fw_policy::load(&files).and_then(|policy| {
@@ -129,11 +131,16 @@ fn compile(
 
 fn invalid<T>(diagnostics: &Diagnostics, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
     let listed = json!({"diagnostics": serde_json::to_value(diagnostics).context("diagnostics")?});
-    refused(&listed, &diagnostics.render(style::colors_on_stderr()), output, command)
+    refused(&listed, &diagnostics.render(style::colors_on_stderr()), (output, command), exit::POLICY_INVALID)
 }
 
 /// Shows why: as JSON on standard output if that is asked for, else for people on standard error.
-fn refused<T>(listed: &Value, text: &str, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
+fn refused<T>(
+    listed: &Value,
+    text: &str,
+    (output, command): (Format, &str),
+    code: u8,
+) -> anyhow::Result<Result<T, ExitCode>> {
     let mut answer = json!({"schema": format!("fwctl.policy-{command}/1"), "ok": false});
     if let (Some(answer), Some(listed)) = (answer.as_object_mut(), listed.as_object()) {
         answer.extend(listed.clone());
@@ -141,7 +148,7 @@ fn refused<T>(listed: &Value, text: &str, output: Format, command: &str) -> anyh
     if !output.json(&answer, "diagnostics")? {
         eprintln!("{text}");
     }
-    Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
+    Ok(Err(ExitCode::from(code)))
 }
 
 fn as_json(result: &TestResult) -> Value {
