@@ -32,6 +32,7 @@
 //! # Ok::<(), fw_policy::Diagnostics>(())
 //! ```
 
+mod analysis;
 mod binding;
 mod compile;
 mod diagnostic;
@@ -46,6 +47,7 @@ mod source;
 mod tables;
 mod validate;
 
+pub use analysis::{ExamplePacket, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
     BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo,

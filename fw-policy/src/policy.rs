@@ -14,6 +14,7 @@ use crate::parse::Packet;
 use crate::set::address::{AddressSet, Network};
 use crate::set::resolve::{NamedSets, Recipe};
 use crate::set::service::ServiceSet;
+use crate::set::{SetDefinition, named};
 use crate::source::{Location, Sources};
 
 /// A policy that [`crate::load`] has found valid.
@@ -26,6 +27,8 @@ pub struct Policy {
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
     pub(crate) addresses: NamedSets<AddressSet>,
+    pub(crate) named_addresses: Vec<NamedSet>,
+    pub(crate) named_services: Vec<NamedSet>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -163,6 +166,26 @@ impl Zone {
     }
 }
 
+/// Where a set of `[addresses]` or `[services]` stands, and what it names.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSet {
+    pub(crate) name: String,
+    pub(crate) at: Location,
+    /// The sets of the same kind that it names.
+    pub(crate) names: Vec<String>,
+}
+
+impl NamedSet {
+    pub(crate) fn all<T>(definitions: &[SetDefinition<T>]) -> Vec<Self> {
+        let set = |set: &SetDefinition<T>| Self {
+            name: set.name.value.clone(),
+            at: set.name.at,
+            names: named(&set.terms).map(str::to_owned).collect(),
+        };
+        definitions.iter().map(set).collect()
+    }
+}
+
 /// Which zones a rule is about: a set of positions in [`Policy::zones`], and the firewall itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ZoneSelector {
@@ -186,6 +209,8 @@ pub struct Rule {
     /// How source and destination are made, if they name sets.
     pub(crate) recipes: [Option<Arc<Recipe<AddressSet>>>; 2],
     pub(crate) services: Arc<ServiceSet>,
+    /// The service sets that the rule names.
+    pub(crate) service_sets: Vec<String>,
     pub(crate) action: Action,
     pub(crate) log: bool,
     pub(crate) limits: Limits,

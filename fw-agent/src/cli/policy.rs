@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
-use fw_policy::{Binding, Compiled, Diagnostics, Policy, TestResult};
+use clap::{Args, Subcommand, ValueEnum};
+use fw_policy::{Binding, Code, Compiled, Diagnostics, Policy, Severity, TestResult};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -18,8 +18,8 @@ use crate::policy_set::{self, PolicyError};
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Read and compile it.
-    Check(Arguments),
+    /// Read and compile it, and say what it means as a whole: rules that never match, that are not needed, and more.
+    Check(CheckArguments),
     /// Run its own tests.
     Test(Arguments),
 }
@@ -34,6 +34,33 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
+/// Which policy, and what is to be said of it.
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    policy: Arguments,
+    /// Do not compare the rules with each other.
+    #[arg(long)]
+    no_analysis: bool,
+    /// Refuse a policy with warnings: exit code 3.
+    #[arg(long, value_enum)]
+    deny: Option<Denied>,
+    /// Warnings that are neither refused nor shown, such as FW0115.
+    #[arg(long, value_name = "CODE", value_parser = parse_warning)]
+    allow: Vec<Code>,
+}
+
+/// What `--deny` refuses.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Denied {
+    Warnings,
+}
+
+fn parse_warning(text: &str) -> Result<Code, String> {
+    let code = Code::parse(text).ok_or("there is no such code")?;
+    if code.severity() == Severity::Error { Err("an error cannot be allowed".to_owned()) } else { Ok(code) }
+}
+
 pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(arguments) => check(arguments, output),
@@ -41,44 +68,48 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
     }
 }
 
-fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
-    let (policy, compiled) = match compile(arguments, output, "check")? {
-        Ok(compiled) => compiled,
+fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode> {
+    let Checked { policy, binding, compiled, now } = match compile(&arguments.policy, output, "check")? {
+        Ok(checked) => checked,
         Err(code) => return Ok(code),
     };
+    let mut found = policy.warning_report();
+    if !arguments.no_analysis {
+        found = found.with(policy.analyse(&binding, now));
+    }
+    found.items.retain(|finding| !arguments.allow.contains(&finding.code));
+    let warnings = found.items.iter().filter(|finding| finding.severity == Severity::Warning).count();
+    let ok = warnings == 0 || arguments.deny.is_none();
     let limited = compiled.rules.iter().filter(|rule| rule.limits.is_some());
     let limits: Vec<_> = limited.map(|rule| json!({"rule": rule.id, "limits": rule.limits.to_string()})).collect();
     let answer = json!({
         "schema": "fwctl.policy-check/1",
-        "ok": true,
+        "ok": ok,
         "rules": compiled.rules.len(),
         "limits": limits,
         "digest": hex(&compiled.digest),
-        "diagnostics": policy.warnings(),
+        "diagnostics": found,
     });
     if !output.json(&answer, "diagnostics")? {
-        if !policy.warnings().is_empty() {
-            eprintln!("{}\n", policy.warning_report().render(style::colors_on_stderr()));
+        if !found.items.is_empty() {
+            eprintln!("{}\n", found.render(style::colors_on_stderr()));
         }
         for rule in compiled.rules.iter().filter(|rule| rule.limits.is_some()) {
             print(&format!("{}: {}", rule.id, rule.limits))?;
         }
         let rules = compiled.rules.len();
-        print(&format!(
-            "ok: {rules} rules, {} warnings, digest {}",
-            policy.warnings().len(),
-            hex(&compiled.digest[..6])
-        ))?;
+        let verdict = if ok { "ok" } else { "refused" };
+        print(&format!("{verdict}: {rules} rules, {warnings} warnings, digest {}", hex(&compiled.digest[..6])))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(exit::POLICY_INVALID) })
 }
 
 fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
-    let (policy, compiled) = match compile(arguments, output, "test")? {
-        Ok(compiled) => compiled,
+    let Checked { policy, compiled, now, .. } = match compile(arguments, output, "test")? {
+        Ok(checked) => checked,
         Err(code) => return Ok(code),
     };
-    let results = policy.run_tests(&compiled, OffsetDateTime::now_utc());
+    let results = policy.run_tests(&compiled, now);
     let failed = results.iter().filter(|result| !result.passed).count();
     let answer = json!({
         "schema": "fwctl.policy-test/1",
@@ -94,12 +125,16 @@ fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::TESTS_FAILED) })
 }
 
+/// A policy that compiles, and what for.
+struct Checked {
+    policy: Policy,
+    binding: Binding,
+    compiled: Compiled,
+    now: OffsetDateTime,
+}
+
 /// Reads and compiles; the inner error is the exit code of a policy whose diagnostics have been shown.
-fn compile(
-    arguments: &Arguments,
-    output: Format,
-    command: &str,
-) -> anyhow::Result<Result<(Policy, Compiled), ExitCode>> {
+fn compile(arguments: &Arguments, output: Format, command: &str) -> anyhow::Result<Result<Checked, ExitCode>> {
     let files = match policy_set::read(&arguments.directory) {
         Ok(files) => files,
         Err(error @ PolicyError::NotText { .. }) => {
@@ -117,8 +152,9 @@ fn compile(
     };
     let compiled = fw_policy::load(&files).and_then(|policy| {
         let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
-        let compiled = policy.compile(&binding, OffsetDateTime::now_utc())?;
-        Ok((policy, compiled))
+        let now = OffsetDateTime::now_utc();
+        let compiled = policy.compile(&binding, now)?;
+        Ok(Checked { policy, binding, compiled, now })
     });
     match compiled {
         Ok(compiled) => Ok(Ok(compiled)),

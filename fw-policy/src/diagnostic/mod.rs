@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use code::{Code, Severity};
-pub(crate) use report::{Report, suggestion};
+pub(crate) use report::{Finding, Report, suggestion};
 
 use crate::source::{Location, Sources};
 
@@ -74,6 +74,13 @@ impl Diagnostics {
     pub(crate) fn new(mut items: Vec<Diagnostic>, sources: Arc<Sources>) -> Self {
         items.sort_by_key(|item| (item.severity, item.place.as_ref().map(|place| place.location)));
         Self { items, sources }
+    }
+
+    /// Adds the findings of others about the same files.
+    #[must_use]
+    pub fn with(mut self, others: Self) -> Self {
+        self.items.extend(others.items);
+        Self::new(self.items, self.sources)
     }
 
     /// The findings with the lines that they are about, for a person. `color` adds ANSI escape sequences.

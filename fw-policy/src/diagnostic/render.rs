@@ -15,6 +15,7 @@ fn group<'a>(item: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     let level = match item.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(item.message.as_str()).id(item.code.to_string());
     let mut group = Group::with_title(title).elements(snippets(item, sources));

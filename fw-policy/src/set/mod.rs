@@ -38,6 +38,14 @@ pub(crate) enum TermBody<T> {
     Named(String),
 }
 
+/// The sets that terms name.
+pub(crate) fn named<T>(terms: &[Spanned<Term<T>>]) -> impl Iterator<Item = &str> {
+    terms.iter().filter_map(|term| match &term.value.body {
+        TermBody::Literal(_) => None,
+        TermBody::Named(name) => Some(name.as_str()),
+    })
+}
+
 /// A named set as written.
 #[derive(Clone, Debug)]
 pub(crate) struct SetDefinition<T> {

@@ -50,6 +50,11 @@ impl<T: SetAlgebra> Recipe<T> {
         Some(Self { literals: literals.map(united), names })
     }
 
+    /// The sets that it names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(_, name)| name.as_str())
+    }
+
     /// Whether the set must be made again when one of these has changed.
     pub(crate) fn uses(&self, changed: &BTreeSet<String>) -> bool {
         self.names.iter().any(|(_, name)| changed.contains(name))

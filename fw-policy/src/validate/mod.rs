@@ -12,7 +12,7 @@ use fw_common::abi::policy::Action;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
-use crate::policy::{Defaults, Placed, Policy};
+use crate::policy::{Defaults, NamedSet, Placed, Policy};
 use crate::set::SetAlgebra;
 use crate::set::address::AddressSet;
 use crate::set::resolve::NamedSets;
@@ -43,11 +43,15 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
         any_service: Arc::new(SetAlgebra::everything()),
         zones: Zones::new(definitions.zones, report),
     };
+    let named_addresses = NamedSet::all(&definitions.addresses);
+    let named_services = NamedSet::all(&definitions.services);
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
     let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
     let policy = Policy {
         sources,
+        named_addresses,
+        named_services,
         defaults,
         zones: context.zones.all().to_vec(),
         rules,

@@ -12,9 +12,9 @@ use crate::diagnostic::Report;
 use crate::limits::Limits;
 use crate::parse::{RuleDefinition, ZonePairDefinition};
 use crate::policy::{Defaults, Placed, Rule, ZonePair};
-use crate::set::SetAlgebra;
 use crate::set::interval::Family;
 use crate::set::resolve::Recipe;
+use crate::set::{SetAlgebra, named};
 use crate::source::Location;
 
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
@@ -31,6 +31,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         Some(terms) => context.services.evaluate(&terms.value, "`services`", terms.at, report),
         None => Arc::clone(&context.any_service),
     };
+    let service_sets = definition.services.iter().flat_map(|terms| named(&terms.value)).map(str::to_owned).collect();
     let from = definition.from.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
     let to = definition.to.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
     let action = definition.action?.value;
@@ -43,6 +44,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         destination,
         recipes,
         services,
+        service_sets,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
         limits: Limits {

@@ -1,5 +1,6 @@
 //! What a rule set costs: to read, to compile, to load, to change, to look up.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -186,6 +187,43 @@ pub fn measure(style: Style, family: Family, rules: usize, flows: usize) -> Resu
     let Loaded { text, first, memory, .. } = loaded;
     let family = if family == Family::V4 { 4 } else { 6 };
     Ok(Figures { style: style.name(), family, rules, text, first, one_rule, one_address, memory, new_flow })
+}
+
+/// What it costs to say what a rule set means as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnalysisFigures {
+    /// [`Style::name`].
+    pub style: &'static str,
+    /// 4 or 6.
+    pub family: u8,
+    /// Number of rules.
+    pub rules: usize,
+    /// Parsing and validation.
+    pub load: Duration,
+    /// [`fw_policy::Policy::analyse`].
+    pub analyse: Duration,
+    /// How many findings of each code there are.
+    pub findings: BTreeMap<String, usize>,
+}
+
+/// Measures the analysis of a rule set; without root and without the kernel.
+///
+/// # Errors
+/// What the policy language says.
+pub fn measure_analysis(style: Style, family: Family, rules: usize) -> Result<AnalysisFigures> {
+    let files = RuleSet::generate(style, family, rules, 1).files();
+    let start = Instant::now();
+    let policy = fw_policy::load(&files)?;
+    let load = start.elapsed();
+    let start = Instant::now();
+    let found = policy.analyse(&RuleSet::binding(), OffsetDateTime::UNIX_EPOCH);
+    let analyse = start.elapsed();
+    let mut findings = BTreeMap::new();
+    for finding in &found.items {
+        *findings.entry(finding.code.to_string()).or_default() += 1;
+    }
+    let family = if family == Family::V4 { 4 } else { 6 };
+    Ok(AnalysisFigures { style: style.name(), family, rules, load, analyse, findings })
 }
 
 /// What a change of a long list costs, in a policy with many other rules.
