@@ -37,6 +37,7 @@ mod binding;
 mod compile;
 mod diagnostic;
 mod edit;
+mod invariant;
 mod limits;
 mod parse;
 mod policy;
@@ -55,7 +56,7 @@ pub use compile::{
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
-pub use policy_test::TestResult;
+pub use policy_test::{TestKind, TestResult};
 pub use reader::Reader;
 pub use source::SourceFile;
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};

@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
+use crate::invariant::Invariant;
 use crate::limits::Limits;
-use crate::parse::Packet;
+use crate::parse::{FlowState, Packet};
 use crate::set::address::{AddressSet, Network};
 use crate::set::resolve::{NamedSets, Recipe};
 use crate::set::service::ServiceSet;
@@ -26,6 +27,7 @@ pub struct Policy {
     pub(crate) rules: Vec<Placed>,
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
+    pub(crate) invariants: Vec<Invariant>,
     pub(crate) addresses: NamedSets<AddressSet>,
     pub(crate) named_addresses: Vec<NamedSet>,
     pub(crate) named_services: Vec<NamedSet>,
@@ -75,6 +77,12 @@ impl Policy {
         self.tests.len()
     }
 
+    /// Number of invariants that the files hold.
+    #[must_use]
+    pub fn invariant_count(&self) -> usize {
+        self.invariants.len()
+    }
+
     /// The address sets by name.
     pub(crate) const fn address_sets(&self) -> &NamedSets<AddressSet> {
         &self.addresses
@@ -97,6 +105,8 @@ impl Policy {
     }
 
     fn make_sets_of(&mut self, rules: &[usize]) {
+        // There are few of them.
+        self.invariants.iter_mut().for_each(|invariant| invariant.make_sets(&self.addresses));
         for position in rules {
             let Rule { source, destination, recipes, .. } = Arc::make_mut(&mut self.rules[*position].rule);
             for (set, recipe) in [source, destination].into_iter().zip(recipes) {
@@ -327,6 +337,7 @@ pub(crate) struct PolicyTest {
     pub(crate) src_addr: IpAddr,
     pub(crate) dst_addr: IpAddr,
     pub(crate) packet: Packet,
+    pub(crate) state: FlowState,
     pub(crate) expected_action: Action,
     pub(crate) expected_rule: Option<String>,
     pub(crate) moment: Option<OffsetDateTime>,

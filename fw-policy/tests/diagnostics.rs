@@ -68,9 +68,9 @@ fn cases_of_text() -> BTreeSet<Code> {
         "unsupported",
         &[
             &rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"),
-            "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n[[invariant]]\n",
+            "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n",
         ],
-        &[Code::Unsupported; 5],
+        &[Code::Unsupported; 4],
     );
     case(
         "duplicate_in_files",
@@ -211,6 +211,41 @@ fn cases_of_references() -> BTreeSet<Code> {
         )],
         &[Code::TestPacket; 4],
     );
+    let invariant = |keys: &str| format!("[[invariant]]\n{keys}\n");
+    let scope = "from = [\"ot\"], to = [\"it\"]";
+    case(
+        "invariant",
+        &[&headed(&format!(
+            "{ZONES}{}",
+            [
+                invariant("name = \"nothing\""),
+                invariant(&format!("deny_all = {{ {scope} }}\nallow_all = {{ {scope} }}")),
+                invariant("deny_all = { from = [\"ot\"], services = [\"tcp/0\"], ports = [1] }"),
+                invariant("allow_all = { from = [\"oz\"], to = [\"it\"], source = [\"@plc\"] }"),
+                invariant(&format!("deny_all = {{ {scope}, except = {{}} }}")),
+                invariant(&format!("deny_all = {{ {scope}, except = [1] }}")),
+                invariant(&format!("deny_all = {{ {scope}, except = [{{ expect = 1 }}] }}")),
+                invariant("name = \"nothing\"\ndeny_all = true"),
+                invariant(&format!("name = \"twice\"\ndeny_all = {{ {scope} }}")),
+                invariant(&format!("name = \"twice\"\ndeny_all = {{ {scope} }}")),
+            ]
+            .concat()
+        ))],
+        &[
+            Code::MissingKey,
+            Code::Contradiction,
+            Code::MissingKey,
+            Code::InvalidService,
+            Code::UnknownKey,
+            Code::UnknownZone,
+            Code::UnknownSet,
+            Code::MissingKey,
+            Code::WrongType,
+            Code::UnknownKey,
+            Code::WrongType,
+            Code::Duplicate,
+        ],
+    );
     case("exclusions_only", &[&headed("[addresses]\nelsewhere = [\"!10.0.0.0/8\"]")], &[Code::ExclusionsOnly]);
     case(
         "matches_nothing",
@@ -312,6 +347,10 @@ fn cases_of_analysis() -> BTreeSet<Code> {
         limits,
         &[Code::Unused; 3],
     );
+    let elsewhere =
+        "[[invariant]]\ndeny_all = { from = [\"ot\"], to = [\"it\"], destination = [\"192.168.0.0/16\"] }\n";
+    let text = rules_of(&[("allow", "services = [\"tcp/22\"]")]) + elsewhere;
+    case("empty_invariant", &text, limits, &[Code::EmptyInvariant]);
     let pairs = "[[zone_pair]]\nfrom = \"it\"\nto = \"ot\"\naction = \"reject\"\n";
     case(
         "pairs_without_rules",

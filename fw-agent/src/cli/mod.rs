@@ -3,6 +3,7 @@
 mod capture;
 mod drops;
 mod flows;
+mod junit;
 mod observe;
 mod output;
 mod policy;

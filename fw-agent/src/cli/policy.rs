@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use fw_policy::{Binding, Code, Compiled, Diagnostics, Policy, Severity, TestResult};
+use fw_policy::{Binding, Code, Compiled, Diagnostics, Policy, Severity, TestKind, TestResult};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::output::{Format, print};
-use super::{exit, style};
+use super::{exit, junit, style};
 use crate::config::AgentConfig;
 use crate::metrics::hex;
 use crate::policy_set::{self, PolicyError};
@@ -20,8 +20,8 @@ use crate::policy_set::{self, PolicyError};
 pub(super) enum Command {
     /// Read and compile it, and say what it means as a whole: rules that never match, that are not needed, and more.
     Check(CheckArguments),
-    /// Run its own tests.
-    Test(Arguments),
+    /// Run its own tests and decide its invariants.
+    Test(TestArguments),
 }
 
 /// Which policy.
@@ -48,6 +48,16 @@ pub(super) struct CheckArguments {
     /// Warnings that are neither refused nor shown, such as FW0115.
     #[arg(long, value_name = "CODE", value_parser = parse_warning)]
     allow: Vec<Code>,
+}
+
+/// Which policy, and where results go.
+#[derive(Debug, Args)]
+pub(super) struct TestArguments {
+    #[command(flatten)]
+    policy: Arguments,
+    /// Write the results to this file as well, as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 /// What `--deny` refuses.
@@ -104,12 +114,16 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(exit::POLICY_INVALID) })
 }
 
-fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
-    let Checked { policy, compiled, now, .. } = match compile(arguments, output, "test")? {
+fn test(arguments: &TestArguments, output: Format) -> anyhow::Result<ExitCode> {
+    let Checked { policy, compiled, now, .. } = match compile(&arguments.policy, output, "test")? {
         Ok(checked) => checked,
         Err(code) => return Ok(code),
     };
     let results = policy.run_tests(&compiled, now);
+    if let Some(file) = &arguments.junit {
+        let document = junit::document(&results).context("JUnit XML")?;
+        std::fs::write(file, document).with_context(|| file.display().to_string())?;
+    }
     let failed = results.iter().filter(|result| !result.passed).count();
     let answer = json!({
         "schema": "fwctl.policy-test/1",
@@ -180,13 +194,22 @@ fn refused<T>(listed: &Value, text: &str, output: Format, command: &str) -> anyh
 }
 
 fn as_json(result: &TestResult) -> Value {
+    let kind = match result.kind {
+        TestKind::Test => "test",
+        TestKind::Invariant => "invariant",
+    };
+    let (rule_file, rule_line) = result.rule_place.clone().unzip();
     json!({
+        "kind": kind,
         "name": result.name,
         "file": result.file,
         "line": result.line,
         "expected": result.expected.name(),
         "got": result.got.name(),
         "rule": result.got_rule,
+        "rule_file": rule_file,
+        "rule_line": rule_line,
+        "packet": result.packet,
         "passed": result.passed,
         "message": result.message,
     })

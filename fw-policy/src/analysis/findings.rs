@@ -11,7 +11,9 @@ use super::chain::{Chain, Entry};
 use super::space::{LOCAL, Pair, each_zone};
 use crate::Code;
 use crate::diagnostic::{Finding, Report};
+use crate::invariant::Invariant;
 use crate::policy::Policy;
+use crate::policy_test::verb;
 use crate::set::interval::Family;
 use crate::source::Location;
 
@@ -50,21 +52,18 @@ fn show<'e>(
     }
 }
 
-/// What an action does, as a verb.
-const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Allow => "allows",
-        Action::Drop => "drops",
-        Action::Reject => "rejects",
-    }
-}
-
 pub(super) fn no_packet(policy: &Policy, entry: &Entry, report: &mut Report) {
     report
         .at(Code::NoSuchPacket, place(policy, entry), format!("rule `{}` never matches: there is no such packet", entry.id))
         .help(
             "between its zones, no packet that opens a flow has its addresses and services: compare them with the networks of the zones",
         );
+}
+
+pub(super) fn vacuous(invariant: &Invariant, report: &mut Report) {
+    report
+        .at(Code::EmptyInvariant, invariant.at, format!("`{}` holds of any policy: there is no such packet", invariant.name))
+        .help("between its zones, no packet that opens a flow has its addresses and services: compare them with the networks of the zones");
 }
 
 pub(super) fn hidden(policy: &Policy, chain: &Chain, entry: &Entry, by: &[usize], report: &mut Report) {

@@ -9,6 +9,7 @@ mod classes;
 mod cover;
 mod findings;
 mod hidden;
+mod invariants;
 mod packet;
 mod packet_set;
 mod ranges;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
+pub(crate) use invariants::{Counterexample, Invariants};
 pub use packet::ExamplePacket;
 pub use packet_set::PacketSet;
 pub use verdicts::{Undecided, Verdict, Verdicts};
@@ -87,6 +89,9 @@ impl Policy {
         let (chain, _) = Chain::new(self, |_| true, &generated, now, []);
         findings::open_rules(self, &chain, &mut report);
         findings::pairs_without_rules(self, &chain, &mut report);
+        for invariant in Invariants::new(self, binding, now).vacuous() {
+            findings::vacuous(invariant, &mut report);
+        }
         compare_rules(self, &chain, limits, &mut report);
         // Nothing that is reported here refuses a policy.
         let items = report.finish().unwrap_or_else(|diagnostics| diagnostics.items);

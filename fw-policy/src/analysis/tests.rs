@@ -5,6 +5,7 @@ mod model;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use fw_common::abi::policy::Action;
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -142,15 +143,19 @@ proptest! {
             prop_assert!(holders.next().is_none(), "and by one");
             prop_assert_eq!((verdict.action.name(), verdict.rule.clone()), decided(packet));
         }
-        // Nothing in one rule's packets but outside of another's is allowed, or there is an example.
+        // Of one rule's packets outside of another's, some are allowed and some denied, with an example, or none are.
         for set in [difference, a.clone()] {
-            let found = verdicts.example_outside(&a, if set.cubes == a.cubes { &[] } else { &b.cubes }, |action| action == fw_common::abi::policy::Action::Allow).unwrap();
-            let is_allowed = |packet: &&Packet| is_in(&set, packet) && decided(packet).0 == "allow";
-            prop_assert_eq!(found.is_some(), packets.iter().any(|packet| is_allowed(&packet)));
-            if let Some((example, verdict)) = found {
-                let packet = of_example(&example);
-                prop_assert!(is_in(&set, &packet), "{}", example);
-                prop_assert_eq!((verdict.action.name(), verdict.rule), decided(&packet), "{}", example);
+            let outside: &[_] = if set.cubes == a.cubes { &[] } else { &b.cubes };
+            for denied in [false, true] {
+                let is_wanted = |action| (action != Action::Allow) == denied;
+                let found = verdicts.example_outside(&a, outside, is_wanted, &mut Work(u64::MAX)).unwrap();
+                let is_meant = |packet: &&Packet| is_in(&set, packet) && (decided(packet).0 != "allow") == denied;
+                prop_assert_eq!(found.is_some(), packets.iter().any(|packet| is_meant(&packet)));
+                if let Some((example, verdict)) = found {
+                    let packet = of_example(&example);
+                    prop_assert!(is_in(&set, &packet), "{}", example);
+                    prop_assert_eq!((verdict.action.name(), verdict.rule), decided(&packet), "{}", example);
+                }
             }
             prop_assert_eq!(set.is_empty(), !packets.iter().any(|packet| is_in(&set, packet)));
             if let Some(example) = set.example() {

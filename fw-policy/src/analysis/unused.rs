@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::invariant::Invariant;
 use crate::policy::{NamedSet, Policy};
 
 /// Reports them.
 pub(super) fn sets(policy: &Policy, report: &mut Report) {
-    let addresses =
-        policy.rules.iter().flat_map(|rule| rule.recipes.iter().flatten()).flat_map(|recipe| recipe.names());
-    let services = policy.rules.iter().flat_map(|rule| rule.service_sets.iter().map(String::as_str));
+    let scopes = || policy.invariants.iter().flat_map(Invariant::scopes);
+    let recipes = policy.rules.iter().map(|rule| &rule.recipes).chain(scopes().map(|scope| &scope.recipes));
+    let addresses = recipes.flat_map(|recipes| recipes.iter().flatten()).flat_map(|recipe| recipe.names());
+    let services = policy.rules.iter().map(|rule| &rule.service_sets).chain(scopes().map(|scope| &scope.service_sets));
+    let services = services.flatten().map(String::as_str);
     unused("address set", &policy.named_addresses, addresses, report);
     unused("service set", &policy.named_services, services, report);
 }

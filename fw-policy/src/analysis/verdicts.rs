@@ -74,6 +74,11 @@ impl Verdicts {
         Self { chain, now, lists: Mutex::default(), work: WorkLimits::default().rule }
     }
 
+    /// Goes on to a later point in time.
+    pub(super) const fn set_time(&mut self, now: OffsetDateTime) {
+        self.now = now;
+    }
+
     pub(super) fn set(&self, cubes: Vec<Cube>) -> PacketSet {
         PacketSet::new(&self.chain.space, cubes)
     }
@@ -133,7 +138,7 @@ impl Verdicts {
         set: &PacketSet,
         wanted: impl Fn(Action) -> bool,
     ) -> Result<Option<(ExamplePacket, Verdict)>, Undecided> {
-        self.example_outside(set, &[], wanted)
+        self.example_outside(set, &[], wanted, &mut Work(self.work))
     }
 
     /// The same for what of a set is in none of some cubes.
@@ -142,10 +147,10 @@ impl Verdicts {
         set: &PacketSet,
         outside: &[Cube],
         wanted: impl Fn(Action) -> bool,
+        work: &mut Work,
     ) -> Result<Option<(ExamplePacket, Verdict)>, Undecided> {
-        let mut work = Work(self.work);
         for part in set.parts() {
-            if let Some(found) = self.example_in(&part, outside, &wanted, &mut work)? {
+            if let Some(found) = self.example_in(&part, outside, &wanted, work)? {
                 return Ok(Some(found));
             }
         }

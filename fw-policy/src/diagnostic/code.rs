@@ -98,6 +98,7 @@ codes! {
     Expired = 117, "The rule has expired: it never matches any more.";
     ExpiresSoon = 118, "The rule expires within 30 days.";
     Unused = 119, "No rule and no invariant needs the set, directly or through other sets.";
+    EmptyInvariant = 120, "No packet that opens a flow is one that the invariant speaks of, so it says nothing about the policy.";
     // Notes.
     PairsWithoutRules = 200, "For these pairs of zones nothing is written, so the default of everything decides.";
     NotAnalysed = 201, "Whether these rules match, or are needed, was not found out, because it would take too long. What is said of others is right.";

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 use super::definitions::{DefaultsDefinition, Definitions, RuleDefinition, ZoneDefinition, ZonePairDefinition};
 use super::table::{Schema, TableReader, in_written_order};
 use super::terms::reported;
-use super::{rule, test};
+use super::{invariant, rule, test};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::SetDefinition;
@@ -15,8 +15,8 @@ use crate::source::{Location, Spanned};
 
 const FILE: Schema = Schema {
     what: "a policy file",
-    keys: &["version", "defaults", "zones", "addresses", "services", "rule", "zone_pair", "test"],
-    later: &["feed", "invariant", "include"],
+    keys: &["version", "defaults", "zones", "addresses", "services", "rule", "zone_pair", "test", "invariant"],
+    later: &["feed", "include"],
 };
 const DEFAULTS: Schema = Schema { what: "`[defaults]`", keys: &["action", "log"], later: &[] };
 const ZONE: Schema = Schema { what: "a zone", keys: &["description", "networks"], later: &[] };
@@ -53,6 +53,9 @@ pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions,
     }
     for (table, at) in tables(&mut reader, "test") {
         definitions.tests.extend(test::read(table, at, reader.report));
+    }
+    for (table, at) in tables(&mut reader, "invariant") {
+        definitions.invariants.extend(invariant::read(table, at, reader.report));
     }
 }
 

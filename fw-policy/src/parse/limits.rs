@@ -53,7 +53,7 @@ fn parse_rate(text: &str) -> Option<(u32, u64)> {
 
 impl<'t, 'i> TableReader<'t, 'i, '_> {
     /// The table that a key has as its value.
-    fn inner(&mut self, key: &str, schema: &'static Schema) -> Option<TableReader<'t, 'i, '_>> {
+    pub(super) fn inner(&mut self, key: &str, schema: &'static Schema) -> Option<TableReader<'t, 'i, '_>> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.value else {
             self.wrong_type(key, "a table", &value);

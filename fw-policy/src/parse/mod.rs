@@ -4,6 +4,7 @@
 
 mod definitions;
 mod document;
+mod invariant;
 mod limits;
 mod moment;
 mod rule;
@@ -13,7 +14,8 @@ mod terms;
 mod test;
 
 pub(crate) use definitions::{
-    DefaultsDefinition, Definitions, Packet, RuleDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
+    DefaultsDefinition, Definitions, FlowState, InvariantDefinition, Packet, RuleDefinition, ScopeDefinition, Terms,
+    TestDefinition, ZoneDefinition, ZonePairDefinition,
 };
 
 use toml::de::DeTable;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use fw_common::wire::protocol;
 use toml::de::{DeTable, DeValue};
 
-use super::definitions::{Decision, Packet, TestDefinition};
+use super::definitions::{Decision, FlowState, Packet, TestDefinition};
 use super::document::subtable;
 use super::rule::ACTIONS;
 use super::table::{Schema, TableReader};
@@ -18,11 +18,13 @@ use crate::set::service_term;
 use crate::source::{Location, Spanned};
 
 const TEST: Schema =
-    Schema { what: "a test", keys: &["name", "packet", "expect", "rule", "at", "source_port"], later: &["state"] };
+    Schema { what: "a test", keys: &["name", "packet", "expect", "rule", "at", "source_port", "state"], later: &[] };
 const PACKET: Schema = Schema { what: "a packet", keys: &["from", "to", "src", "dst", "service"], later: &[] };
 
 /// The source port of packets whose test does not name one: the first of the dynamic ports (RFC 6335, section 6).
 const DYNAMIC_PORT: u16 = 49_152;
+
+const STATES: &[(&str, FlowState)] = &[("new", FlowState::New), ("established", FlowState::Established)];
 
 /// Reads a test; one that is not complete is reported and left out.
 pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Option<TestDefinition> {
@@ -34,6 +36,7 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
     let action = reader.choice("expect", ACTIONS);
     let rule = reader.string("rule");
     let moment = reader.moment("at");
+    let state = reader.choice("state", STATES).map(|state| state.value).unwrap_or_default();
     let src_port = source_port(&mut reader);
     let (packet, packet_at) = subtable(&mut reader, "packet")?;
     let mut reader = TableReader::new(&PACKET, packet, packet_at, report);
@@ -52,6 +55,7 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
         src_addr: src_addr?,
         dst_addr: dst_addr?,
         service: service?,
+        state,
         expect: Decision { action: action?.value, rule },
         moment: moment.map(|moment| moment.value),
         at,

@@ -30,6 +30,11 @@ impl AddressSet {
         }
     }
 
+    /// Whether they have an address in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        Family::ALL.iter().any(|family| self.family(*family).overlaps(other.family(*family)))
+    }
+
     pub(crate) fn contains(&self, addr: IpAddr) -> bool {
         let (family, number) = number(addr);
         self.family(family).contains(number)

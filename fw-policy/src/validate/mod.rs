@@ -1,5 +1,6 @@
 //! From definitions to a policy: names are looked up, and what contradicts is reported.
 
+mod invariants;
 mod names;
 mod rules;
 mod tests_of_policy;
@@ -48,8 +49,10 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
     let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
+    let invariants = invariants::invariants(definitions.invariants, &context, report);
     let policy = Policy {
         sources,
+        invariants,
         named_addresses,
         named_services,
         defaults,

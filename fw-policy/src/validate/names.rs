@@ -22,6 +22,11 @@ pub(super) fn check(definitions: &Definitions, report: &mut Report) {
     check_rules(&definitions.rules, report);
     // The name of a test is a sentence.
     report_duplicates("test", definitions.tests.iter().map(|test| &test.name), report);
+    report_duplicates(
+        "invariant",
+        definitions.invariants.iter().filter_map(|invariant| invariant.name.as_ref()),
+        report,
+    );
 }
 
 /// Checks the ids of rules.

@@ -47,6 +47,7 @@ fn test(definition: TestDefinition, zones: &Zones, ids: &[String], report: &mut 
         src_addr: definition.src_addr.value,
         dst_addr: definition.dst_addr.value,
         packet: definition.service.value,
+        state: definition.state,
         expected_action: definition.expect.action,
         expected_rule: definition.expect.rule.map(|rule| rule.value),
         moment: definition.moment,
