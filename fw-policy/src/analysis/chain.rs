@@ -200,13 +200,13 @@ impl Chain {
 }
 
 /// The ends of a cube's sets, so that most cubes are told apart without looking at the sets.
-type Ends = [(u32, u32); FIELDS];
+pub(super) type Ends = [(u32, u32); FIELDS];
 
-fn ends(product: &Product<'_>) -> Ends {
+pub(super) fn ends(product: &Product<'_>) -> Ends {
     product.map(|set| set.bounds())
 }
 
-fn meet(one: &Ends, other: &Ends) -> bool {
+pub(super) fn meet(one: &Ends, other: &Ends) -> bool {
     // Without branches, so that the compiler compares many at once.
     one.iter().zip(other).fold(true, |meet, (one, other)| meet & (one.0 <= other.1) & (other.0 <= one.1))
 }

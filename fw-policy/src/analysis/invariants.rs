@@ -17,7 +17,7 @@ use crate::invariant::{Invariant, Scope, Wants};
 use crate::policy::{Policy, Rule};
 
 /// The most work for all invariants of a policy at all points in time: a second or two.
-const WORK: u64 = 200_000_000;
+const WORK: u64 = 400_000_000;
 
 /// The invariants of a policy, ready to be judged.
 pub(crate) struct Invariants<'p> {

@@ -6,7 +6,7 @@ use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
 use super::WorkLimits;
-use super::chain::{Chain, Entry, Lists};
+use super::chain::{Chain, Ends, Entry, Lists, ends, meet};
 use super::cover::{Answer, TooMuchWork, Work};
 use super::packet::ExamplePacket;
 use super::packet_set::{PacketSet, common, without};
@@ -171,28 +171,74 @@ impl Verdicts {
             lists.touching(chain, part, entries, |entry| entry.life.is_at(*now))
         };
         // Of a packet of a rule that is wanted, no rule in front that is wanted has to be asked for: it would have been the answer.
-        let mut covers: Vec<&Cube> =
-            outside.iter().filter(|cube| cube.concerns(part.pair) && part.touches(cube)).collect();
+        let mut others = Others::new(outside.iter().filter(|cube| cube.concerns(part.pair) && part.touches(cube)));
+        if others.hide(chain, part, work)? {
+            return Ok(None);
+        }
         for cube in touching {
             let entry = &chain.entries[chain.owner(cube)];
             let cube = &chain.cubes[cube];
             if !wanted(entry.effect.action) {
-                covers.push(cube);
+                others.add(cube);
+                if others.hide(chain, part, work)? {
+                    return Ok(None);
+                }
             } else if let Some(inner) = part.within(cube)
-                && let Answer::Left(point) =
-                    chain.left(&inner, covers.iter().copied().filter(|cube| inner.touches(cube)), work)?
+                && let Answer::Left(point) = others.leave(chain, &inner, work)?
             {
                 return Ok(Some((chain.example(part.pair, point), verdict(entry))));
             }
         }
         let (effect, id) = chain.default_of(part.pair);
         if wanted(effect.action)
-            && let Answer::Left(point) = chain.left(part, covers.into_iter(), work)?
+            && let Answer::Left(point) = others.leave(chain, part, work)?
         {
             let verdict = Verdict { action: effect.action, rule: id.to_owned() };
             return Ok(Some((chain.example(part.pair, point), verdict)));
         }
         Ok(None)
+    }
+}
+
+/// The cubes that are not wanted, as far as the rules have been gone through.
+struct Others<'c> {
+    cubes: Vec<(Ends, &'c Cube)>,
+    /// With so many it is asked whether they hide everything.
+    asked_at: usize,
+}
+
+impl<'c> Others<'c> {
+    fn new(cubes: impl Iterator<Item = &'c Cube>) -> Self {
+        let mut others = Self { cubes: Vec::new(), asked_at: 1 };
+        cubes.for_each(|cube| others.add(cube));
+        others
+    }
+
+    fn add(&mut self, cube: &'c Cube) {
+        self.cubes.push((ends(&cube.product()), cube));
+    }
+
+    /// Whether nothing of a part is left, so that no rule behind has to be gone through. Sure only if it is: it is asked whenever their
+    /// number has doubled, and of each new one by itself.
+    fn hide(&mut self, chain: &Chain, part: &Part, work: &mut Work) -> Result<bool, TooMuchWork> {
+        let Some((_, last)) = self.cubes.last() else { return Ok(false) };
+        if part.product().iter().zip(&last.sets).all(|(own, set)| own.is_subset(set)) {
+            return Ok(true);
+        }
+        if self.cubes.len() < self.asked_at {
+            return Ok(false);
+        }
+        self.asked_at = 2 * self.cubes.len();
+        Ok(matches!(self.leave(chain, part, work)?, Answer::Covered(_)))
+    }
+
+    /// What they leave of a part.
+    fn leave(&self, chain: &Chain, part: &Part, work: &mut Work) -> Result<Answer, TooMuchWork> {
+        // Most are told apart by their ends.
+        work.take(self.cubes.len() / 4)?;
+        let own = ends(&part.product());
+        let touching = self.cubes.iter().filter(|(ends, cube)| meet(&own, ends) && part.touches(cube));
+        chain.left(part, touching.map(|(_, cube)| *cube), work)
     }
 }
 

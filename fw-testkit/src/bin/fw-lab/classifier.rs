@@ -68,9 +68,13 @@ fn analysis(arguments: &Classifier) -> Result<ExitCode> {
                 println!("{}", serde_json::to_string(&figures)?);
                 continue;
             }
-            let AnalysisFigures { style, family, rules, load, analyse, findings } = figures;
-            let [load, analyse] = [load, analyse].map(|step| step.as_secs_f64());
-            println!("{style} IPv{family}, {rules} rules: read {load:.3} s, analysis {analyse:.3} s");
+            let AnalysisFigures { style, family, rules, load, analyse, invariants, findings } = figures;
+            let analyse = analyse.map(|time| format!(", analysis {:.3} s", time.as_secs_f64())).unwrap_or_default();
+            println!("{style} IPv{family}, {rules} rules: read {:.3} s{analyse}", load.as_secs_f64());
+            for (name, time, is_decided) in invariants {
+                let undecided = if is_decided { "" } else { ", undecided" };
+                println!("  invariant about {name}: {:.3} s{undecided}", time.as_secs_f64());
+            }
             let found: Vec<String> = findings.iter().map(|(code, count)| format!("{count} {code}")).collect();
             println!("  {}", found.join(", "));
         }
