@@ -1,6 +1,6 @@
 //! Whatever is in the files: the answer is a policy or diagnostics, never a panic.
 
-use fw_policy::{Binding, SourceFile, load};
+use fw_policy::{Binding, Severity, SourceFile, load};
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -55,6 +55,15 @@ source_port = 1000
 expect = "reject"
 rule = "default:it>ot"
 at = 2026-02-01
+state = "established"
+
+[[invariant]]
+name = "nothing else"
+description = "whatever the rules are"
+deny_all = { from = ["it"], to = ["ot", "local"], source = ["10.2.0.0/24"], services = ["!@web"], except = [{ source = ["@plc"] }] }
+
+[[invariant]]
+allow_all = { from = ["any"], to = ["it"], destination = ["10.2.0.1"], except = { from = ["local"], services = ["tcp/1-9"] } }
 "#;
 
 /// Does everything that can be done with a text.
@@ -71,6 +80,8 @@ fn exercise(texts: &[String]) {
             assert_eq!(policy.warning_report().render(false).is_empty(), policy.warnings().is_empty());
             if let Ok(compiled) = policy.compile(&Binding::offline(&policy), now) {
                 let _results = policy.run_tests(&compiled, now);
+                let found = policy.analyse(&Binding::offline(&policy), now);
+                assert!(found.items.iter().all(|finding| finding.severity != Severity::Error), "{found}");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -101,9 +102,7 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
         "diagnostics": found,
     });
     if !output.json(&answer, "diagnostics")? {
-        if !found.items.is_empty() {
-            eprintln!("{}\n", found.render(style::colors_on_stderr()));
-        }
+        show(found);
         for rule in compiled.rules.iter().filter(|rule| rule.limits.is_some()) {
             print(&format!("{}: {}", rule.id, rule.limits))?;
         }
@@ -112,6 +111,25 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
         print(&format!("{verdict}: {rules} rules, {warnings} warnings, digest {}", hex(&compiled.digest[..6])))?;
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(exit::POLICY_INVALID) })
+}
+
+/// So many findings of one code are shown to people; scripts get all of them.
+const MOST_SHOWN: usize = 20;
+
+/// Shows findings on standard error.
+fn show(mut found: Diagnostics) {
+    let mut counts: BTreeMap<Code, usize> = BTreeMap::new();
+    found.items.retain(|finding| {
+        let count = counts.entry(finding.code).or_default();
+        *count += 1;
+        *count <= MOST_SHOWN
+    });
+    if !found.items.is_empty() {
+        eprintln!("{}\n", found.render(style::colors_on_stderr()));
+    }
+    for (code, count) in counts.into_iter().filter(|(_, count)| *count > MOST_SHOWN) {
+        eprintln!("{code}: {} more, which `-o json` shows", count - MOST_SHOWN);
+    }
 }
 
 fn test(arguments: &TestArguments, output: Format) -> anyhow::Result<ExitCode> {

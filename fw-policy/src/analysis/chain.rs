@@ -11,7 +11,7 @@ use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
 use super::builder::{Builder, Matcher};
-use super::cover::{self, Answer, FIELDS, Product, TooMuchWork, Work};
+use super::cover::{self, Answer, FIELDS, Point, Product, TooMuchWork, Work};
 use super::packet::ExamplePacket;
 use super::space::{Cube, LOCAL, Pair, Part, Space, Zones, zone_bits};
 use crate::compile::GeneratedRule;
@@ -194,7 +194,7 @@ impl Chain {
         cover::uncovered(query, self.space.liked(part.pair.family, &query), &covers, work)
     }
 
-    pub(super) fn example(&self, pair: Pair, point: cover::Point) -> ExamplePacket {
+    pub(super) fn example(&self, pair: Pair, point: Point) -> ExamplePacket {
         self.space.example(pair, point)
     }
 }
@@ -244,6 +244,22 @@ impl Lists {
         let list = Arc::new(List { cubes, ends });
         self.by_pair.insert(pair, Arc::clone(&list));
         list
+    }
+
+    /// Asks the entries behind one that match the packet at a point of a pair, in their order, for the first answer.
+    pub(super) fn first_behind<T>(
+        &mut self,
+        chain: &Chain,
+        entry: usize,
+        (pair, point): (Pair, Point),
+        ask: impl Fn(usize) -> Option<T>,
+    ) -> Option<T> {
+        let list = self.of(chain, pair);
+        let from = list.cubes.partition_point(|cube| chain.owner(*cube as usize) <= entry);
+        let own = point.map(|value| (value, value));
+        let near = list.ends[from..].iter().zip(&list.cubes[from..]).filter(|(other, _)| meet(&own, other));
+        let holding = near.map(|(_, cube)| *cube as usize).filter(|cube| chain.cubes[*cube].holds(pair, point));
+        holding.map(|cube| chain.owner(cube)).find_map(ask)
     }
 
     /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that are wanted.

@@ -27,37 +27,40 @@ pub(super) enum Without {
     TooMuchWork,
 }
 
-/// What would happen without an entry that matches the packet at `point`. `needless`: entries that take no other's place.
+/// What would happen without an entry that decides a packet. `needless`: entries that take no other's place.
 pub(super) fn without(
     chain: &Chain,
     lists: &mut Lists,
     entry: usize,
-    (pair, point): (Pair, Point),
+    packet: (Pair, Point),
     needless: &BTreeSet<usize>,
     work: &mut Work,
 ) -> Without {
-    if chain.entries[entry].effect.limited || packet_changes(chain, entry, pair, point, needless) {
+    if chain.entries[entry].effect.limited || packet_changes(chain, lists, entry, packet, needless) {
         return Without::Changes;
     }
     look(chain, lists, entry, needless, work).unwrap_or(Without::TooMuchWork)
 }
 
 /// Whether this one packet would be decided otherwise: nearly all rules that are needed are told by it.
-fn packet_changes(chain: &Chain, entry: usize, pair: Pair, point: Point, needless: &BTreeSet<usize>) -> bool {
+fn packet_changes(
+    chain: &Chain,
+    lists: &mut Lists,
+    entry: usize,
+    packet: (Pair, Point),
+    needless: &BTreeSet<usize>,
+) -> bool {
     let own = &chain.entries[entry];
-    for (position, other) in chain.entries.iter().enumerate().skip(entry + 1) {
-        if !chain.cubes[other.cubes.clone()].iter().any(|cube| cube.holds(pair, point)) {
-            continue;
-        }
+    let changes = |position: usize| {
+        let other = &chain.entries[position];
         if !other.effect.is_same(own.effect) {
-            if other.life.meets(own.life) {
-                return true;
-            }
-        } else if other.life.holds(own.life) && !needless.contains(&position) {
-            return false;
+            other.life.meets(own.life).then_some(true)
+        } else {
+            (other.life.holds(own.life) && !needless.contains(&position)).then_some(false)
         }
-    }
-    !chain.default_of(pair).0.is_same(own.effect)
+    };
+    let behind = lists.first_behind(chain, entry, packet, changes);
+    behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect))
 }
 
 fn look(
