@@ -52,18 +52,27 @@ fn show<'e>(
     }
 }
 
+const WHY_NO_PACKET: &str = "between its zones, no packet that opens a flow has its addresses and services: compare them with the networks \
+                             of the zones";
+
 pub(super) fn no_packet(policy: &Policy, entry: &Entry, report: &mut Report) {
     report
-        .at(Code::NoSuchPacket, place(policy, entry), format!("rule `{}` never matches: there is no such packet", entry.id))
-        .help(
-            "between its zones, no packet that opens a flow has its addresses and services: compare them with the networks of the zones",
-        );
+        .at(
+            Code::NoSuchPacket,
+            place(policy, entry),
+            format!("rule `{}` never matches: there is no such packet", entry.id),
+        )
+        .help(WHY_NO_PACKET);
 }
 
 pub(super) fn vacuous(invariant: &Invariant, report: &mut Report) {
     report
-        .at(Code::EmptyInvariant, invariant.at, format!("`{}` holds of any policy: there is no such packet", invariant.name))
-        .help("between its zones, no packet that opens a flow has its addresses and services: compare them with the networks of the zones");
+        .at(
+            Code::EmptyInvariant,
+            invariant.at,
+            format!("`{}` holds of any policy: there is no such packet", invariant.name),
+        )
+        .help(WHY_NO_PACKET);
 }
 
 pub(super) fn hidden(policy: &Policy, chain: &Chain, entry: &Entry, by: &[usize], report: &mut Report) {
@@ -177,7 +186,7 @@ pub(super) fn pairs_without_rules(policy: &Policy, chain: &Chain, report: &mut R
     let names = |from: u8, to: u8| format!("{}>{}", chain.space.zone(from), chain.space.zone(to));
     let mut missing: Vec<String> = Vec::new();
     for from in &zones {
-        // What one host of the firewall's own sends to another of its addresses meets no rule.
+        // What the firewall sends to itself meets no rule.
         let to = zones.iter().filter(|to| (*from, **to) != (LOCAL, LOCAL));
         let without = to.filter(|to| known[usize::from(*from)] & 1 << **to == 0);
         missing.extend(without.filter(|to| chain.is_left_to_default(*from, **to)).map(|to| names(*from, *to)));

@@ -22,7 +22,7 @@ const NOW: OffsetDateTime = datetime!(2026-07-01 0:00 UTC);
 const NO_RULES: &[GeneratedRule] = &[];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn rules_that_never_match_are_found_with_what_hides_them(text in policy_text()) {
