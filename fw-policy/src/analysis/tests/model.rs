@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::space::{Cube, LOCAL};
+use super::super::space::LOCAL;
 use super::super::{ExamplePacket, PacketSet};
 use crate::policy::{Policy, Rule};
 use crate::set::address::number;
@@ -207,10 +207,11 @@ pub(super) fn of_example(example: &ExamplePacket) -> Packet {
 
 /// Whether a set holds a packet.
 pub(super) fn is_in(set: &PacketSet, packet: &Packet) -> bool {
-    set.cubes.iter().any(|cube| cube_holds(set, cube, packet))
+    holders(set, packet) > 0
 }
 
-pub(super) fn cube_holds(set: &PacketSet, cube: &Cube, packet: &Packet) -> bool {
+/// How many cubes of a set hold a packet.
+pub(super) fn holders(set: &PacketSet, packet: &Packet) -> usize {
     let (pair, point) = set.space.point_of(
         &packet.src_addr,
         &packet.dst_addr,
@@ -218,7 +219,7 @@ pub(super) fn cube_holds(set: &PacketSet, cube: &Cube, packet: &Packet) -> bool 
         packet.protocol,
         (packet.src_port, packet.dst_port),
     );
-    cube.holds(pair, point)
+    set.cubes.iter().filter(|cube| cube.holds(pair, point)).count()
 }
 
 /// Rules that deny and expire, with the key that says that this is meant.
