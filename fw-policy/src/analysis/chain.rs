@@ -229,11 +229,15 @@ struct List {
 /// So many cubes are in lists at most, which are then thrown away: 36 bytes each.
 const MAX_LISTED: usize = 4 << 20;
 
+/// So many comparisons of ends take as long as one of the others that are counted as work.
+const COMPARED_AT_ONCE: usize = 8;
+
 impl Lists {
-    fn of(&mut self, chain: &Chain, pair: Pair) -> Arc<List> {
+    fn of(&mut self, chain: &Chain, pair: Pair, work: &mut Work) -> Result<Arc<List>, TooMuchWork> {
         if let Some(list) = self.by_pair.get(&pair) {
-            return Arc::clone(list);
+            return Ok(Arc::clone(list));
         }
+        work.take(chain.cubes.len() / 4)?;
         let own = (0u32..).zip(&chain.cubes).filter(|(_, cube)| cube.concerns(pair));
         let (cubes, ends): (Vec<u32>, Vec<Ends>) = own.map(|(at, cube)| (at, ends(&cube.product()))).unzip();
         if self.size + cubes.len() > MAX_LISTED {
@@ -243,7 +247,7 @@ impl Lists {
         self.size += cubes.len();
         let list = Arc::new(List { cubes, ends });
         self.by_pair.insert(pair, Arc::clone(&list));
-        list
+        Ok(list)
     }
 
     /// Asks the entries behind one that match the packet at a point of a pair, in their order, for the first answer.
@@ -253,13 +257,15 @@ impl Lists {
         entry: usize,
         (pair, point): (Pair, Point),
         ask: impl Fn(usize) -> Option<T>,
-    ) -> Option<T> {
-        let list = self.of(chain, pair);
+        work: &mut Work,
+    ) -> Result<Option<T>, TooMuchWork> {
+        let list = self.of(chain, pair, work)?;
         let from = list.cubes.partition_point(|cube| chain.owner(*cube as usize) <= entry);
+        work.take(1 + (list.cubes.len() - from) / COMPARED_AT_ONCE)?;
         let own = point.map(|value| (value, value));
         let near = list.ends[from..].iter().zip(&list.cubes[from..]).filter(|(other, _)| meet(&own, other));
         let holding = near.map(|(_, cube)| *cube as usize).filter(|cube| chain.cubes[*cube].holds(pair, point));
-        holding.map(|cube| chain.owner(cube)).find_map(ask)
+        Ok(holding.map(|cube| chain.owner(cube)).find_map(ask))
     }
 
     /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that are wanted.
@@ -269,10 +275,12 @@ impl Lists {
         part: &Part,
         entries: Range<usize>,
         wanted: impl Fn(&Entry) -> bool,
-    ) -> Vec<usize> {
-        let list = self.of(chain, part.pair);
+        work: &mut Work,
+    ) -> Result<Vec<usize>, TooMuchWork> {
+        let list = self.of(chain, part.pair, work)?;
         let from = list.cubes.partition_point(|cube| chain.owner(*cube as usize) < entries.start);
         let to = list.cubes.partition_point(|cube| chain.owner(*cube as usize) < entries.end);
+        work.take(1 + (to - from) / COMPARED_AT_ONCE)?;
         let product = part.product();
         let own = ends(&product);
         let near = list.ends[from..to].iter().zip(&list.cubes[from..to]).filter(|(other, _)| meet(&own, other));
@@ -281,7 +289,7 @@ impl Lists {
             wanted(&chain.entries[chain.owner(*cube)])
                 && product.iter().zip(&other.sets).all(|(own, other)| own.overlaps(other))
         });
-        touching.collect()
+        Ok(touching.collect())
     }
 }
 

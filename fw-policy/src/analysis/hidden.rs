@@ -49,7 +49,7 @@ fn look(chain: &Chain, lists: &mut Lists, entry: usize, work: &mut Work) -> Resu
     let mut parts: Vec<Part> = Vec::new();
     let mut hiding: BTreeSet<usize> = BTreeSet::new();
     for (number, part) in chain.parts(entry).enumerate() {
-        let touching = in_front(chain, lists, &part, entry);
+        let touching = in_front(chain, lists, &part, entry, work)?;
         match chain.left(&part, touching.iter().map(|cube| &chain.cubes[*cube]), work)? {
             Answer::Left(point) => return Ok(Fate::Matches(part.pair, point)),
             Answer::Covered(by) => {
@@ -74,7 +74,7 @@ fn look(chain: &Chain, lists: &mut Lists, entry: usize, work: &mut Work) -> Resu
             fewer.remove(&candidate);
             let mut suffice = true;
             for part in &parts {
-                let touching = lists.touching(chain, part, 0..entry, |_| true);
+                let touching = lists.touching(chain, part, 0..entry, |_| true, work)?;
                 let touching: Vec<usize> =
                     touching.into_iter().filter(|cube| fewer.contains(&chain.owner(*cube))).collect();
                 let left = chain.left(part, touching.iter().map(|cube| &chain.cubes[*cube]), work)?;
@@ -92,7 +92,13 @@ fn look(chain: &Chain, lists: &mut Lists, entry: usize, work: &mut Work) -> Resu
 }
 
 /// The cubes in front of an entry that touch a part of it for all the time that it has left.
-pub(super) fn in_front(chain: &Chain, lists: &mut Lists, part: &Part, entry: usize) -> Vec<usize> {
+pub(super) fn in_front(
+    chain: &Chain,
+    lists: &mut Lists,
+    part: &Part,
+    entry: usize,
+    work: &mut Work,
+) -> Result<Vec<usize>, TooMuchWork> {
     let life = chain.entries[entry].life;
-    lists.touching(chain, part, 0..entry, |other| other.life.holds(life))
+    lists.touching(chain, part, 0..entry, |other| other.life.holds(life), work)
 }

@@ -52,7 +52,7 @@ pub struct WorkLimits {
 }
 
 impl Default for WorkLimits {
-    /// Half a second for one rule and half a minute for all, about.
+    /// A second for one rule and a minute or two for all, about.
     fn default() -> Self {
         Self { rule: 50_000_000, all: 3_000_000_000 }
     }

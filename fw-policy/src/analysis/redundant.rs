@@ -36,10 +36,10 @@ pub(super) fn without(
     needless: &BTreeSet<usize>,
     work: &mut Work,
 ) -> Without {
-    if chain.entries[entry].effect.limited || packet_changes(chain, lists, entry, packet, needless) {
+    if chain.entries[entry].effect.limited {
         return Without::Changes;
     }
-    look(chain, lists, entry, needless, work).unwrap_or(Without::TooMuchWork)
+    look(chain, lists, entry, packet, needless, work).unwrap_or(Without::TooMuchWork)
 }
 
 /// Whether this one packet would be decided otherwise: nearly all rules that are needed are told by it.
@@ -49,7 +49,8 @@ fn packet_changes(
     entry: usize,
     packet: (Pair, Point),
     needless: &BTreeSet<usize>,
-) -> bool {
+    work: &mut Work,
+) -> Result<bool, TooMuchWork> {
     let own = &chain.entries[entry];
     let changes = |position: usize| {
         let other = &chain.entries[position];
@@ -59,25 +60,30 @@ fn packet_changes(
             (other.life.holds(own.life) && !needless.contains(&position)).then_some(false)
         }
     };
-    let behind = lists.first_behind(chain, entry, packet, changes);
-    behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect))
+    let behind = lists.first_behind(chain, entry, packet, changes, work)?;
+    Ok(behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect)))
 }
 
 fn look(
     chain: &Chain,
     lists: &mut Lists,
     entry: usize,
+    packet: (Pair, Point),
     needless: &BTreeSet<usize>,
     work: &mut Work,
 ) -> Result<Without, TooMuchWork> {
+    if packet_changes(chain, lists, entry, packet, needless, work)? {
+        return Ok(Without::Changes);
+    }
     let own = &chain.entries[entry];
     let takes_over = |position: usize, other: &Entry| {
         other.effect.is_same(own.effect) && other.life.holds(own.life) && !needless.contains(&position)
     };
     let mut successors: BTreeSet<usize> = BTreeSet::new();
     for part in chain.parts(entry) {
-        let front = in_front(chain, lists, &part, entry);
-        let behind = lists.touching(chain, &part, entry + 1..chain.entries.len(), |other| other.life.meets(own.life));
+        let front = in_front(chain, lists, &part, entry, work)?;
+        let behind =
+            lists.touching(chain, &part, entry + 1..chain.entries.len(), |other| other.life.meets(own.life), work)?;
         let mut taken = front.clone();
         for cube in behind {
             let other = &chain.entries[chain.owner(cube)];

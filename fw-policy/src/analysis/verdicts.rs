@@ -168,7 +168,7 @@ impl Verdicts {
         let entries = 0..chain.entries.len();
         let touching = {
             let mut lists = self.lists.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            lists.touching(chain, part, entries, |entry| entry.life.is_at(*now))
+            lists.touching(chain, part, entries, |entry| entry.life.is_at(*now), work)?
         };
         // Of a packet of a rule that is wanted, no rule in front that is wanted has to be asked for: it would have been the answer.
         let mut others = Others::new(outside.iter().filter(|cube| cube.concerns(part.pair) && part.touches(cube)));
