@@ -50,7 +50,10 @@ pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
     BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo,
 };
-pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use diagnostic::{
+    Applicability, Code, DEFAULT_WIDTH, Diagnostic, Diagnostics, Example, Explanation, Fix, Part, Place, Severity,
+    Verdict, sarif, sarif_of_problem,
+};
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;

@@ -283,7 +283,7 @@ impl ZonePair {
     /// The id in counters and logs: `default:it>onprem`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("default:{}>{}", self.from.display, self.to.display)
+        zone_pair_id(&self.from.display, &self.to.display)
     }
 
     /// What it does; never [`Action::Allow`].
@@ -291,6 +291,11 @@ impl ZonePair {
     pub const fn action(&self) -> Action {
         self.action
     }
+}
+
+/// The id of the default of a zone pair.
+pub(crate) fn zone_pair_id(from: &str, to: &str) -> String {
+    format!("default:{from}>{to}")
 }
 
 /// A test that the author of the policy wrote.

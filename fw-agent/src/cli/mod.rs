@@ -2,6 +2,7 @@
 
 mod capture;
 mod drops;
+mod explain_code;
 mod flows;
 mod observe;
 mod output;
@@ -16,7 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::api::client;
 use crate::api::request::Request;
@@ -71,6 +73,8 @@ enum Command {
     /// Check policy files, without the agent.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What a code of a message means, with a wrong and a right example.
+    ExplainCode(explain_code::Arguments),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -88,6 +92,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let Common { output, socket } = &cli.common;
+    if *output == Format::Sarif && !matches!(&cli.command, Command::Policy(policy::Command::Check(_))) {
+        let message = "`-o sarif` is a form of `fwctl policy check`";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match &cli.command {
         Command::Status => status::run(socket, *output),
         Command::Flows(arguments) => flows::run(arguments, socket, *output),
@@ -98,6 +106,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Zones => zones::run(socket, *output),
         Command::Reload => reload::run(socket, *output),
         Command::Policy(command) => policy::run(command, *output),
+        Command::ExplainCode(arguments) => explain_code::run(arguments, *output),
     }
 }
 

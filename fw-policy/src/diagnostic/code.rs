@@ -1,5 +1,7 @@
 //! The codes of all diagnostics: one list that feeds messages, JSON and `fwctl explain-code`.
 
+use super::explanation::Explanation;
+
 /// Whether a diagnostic refuses the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -10,7 +12,8 @@ pub enum Severity {
     Warning,
 }
 
-/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale.
+/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale. What is said at length, with
+/// examples, stands in `codes/VARIANT.md`.
 macro_rules! codes {
     ($($variant:ident = $number:literal, $explanation:literal;)+) => {
         /// What is wrong, as a stable number: `FW` and four digits, errors below `FW0100`, warnings from there.
@@ -29,10 +32,15 @@ macro_rules! codes {
                 match self { $(Self::$variant => $number,)+ }
             }
 
-            /// What the author of the policy should know about it.
+            /// What the author of the policy should know about it, in a sentence or two.
             #[must_use]
-            pub const fn explanation(self) -> &'static str {
+            pub const fn summary(self) -> &'static str {
                 match self { $(Self::$variant => $explanation,)+ }
+            }
+
+            /// The text of [`Code::explain`], as it is written down.
+            const fn written_explanation(self) -> &'static str {
+                match self { $(Self::$variant => include_str!(concat!("codes/", stringify!($variant), ".md")),)+ }
             }
         }
     };
@@ -87,11 +95,28 @@ codes! {
     ListedTwice = 102, "The same element stands twice in an array.";
 }
 
+impl Severity {
+    /// The word that findings begin with.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 impl Code {
     /// Whether it refuses the policy.
     #[must_use]
     pub const fn severity(self) -> Severity {
         if self.number() < 100 { Severity::Error } else { Severity::Warning }
+    }
+
+    /// The same at length: what it means, a wrong example, a right one, and why it is refused.
+    #[must_use]
+    pub fn explain(self) -> Explanation {
+        Explanation::read(self, self.written_explanation())
     }
 
     /// Reads `FW0007`, in any case.

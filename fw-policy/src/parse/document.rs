@@ -8,7 +8,7 @@ use super::table::{Schema, TableReader, in_written_order};
 use super::terms::reported;
 use super::{rule, test};
 use crate::Code;
-use crate::diagnostic::Report;
+use crate::diagnostic::{Applicability, Report};
 use crate::set::SetDefinition;
 use crate::set::address::parse_network;
 use crate::source::{Location, Spanned};
@@ -72,7 +72,8 @@ fn check_version(reader: &mut TableReader<'_, '_, '_>) {
         reader
             .report
             .at(Code::Version, at, "the file does not say which version of the language it is written in")
-            .help("write `version = 1` at its top");
+            .help("write `version = 1` at its top")
+            .fix(Location { end: at.start, ..at }, "version = 1\n", Applicability::MachineApplicable);
         return;
     };
     let DeValue::Integer(number) = version.value else {

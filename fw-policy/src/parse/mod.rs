@@ -6,6 +6,7 @@ mod definitions;
 mod document;
 mod limits;
 mod moment;
+mod recover;
 mod rule;
 mod syntax;
 mod table;
@@ -26,10 +27,13 @@ pub(crate) fn parse(sources: &Sources, report: &mut Report) -> Definitions {
     let mut definitions = Definitions::default();
     for (file, source) in sources.files() {
         let (root, errors) = DeTable::parse_recoverable(&source.text);
-        for error in errors {
-            syntax::report_error(file, &source.text, &error, report);
+        if errors.is_empty() {
+            document::read(file, root.get_ref(), &mut definitions, report);
+        } else {
+            let readable = recover::readable(file, &source.text, report);
+            let (root, _) = DeTable::parse_recoverable(&readable);
+            document::read(file, root.get_ref(), &mut definitions, report);
         }
-        document::read(file, root.get_ref(), &mut definitions, report);
     }
     definitions
 }

@@ -96,7 +96,11 @@ fn check_schedule(reader: &mut TableReader<'_, '_, '_>, rule: &RuleDefinition) {
             .at(Code::Schedule, expires.at, "the rule expires before it starts, so it never matches")
             .related(starts.at, "starts here");
     }
-    let opens = rule.expires_opens.as_ref().is_some_and(|opens| opens.value);
+    // A value that is wrong has been reported.
+    let opens = match &rule.expires_opens {
+        Some(opens) => opens.value,
+        None => reader.value("expires_opens").is_some(),
+    };
     let Some(Spanned { value: Action::Drop | Action::Reject, .. }) = rule.action else { return };
     if let Some(expires) = &rule.expires
         && !opens
@@ -128,7 +132,7 @@ fn check_keys_that_need_an_action(reader: &mut TableReader<'_, '_, '_>, rule: &R
     if rule.expires_opens.is_some() && allows {
         contradiction("expires_opens", "a rule that allows closes when it expires");
     }
-    if rule.expires_opens.is_some() && !allows && rule.expires.is_none() {
+    if rule.expires_opens.is_some() && !allows && reader.value("expires").is_none() {
         let at = reader.key_location("expires_opens");
         reader.report.at(Code::Contradiction, at, "`expires_opens` says nothing without `expires`");
     }

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::definitions::Terms;
 use super::table::{Schema, TableReader, warn_about_repetitions};
-use crate::diagnostic::Report;
+use crate::diagnostic::{Applicability, Report};
 use crate::set::address::{self, AddressSet};
 use crate::set::service::{ALL_PORTS, PortRange, Ports, ServiceSet};
 use crate::set::{Term, TermBody, TermError, parse_term, service_term};
@@ -56,7 +56,10 @@ pub(crate) fn reported<T>(term: Result<T, TermError>, at: Location, report: &mut
     match term {
         Ok(term) => Some(term),
         Err(error) => {
-            report.at(error.code, at, error.message).help_if(error.help);
+            let finding = report.at(error.code, at, error.message).help_if(error.help);
+            if let Some((wrong, right)) = &error.fix {
+                finding.fix_within(wrong, right, Applicability::MachineApplicable);
+            }
             None
         }
     }

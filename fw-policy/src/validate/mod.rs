@@ -43,9 +43,10 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
         any_service: Arc::new(SetAlgebra::everything()),
         zones: Zones::new(definitions.zones, report),
     };
+    let ids = tests_of_policy::ids(&definitions.rules, &definitions.zone_pairs);
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
-    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
+    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &ids, report);
     let policy = Policy {
         sources,
         defaults,

@@ -1,13 +1,16 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
+mod refusal;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use fw_policy::{Binding, Compiled, Diagnostics, Policy, TestResult};
+use fw_policy::{Binding, Compiled, Policy, TestResult};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+use refusal::Refusal;
 
 use super::output::{Format, print};
 use super::{exit, style};
@@ -46,6 +49,11 @@ fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
         Ok(compiled) => compiled,
         Err(code) => return Ok(code),
     };
+    if output == Format::Sarif {
+        let log = fw_policy::sarif(policy.warnings(), &refusal::base(&arguments.directory), refusal::VERSION);
+        print(&serde_json::to_string_pretty(&log)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let limited = compiled.rules.iter().filter(|rule| rule.limits.is_some());
     let limits: Vec<_> = limited.map(|rule| json!({"rule": rule.id, "limits": rule.limits.to_string()})).collect();
     let answer = json!({
@@ -58,7 +66,8 @@ fn check(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
     });
     if !output.json(&answer, "diagnostics")? {
         if !policy.warnings().is_empty() {
-            eprintln!("{}\n", policy.warning_report().render(style::colors_on_stderr()));
+            let (color, width) = (style::colors_on_stderr(), style::width_on_stderr());
+            eprintln!("{}\n", policy.warning_report().render_within(color, width));
         }
         for rule in compiled.rules.iter().filter(|rule| rule.limits.is_some()) {
             print(&format!("{}: {}", rule.id, rule.limits))?;
@@ -94,53 +103,37 @@ fn test(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::TESTS_FAILED) })
 }
 
-/// Reads and compiles; the inner error is the exit code of a policy whose diagnostics have been shown.
+/// Reads and compiles; the inner error is the exit code of a policy of which it has been said why it is refused.
 fn compile(
     arguments: &Arguments,
     output: Format,
     command: &str,
 ) -> anyhow::Result<Result<(Policy, Compiled), ExitCode>> {
+    match try_compile(arguments)? {
+        Ok(compiled) => Ok(Ok(compiled)),
+        Err(refusal) => {
+            refusal.show(output, command, &arguments.directory)?;
+            Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
+        }
+    }
+}
+
+fn try_compile(arguments: &Arguments) -> anyhow::Result<Result<(Policy, Compiled), Refusal>> {
     let files = match policy_set::read(&arguments.directory) {
         Ok(files) => files,
-        Err(error @ PolicyError::NotText { .. }) => {
-            let problem = error.to_string();
-            return refused(&json!({"problem": problem}), &format!("error: {problem}"), output, command);
-        }
+        Err(error @ PolicyError::NotText { .. }) => return Ok(Err(Refusal::NotText(error.to_string()))),
         Err(error) => return Err(error.into()),
     };
     let config = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
         Ok(config) => config,
-        Err(error) => {
-            let diagnostics = serde_json::to_value(&error).context("diagnostics")?;
-            return refused(&json!({"config": diagnostics}), &error.render(style::colors_on_stderr()), output, command);
-        }
+        Err(error) => return Ok(Err(Refusal::Config(error))),
     };
     let compiled = fw_policy::load(&files).and_then(|policy| {
         let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
         let compiled = policy.compile(&binding, OffsetDateTime::now_utc())?;
         Ok((policy, compiled))
     });
-    match compiled {
-        Ok(compiled) => Ok(Ok(compiled)),
-        Err(diagnostics) => invalid(&diagnostics, output, command),
-    }
-}
-
-fn invalid<T>(diagnostics: &Diagnostics, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
-    let listed = json!({"diagnostics": serde_json::to_value(diagnostics).context("diagnostics")?});
-    refused(&listed, &diagnostics.render(style::colors_on_stderr()), output, command)
-}
-
-/// Shows why: as JSON on standard output if that is asked for, else for people on standard error.
-fn refused<T>(listed: &Value, text: &str, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
-    let mut answer = json!({"schema": format!("fwctl.policy-{command}/1"), "ok": false});
-    if let (Some(answer), Some(listed)) = (answer.as_object_mut(), listed.as_object()) {
-        answer.extend(listed.clone());
-    }
-    if !output.json(&answer, "diagnostics")? {
-        eprintln!("{text}");
-    }
-    Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
+    Ok(compiled.map_err(Refusal::Policy))
 }
 
 fn as_json(result: &TestResult) -> Value {
