@@ -8,6 +8,7 @@ mod limits;
 mod moment;
 mod recover;
 mod rule;
+pub(crate) mod schema;
 mod syntax;
 mod table;
 mod terms;
@@ -16,6 +17,9 @@ mod test;
 pub(crate) use definitions::{
     DefaultsDefinition, Definitions, Packet, RuleDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
 };
+
+pub(crate) use document::FILE;
+pub(crate) use terms::SERVICE_TABLE;
 
 use toml::de::DeTable;
 

@@ -4,18 +4,10 @@ use std::borrow::Cow;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::schema::Schema;
 use crate::Code;
 use crate::diagnostic::{Applicability, Report, nearest};
 use crate::source::{Location, Spanned};
-
-/// What a table may hold.
-pub(crate) struct Schema {
-    /// What the table is, in messages: "a rule".
-    pub(crate) what: &'static str,
-    pub(crate) keys: &'static [&'static str],
-    /// Keys that the language has, but not in this version.
-    pub(crate) later: &'static [&'static str],
-}
 
 /// How messages begin to say that an array is expected.
 const AN_ARRAY: &str = "an array";
@@ -40,11 +32,16 @@ pub(crate) struct TableReader<'t, 'i, 'r> {
 }
 
 impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
-    /// Starts reading, and reports keys that the schema does not have.
+    /// Starts reading, and reports keys that the schema does not have, and those that must be there and are not.
     pub(crate) fn new(schema: &'static Schema, table: &'t DeTable<'i>, at: Location, report: &'r mut Report) -> Self {
         let mut reader = Self::of_names(schema, table, at, report);
         for (key, _) in in_written_order(table) {
             reader.check_key(key.get_ref(), Location::new(at.file, key.span()));
+        }
+        for key in schema.keys {
+            if let Some(example) = key.example {
+                reader.require(key.name, example);
+            }
         }
         reader
     }
@@ -64,11 +61,12 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
         if later.contains(&key) {
             let message = format!("`{key}` is not supported in this version");
             self.report.at(Code::Unsupported, at, message).label("belongs to a later version of the language");
-        } else if !keys.contains(&key) {
+        } else if self.schema.key(key).is_none() {
+            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
             self.report
                 .at(Code::UnknownKey, at, format!("{what} has no key `{key}`"))
-                .help(format!("the keys of {what} are {}", quoted(keys)))
-                .did_you_mean(key, nearest(key, keys.iter().copied()));
+                .help(format!("the keys of {what} are {}", quoted(&names)))
+                .did_you_mean(key, nearest(key, names.iter().copied()));
         }
     }
 
@@ -83,6 +81,7 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
 
     /// The value of a key, if it is there.
     pub(crate) fn value(&self, key: &str) -> Option<Spanned<&'t DeValue<'i>>> {
+        debug_assert!(self.schema.keys.is_empty() || self.schema.key(key).is_some(), "{key} is not in the schema");
         let value = self.table.get(key)?;
         Some(Spanned::new(value.get_ref(), self.place(value)))
     }
@@ -93,7 +92,7 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
     }
 
     /// Reports a key that must be there, with an example of how to write it.
-    pub(crate) fn require(&mut self, key: &str, example: &str) {
+    fn require(&mut self, key: &str, example: &str) {
         if !self.table.contains_key(key) {
             let message = format!("{} needs the key `{key}`", self.schema.what);
             self.report.at(Code::MissingKey, self.at, message).help(format!("write `{key} = {example}`"));

@@ -1,6 +1,7 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
 mod refusal;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Check(Arguments),
     /// Run its own tests.
     Test(Arguments),
+    /// The language as a JSON Schema, which editors complete and check by.
+    Schema,
 }
 
 /// Which policy.
@@ -41,6 +44,7 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
     match command {
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
+        Command::Schema => schema::run(),
     }
 }
 
