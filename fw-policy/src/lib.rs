@@ -36,6 +36,7 @@ mod binding;
 mod compile;
 mod diagnostic;
 mod edit;
+mod format;
 mod json_schema;
 mod limits;
 mod parse;
@@ -55,6 +56,7 @@ pub use diagnostic::{
     Applicability, Code, DEFAULT_WIDTH, Diagnostic, Diagnostics, Example, Explanation, Fix, Part, Place, Severity,
     Verdict, sarif, sarif_of_problem,
 };
+pub use format::format;
 pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};

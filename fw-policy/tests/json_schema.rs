@@ -17,7 +17,10 @@ fn as_json(value: &toml::Value) -> Value {
         toml::Value::Table(table) => {
             Value::Object(table.iter().map(|(key, value)| (key.clone(), as_json(value))).collect())
         }
-        other => serde_json::to_value(other).expect("TOML has no other values than JSON"),
+        other
+        @ (toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_)) => {
+            serde_json::to_value(other).expect("TOML has no other values than JSON")
+        }
     }
 }
 

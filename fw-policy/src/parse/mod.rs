@@ -6,7 +6,7 @@ mod definitions;
 mod document;
 mod limits;
 mod moment;
-mod recover;
+pub(crate) mod recover;
 mod rule;
 pub(crate) mod schema;
 mod syntax;

@@ -17,7 +17,7 @@ use crate::source::Location;
 const ROUNDS: usize = 32;
 
 /// Reports the syntax errors of a file; the text without what is wrong.
-pub(super) fn readable(file: u32, text: &str, report: &mut Report) -> String {
+pub(crate) fn readable(file: u32, text: &str, report: &mut Report) -> String {
     let mut rest = text.to_owned();
     for _ in 0..ROUNDS {
         let (_, errors) = DeTable::parse_recoverable(&rest);
@@ -27,7 +27,7 @@ pub(super) fn readable(file: u32, text: &str, report: &mut Report) -> String {
             break;
         }
         broken.sort_by_key(|error| place(error, &rest));
-        let statements = statements(&rest);
+        let statements = statements(&rest, Brackets::Open);
         let blanked = match statements.iter().find(|statement| statement.unclosed.is_some()) {
             // The parser has read on within the bracket: what it says of the rest is worth nothing.
             Some(statement) => {
@@ -121,16 +121,25 @@ fn blank(text: &mut String, range: Range<usize>) {
 
 /// A header or a key with its value.
 #[derive(Debug, PartialEq, Eq)]
-struct Statement {
-    range: Range<usize>,
-    is_header: bool,
+pub(crate) struct Statement {
+    pub(crate) range: Range<usize>,
+    pub(crate) is_header: bool,
     /// Where the innermost bracket, or the string of several lines, opens that is not closed.
     unclosed: Option<usize>,
 }
 
+/// What is known of a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brackets {
+    /// It is TOML.
+    Closed,
+    /// Some of its brackets may be open.
+    Open,
+}
+
 /// The statements of a text. A text that is not TOML has no certain ones: a bracket that is open where a line begins as a new
 /// statement would is taken as not closed.
-fn statements(text: &str) -> Vec<Statement> {
+pub(crate) fn statements(text: &str, brackets: Brackets) -> Vec<Statement> {
     let mut statements = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -142,7 +151,7 @@ fn statements(text: &str) -> Vec<Statement> {
         }
         let start = line.end - written.len();
         let is_header = written.starts_with('[');
-        let (end, unclosed) = if is_header { (line.end, None) } else { end_of_value(text, start) };
+        let (end, unclosed) = if is_header { (line.end, None) } else { end_of_value(text, start, brackets) };
         statements.push(Statement { range: start..end, is_header, unclosed });
         at = end + 1;
     }
@@ -150,7 +159,7 @@ fn statements(text: &str) -> Vec<Statement> {
 }
 
 /// Where a key's value ends, and the bracket that is open there.
-fn end_of_value(text: &str, start: usize) -> (usize, Option<usize>) {
+fn end_of_value(text: &str, start: usize, brackets: Brackets) -> (usize, Option<usize>) {
     let bytes = text.as_bytes();
     let mut open: Vec<usize> = Vec::new();
     // The last string that is not closed on its line, and may have swallowed a bracket.
@@ -179,7 +188,10 @@ fn end_of_value(text: &str, start: usize) -> (usize, Option<usize>) {
             }
             b'\n' => match open.last() {
                 None => return (at, None),
-                Some(bracket) if begins_statement(&text[start..at], &text[at + 1..], bytes[*bracket]) => {
+                Some(bracket)
+                    if brackets == Brackets::Open
+                        && begins_statement(&text[start..at], &text[at + 1..], bytes[*bracket]) =>
+                {
                     return (at, string.or(Some(*bracket)));
                 }
                 Some(_) => {}
@@ -193,7 +205,7 @@ fn end_of_value(text: &str, start: usize) -> (usize, Option<usize>) {
 
 /// The first byte behind a string. One that is not closed on its line ends there; `None` for one of several lines that is not
 /// closed at all.
-fn end_of_string(text: &str, start: usize) -> Option<usize> {
+pub(crate) fn end_of_string(text: &str, start: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let quote = &text[start..=start];
     let long = quote.repeat(3);
@@ -234,7 +246,10 @@ mod tests {
     use super::*;
 
     fn taken_apart(text: &str) -> Vec<(&str, bool)> {
-        statements(text).into_iter().map(|found| (&text[found.range], found.unclosed.is_some())).collect()
+        statements(text, Brackets::Open)
+            .into_iter()
+            .map(|found| (&text[found.range], found.unclosed.is_some()))
+            .collect()
     }
 
     #[test]

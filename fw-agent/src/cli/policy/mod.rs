@@ -1,13 +1,16 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
+mod fmt;
 mod refusal;
+mod rewrite;
 mod schema;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use fw_policy::{Binding, Compiled, Policy, TestResult};
+use fw_policy::{Binding, Compiled, Policy, SourceFile, TestResult};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -26,6 +29,8 @@ pub(super) enum Command {
     Check(Arguments),
     /// Run its own tests.
     Test(Arguments),
+    /// Put the files into canonical form, or say which ones are not.
+    Fmt(fmt::Arguments),
     /// The language as a JSON Schema, which editors complete and check by.
     Schema,
 }
@@ -44,6 +49,7 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
     match command {
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
+        Command::Fmt(arguments) => fmt::run(arguments, output),
         Command::Schema => schema::run(),
     }
 }
@@ -122,11 +128,19 @@ fn compile(
     }
 }
 
+/// The files of a policy.
+fn read(directory: &Path) -> anyhow::Result<Result<Arc<[SourceFile]>, Refusal>> {
+    match policy_set::read(directory) {
+        Ok(files) => Ok(Ok(files)),
+        Err(error @ PolicyError::NotText { .. }) => Ok(Err(Refusal::NotText(error.to_string()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn try_compile(arguments: &Arguments) -> anyhow::Result<Result<(Policy, Compiled), Refusal>> {
-    let files = match policy_set::read(&arguments.directory) {
+    let files = match read(&arguments.directory)? {
         Ok(files) => files,
-        Err(error @ PolicyError::NotText { .. }) => return Ok(Err(Refusal::NotText(error.to_string()))),
-        Err(error) => return Err(error.into()),
+        Err(refusal) => return Ok(Err(refusal)),
     };
     let config = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
         Ok(config) => config,

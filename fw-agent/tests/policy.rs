@@ -1,0 +1,113 @@
+//! `fwctl policy` and `fwctl explain-code`, as others run them: on files, without an agent.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const POLICY: &str = "version = 1\n\n[defaults]\naction = \"drop\"\n\n[zones.a]\n\n[[rule]]\nid = \"r\"\nfrom = [\"a\"]\n\
+                      to = [\"a\"]\nservices = [\"tcp/80\"]\naction = \"allow\"\n";
+
+fn directory(files: &[(&str, &str)]) -> io::Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    files.iter().try_for_each(|(name, text)| fs::write(dir.path().join(name), text))?;
+    Ok(dir)
+}
+
+/// Runs `fwctl` in a directory.
+fn fwctl(dir: &Path, arguments: &[&str]) -> io::Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_fwctl")).args(arguments).current_dir(dir).output()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn fmt_names_what_it_would_change_and_then_changes_it_once() -> io::Result<()> {
+    let dir = directory(&[("a.toml", POLICY), ("b.toml", "version=1\n# kept\n[addresses]\nx=['10.0.0.1']\n")])?;
+    let checked = fwctl(dir.path(), &["policy", "fmt", "--check", "."])?;
+    assert_eq!((checked.status.code(), stdout(&checked).as_str()), (Some(1), "./b.toml: not in canonical form\n"));
+    let written = fwctl(dir.path(), &["policy", "fmt", ".", "-o", "json"])?;
+    assert_eq!((written.status.code(), &json(&written)["files"][0]["file"]), (Some(0), &Value::from("b.toml")));
+    assert_eq!(
+        fs::read_to_string(dir.path().join("b.toml"))?,
+        "version = 1\n\n# kept\n[addresses]\nx = [\"10.0.0.1\"]\n"
+    );
+    assert_eq!(fs::read_to_string(dir.path().join("a.toml"))?, POLICY);
+    let again = fwctl(dir.path(), &["policy", "fmt", "--check", "."])?;
+    assert_eq!((again.status.code(), stdout(&again).as_str()), (Some(0), ""));
+    Ok(())
+}
+
+#[test]
+fn fmt_writes_nothing_if_a_file_is_not_toml() -> io::Result<()> {
+    let dir = directory(&[("a.toml", "version=1\n"), ("b.toml", "version = [\n")])?;
+    let refused = fwctl(dir.path(), &["policy", "fmt", "."])?;
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--> b.toml:1:11"), "{refused:?}");
+    assert_eq!(fs::read_to_string(dir.path().join("a.toml"))?, "version=1\n");
+    Ok(())
+}
+
+#[test]
+fn a_finding_has_all_its_places_in_json_and_in_sarif() -> io::Result<()> {
+    let dir = directory(&[])?;
+    fs::create_dir(dir.path().join("policies"))?;
+    fs::write(dir.path().join("policies/a.toml"), POLICY.replace("services", "sercives"))?;
+    let refused = fwctl(dir.path(), &["policy", "check", "policies", "-o", "json"])?;
+    assert_eq!(refused.status.code(), Some(3));
+    let finding = &json(&refused)["diagnostics"][0];
+    let fields = [
+        "code",
+        "severity",
+        "message",
+        "file",
+        "line",
+        "column",
+        "end_line",
+        "end_column",
+        "byte_start",
+        "byte_end",
+        "help",
+    ];
+    let missing: Vec<&&str> = fields.iter().filter(|field| finding[**field].is_null()).collect();
+    assert!(missing.is_empty(), "{missing:?} in {finding}");
+    assert_eq!((&finding["code"], &finding["fix"]["replacement"]), (&"FW0003".into(), &"services".into()));
+    let log = json(&fwctl(dir.path(), &["policy", "check", "policies", "-o", "sarif"])?);
+    let result = &log["runs"][0]["results"][0];
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!((&result["ruleId"], &place["artifactLocation"]["uri"]), (&"FW0003".into(), &"policies/a.toml".into()));
+    assert_eq!((&place["region"]["startLine"], &place["region"]["endColumn"]), (&12.into(), &9.into()));
+    Ok(())
+}
+
+#[test]
+fn sarif_is_for_policy_check_only() -> io::Result<()> {
+    let dir = directory(&[("a.toml", POLICY)])?;
+    assert_eq!(fwctl(dir.path(), &["policy", "test", ".", "-o", "sarif"])?.status.code(), Some(2));
+    let fine = fwctl(dir.path(), &["policy", "check", ".", "-o", "sarif"])?;
+    assert_eq!((fine.status.code(), json(&fine)["runs"][0]["results"].as_array().map(Vec::len)), (Some(0), Some(0)));
+    Ok(())
+}
+
+#[test]
+fn a_code_is_explained_and_one_that_is_none_is_refused() -> io::Result<()> {
+    let dir = directory(&[])?;
+    let explained = fwctl(dir.path(), &["explain-code", "fw0013"])?;
+    assert!(stdout(&explained).starts_with("FW0013: "), "{explained:?}");
+    let explained = json(&fwctl(dir.path(), &["explain-code", "FW0013", "-o", "json"])?);
+    assert_eq!(
+        (&explained["schema"], &explained["examples"][1]["verdict"]),
+        (&"fwctl.explain-code/1".into(), &"right".into())
+    );
+    assert_eq!(fwctl(dir.path(), &["explain-code", "FW9999"])?.status.code(), Some(2));
+    assert!(stdout(&fwctl(dir.path(), &["explain-code"])?).lines().count() > 30);
+    Ok(())
+}
