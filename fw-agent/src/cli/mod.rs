@@ -4,6 +4,7 @@ mod capture;
 mod drops;
 mod explain_code;
 mod flows;
+mod manual;
 mod observe;
 mod output;
 mod policy;
@@ -75,6 +76,10 @@ enum Command {
     Policy(policy::Command),
     /// What a code of a message means, with a wrong and a right example.
     ExplainCode(explain_code::Arguments),
+    /// A script that completes command lines, for a shell.
+    Completions(manual::CompletionsArguments),
+    /// Pages of the manual, for fwctl and fw-agent.
+    Man(manual::ManArguments),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -107,6 +112,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reload => reload::run(socket, *output),
         Command::Policy(command) => policy::run(command, *output),
         Command::ExplainCode(arguments) => explain_code::run(arguments, *output),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments),
     }
 }
 
