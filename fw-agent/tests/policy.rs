@@ -111,3 +111,36 @@ fn a_code_is_explained_and_one_that_is_none_is_refused() -> io::Result<()> {
     assert!(stdout(&fwctl(dir.path(), &["explain-code"])?).lines().count() > 30);
     Ok(())
 }
+
+#[test]
+fn a_zone_is_renamed_in_its_files_only_if_the_name_is_known_and_the_new_one_free() -> io::Result<()> {
+    let dir =
+        directory(&[("a.toml", POLICY), ("b.toml", "version = 1\n[zones.b]\nnetworks = [\"10.0.0.0/8\"] # b\n")])?;
+    let rename = |old: &str, new: &str| fwctl(dir.path(), &["policy", "rename", "zone", old, new, "."]);
+    let unknown = rename("c", "d")?;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no zone `c`"), "{unknown:?}");
+    assert_eq!(rename("a", "b")?.status.code(), Some(1));
+    let renamed = rename("a", "plant")?;
+    assert_eq!((renamed.status.code(), stdout(&renamed).as_str()), (Some(0), "./a.toml: `a` is `plant` now\n"));
+    assert_eq!(
+        fs::read_to_string(dir.path().join("a.toml"))?,
+        POLICY.replace("zones.a", "zones.plant").replace("\"a\"", "\"plant\"")
+    );
+    Ok(())
+}
+
+#[test]
+fn what_a_policy_is_made_of_is_counted_and_exported() -> io::Result<()> {
+    let dir = directory(&[("a.toml", POLICY)])?;
+    let stats = json(&fwctl(dir.path(), &["policy", "stats", ".", "-o", "json"])?);
+    assert_eq!((&stats["schema"], &stats["rules"]["allow"]), (&"fwctl.policy-stats/1".into(), &1.into()));
+    assert_eq!(stats["services"][0], serde_json::json!({"from": "a", "to": "a", "rules": 1, "services": ["tcp/80"]}));
+    assert!(stats["memory_total"].as_u64().is_some_and(|bytes| bytes > 4096), "{stats}");
+    assert!(stdout(&fwctl(dir.path(), &["policy", "stats", "."])?).starts_with("1 rules: 1 allow"));
+    let exported = stdout(&fwctl(dir.path(), &["policy", "export", "csv", "."])?);
+    let rows: Vec<&str> = exported.lines().collect();
+    assert_eq!((rows.len(), rows[1].split(',').nth(7)), (3, Some("tcp/80")), "{exported}");
+    assert!(stdout(&fwctl(dir.path(), &["policy", "export", "markdown", "."])?).contains("| r |  | a | a | any |"));
+    Ok(())
+}

@@ -47,7 +47,7 @@ fn property(key: &Key) -> Value {
 fn value(takes: Takes) -> Value {
     match takes {
         Takes::Version => json!({ "const": 1 }),
-        Takes::Text => json!({ "type": "string" }),
+        Takes::Text | Takes::RuleId => json!({ "type": "string" }),
         Takes::Name => pattern(NAME),
         Takes::Boolean => json!({ "type": "boolean" }),
         Takes::Words(words) => json!({ "enum": words }),

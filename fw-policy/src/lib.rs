@@ -36,6 +36,7 @@ mod binding;
 mod compile;
 mod diagnostic;
 mod edit;
+mod export;
 mod format;
 mod json_schema;
 mod limits;
@@ -43,8 +44,10 @@ mod parse;
 mod policy;
 mod policy_test;
 mod reader;
+mod rename;
 mod set;
 mod source;
+mod stats;
 mod tables;
 mod validate;
 
@@ -56,13 +59,16 @@ pub use diagnostic::{
     Applicability, Code, DEFAULT_WIDTH, Diagnostic, Diagnostics, Example, Explanation, Fix, Part, Place, Severity,
     Verdict, sarif, sarif_of_problem,
 };
+pub use export::AuditRow;
 pub use format::format;
 pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
 pub use policy_test::TestResult;
 pub use reader::Reader;
+pub use rename::{RenameError, Renamed, rename};
 pub use source::SourceFile;
+pub use stats::{Expiring, Owner, PairServices, RuleCounts, SetSize, Stats, TableMemory};
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
 
 /// Reads a policy: all of its files, in the order in which their rules are to be matched.

@@ -26,6 +26,7 @@ pub struct Policy {
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
     pub(crate) addresses: NamedSets<AddressSet>,
+    pub(crate) services: NamedSets<ServiceSet>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 

@@ -35,8 +35,10 @@ pub(crate) enum Takes {
     Version,
     /// Free text.
     Text,
-    /// A name: letters, digits, `.`, `_` and `-`.
+    /// The id that a rule has: letters, digits, `.`, `_` and `-`.
     Name,
+    /// The id of a rule, a default or a generated rule.
+    RuleId,
     Boolean,
     /// One of these.
     Words(&'static [&'static str]),

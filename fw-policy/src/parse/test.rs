@@ -26,7 +26,7 @@ pub(super) const TEST: Schema = Schema {
         key("packet", Takes::Table(&PACKET), "The packet that would open a flow.")
             .required("{ from = …, to = …, src = …, dst = …, service = … }"),
         key("expect", Takes::Words(&ACTION_WORDS), "What must become of it.").required("\"drop\""),
-        key("rule", Takes::Text, "The id of the rule or default that must decide."),
+        key("rule", Takes::RuleId, "The id of the rule or default that must decide."),
         key("at", Takes::Moment, "When it is judged; now if left out."),
         key("source_port", Takes::Number { lowest: 1, highest: 65_535 }, "Its source port; 49152 if left out."),
     ],

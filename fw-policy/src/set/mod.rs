@@ -7,6 +7,7 @@ pub(crate) mod interval;
 pub(crate) mod resolve;
 pub(crate) mod service;
 pub(crate) mod service_term;
+mod text;
 
 use crate::source::Spanned;
 

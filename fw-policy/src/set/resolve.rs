@@ -111,6 +111,11 @@ impl<T: SetAlgebra> NamedSets<T> {
         united(&recipe.operands(&self.sets)).0
     }
 
+    /// The sets, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.sets.iter().map(|(name, set)| (name.as_str(), set.as_ref()))
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.sets.keys().map(String::as_str)
     }

@@ -19,6 +19,7 @@ use crate::set::resolve::NamedSets;
 use crate::set::service::ServiceSet;
 use crate::source::{Location, Sources};
 
+pub(crate) use names::name_fault;
 use zones::Zones;
 
 /// Everything that names are looked up in.
@@ -55,6 +56,7 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
         zone_pairs,
         tests,
         addresses: context.addresses.clone(),
+        services: context.services.clone(),
         warnings: Vec::new(),
     };
     (policy, context)

@@ -1,9 +1,12 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
+mod export;
 mod fmt;
 mod refusal;
+mod rename;
 mod rewrite;
 mod schema;
+mod stats;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +34,12 @@ pub(super) enum Command {
     Test(Arguments),
     /// Put the files into canonical form, or say which ones are not.
     Fmt(fmt::Arguments),
+    /// How large it is, who answers for it, and what of it ends soon.
+    Stats(Arguments),
+    /// Give a set, a zone or a rule another name, in all files.
+    Rename(rename::Arguments),
+    /// Every rule with its sets worked out, for auditors.
+    Export(export::ExportArguments),
     /// The language as a JSON Schema, which editors complete and check by.
     Schema,
 }
@@ -50,6 +59,9 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
         Command::Fmt(arguments) => fmt::run(arguments, output),
+        Command::Stats(arguments) => stats::run(arguments, output),
+        Command::Rename(arguments) => rename::run(arguments, output),
+        Command::Export(arguments) => export::run(arguments, output),
         Command::Schema => schema::run(),
     }
 }
