@@ -144,3 +144,30 @@ fn what_a_policy_is_made_of_is_counted_and_exported() -> io::Result<()> {
     assert!(stdout(&fwctl(dir.path(), &["policy", "export", "markdown", "."])?).contains("| r |  | a | a | any |"));
     Ok(())
 }
+
+#[test]
+fn rules_of_another_firewall_become_a_policy_with_a_report() -> io::Result<()> {
+    let rules = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i eth0 -o eth1 -p tcp -m tcp --dport 80 -j ACCEPT\n\
+                 -A FORWARD -m mac --mac-source 00:11:22:33:44:55 -j ACCEPT\nCOMMIT\n";
+    let dir = directory(&[("rules.txt", rules)])?;
+    let imported = fwctl(dir.path(), &["policy", "import", "iptables-save", "rules.txt"])?;
+    assert_eq!(imported.status.code(), Some(0), "{imported:?}");
+    let report = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(
+        report.contains("left out: line 4: -A FORWARD -m mac")
+            && report.ends_with("1 rules; 1 left out, 0 stricter, 1 implied, 0 assumed\n"),
+        "{report}"
+    );
+    fs::create_dir(dir.path().join("policies"))?;
+    fs::write(dir.path().join("policies/a.toml"), &imported.stdout)?;
+    assert_eq!(fwctl(dir.path(), &["policy", "check", "policies"])?.status.code(), Some(0));
+    assert_eq!(fwctl(dir.path(), &["policy", "fmt", "--check", "policies"])?.status.code(), Some(0));
+    let to_file = fwctl(dir.path(), &["policy", "import", "iptables-save", "rules.txt", "--report", "report.json"])?;
+    assert!(to_file.stderr.is_empty(), "{to_file:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(dir.path().join("report.json"))?)?;
+    assert_eq!((&report["rules"], &report["notes"][0]["outcome"]), (&1.into(), &"left-out".into()), "{report}");
+    let refused = fwctl(dir.path(), &["policy", "import", "nft", "rules.txt"])?;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nft -j list ruleset"), "{refused:?}");
+    Ok(())
+}

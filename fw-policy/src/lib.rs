@@ -38,6 +38,7 @@ mod diagnostic;
 mod edit;
 mod export;
 mod format;
+mod import;
 mod json_schema;
 mod limits;
 mod parse;
@@ -61,6 +62,7 @@ pub use diagnostic::{
 };
 pub use export::AuditRow;
 pub use format::format;
+pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
 pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};

@@ -50,8 +50,8 @@ expires = 2026-12-31
 
 fn stats() -> Stats {
     let now = datetime!(2026-07-01 0:00 UTC);
-    let policy = load(&[SourceFile { name: "p.toml".into(), text: POLICY.into() }]).unwrap();
-    policy.stats(&policy.compile(&Binding::offline(&policy), now).unwrap(), now)
+    let policy = load(&[SourceFile { name: "p.toml".into(), text: POLICY.into() }]).expect("it is valid");
+    policy.stats(&policy.compile(&Binding::offline(&policy), now).expect("it compiles"), now)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod export;
 mod fmt;
+mod import;
 mod refusal;
 mod rename;
 mod rewrite;
@@ -40,6 +41,8 @@ pub(super) enum Command {
     Rename(rename::Arguments),
     /// Every rule with its sets worked out, for auditors.
     Export(export::ExportArguments),
+    /// Rules of another firewall as a policy, with a report of what could not be carried over.
+    Import(import::ImportArguments),
     /// The language as a JSON Schema, which editors complete and check by.
     Schema,
 }
@@ -62,6 +65,7 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
         Command::Stats(arguments) => stats::run(arguments, output),
         Command::Rename(arguments) => rename::run(arguments, output),
         Command::Export(arguments) => export::run(arguments, output),
+        Command::Import(arguments) => import::run(arguments, output),
         Command::Schema => schema::run(),
     }
 }
