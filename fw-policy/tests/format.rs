@@ -132,6 +132,8 @@ fn small_texts_have_one_form_too() {
         "[[rule]]\nid = \"x\"\nrate.burst = 2\nrate.new_flows = \"1/s\"\n",
     );
     check("'' = '\\'\n", "\"\" = '\\'\n");
+    let long = "a = \"\"\"'x' \"y\"\"\"\"\nb = 1\n";
+    check(long, long);
 }
 
 #[test]

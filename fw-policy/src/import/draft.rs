@@ -31,6 +31,8 @@ enum Entry {
     Rule(Box<Rule>),
     /// What stands in the place of a rule that was left out.
     Comment(String),
+    /// What stands above the next rule.
+    Above(String),
 }
 
 struct Rule {
@@ -116,7 +118,7 @@ impl Draft {
     fn explain(&mut self, origin: &Origin, reason: impl Into<String>) {
         let reason = reason.into();
         let line = origin.line.map_or_else(String::new, |line| format!(", line {line}"));
-        self.entries.push(Entry::Comment(format!("stricter{line}: {}: {reason}", one_line(&origin.text))));
+        self.entries.push(Entry::Above(format!("stricter{line}: {}: {reason}", one_line(&origin.text))));
         self.note(origin, Outcome::Stricter, reason);
     }
 
@@ -163,10 +165,13 @@ impl Draft {
             comment(&mut text, about);
             let _ = writeln!(text, "{} = {}", quoted(name), array(elements.iter().map(|element| quoted(element))));
         }
+        let mut is_above = false;
         for entry in &self.entries {
-            text.push('\n');
+            if !std::mem::replace(&mut is_above, matches!(entry, Entry::Above(_))) {
+                text.push('\n');
+            }
             match entry {
-                Entry::Comment(about) => comment(&mut text, about),
+                Entry::Comment(about) | Entry::Above(about) => comment(&mut text, about),
                 Entry::Rule(rule) => rule.write(&mut text),
             }
         }
@@ -315,9 +320,9 @@ fn array(elements: impl Iterator<Item = String>) -> String {
     format!("[{}]", elements.collect::<Vec<_>>().join(", "))
 }
 
-/// A string of TOML.
+/// A string of TOML; there are no control characters in it.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn comment(text: &mut String, about: &str) {

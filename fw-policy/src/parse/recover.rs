@@ -208,9 +208,8 @@ fn end_of_value(text: &str, start: usize, brackets: Brackets) -> (usize, Option<
 pub(crate) fn end_of_string(text: &str, start: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let quote = &text[start..=start];
-    let long = quote.repeat(3);
-    if text[start..].starts_with(&long) {
-        return Some(start + 3 + text[start + 3..].find(&long)? + 3);
+    if text[start..].starts_with(&quote.repeat(3)) {
+        return end_of_long_string(bytes, start);
     }
     let mut at = start + 1;
     while at < bytes.len() && bytes[at] != b'\n' {
@@ -222,6 +221,21 @@ pub(crate) fn end_of_string(text: &str, start: usize) -> Option<usize> {
         at += 1;
     }
     Some(at.min(bytes.len()))
+}
+
+/// The same of a string of several lines. Up to two quotation marks may stand in front of those that close it.
+fn end_of_long_string(bytes: &[u8], start: usize) -> Option<usize> {
+    let quote = bytes[start];
+    let mut at = start + 3;
+    while at < bytes.len() {
+        let marks = bytes[at..].iter().take_while(|byte| **byte == quote).count();
+        if marks >= 3 {
+            return Some(at + marks.min(5));
+        }
+        let escapes = bytes[at] == b'\\' && quote == b'"';
+        at += marks.max(1) + usize::from(escapes);
+    }
+    None
 }
 
 /// Whether the next line looks like a statement of its own, and not like what goes on within the bracket.
@@ -273,6 +287,25 @@ mod tests {
         assert_eq!(taken_apart("a = \"\"\"x\nb = 1"), [("a = \"\"\"x", true), ("b = 1", false)]);
         assert_eq!(taken_apart("a = ["), [("a = [", true)]);
         assert_eq!(taken_apart("a = { 1 ]\n[b]\n"), [("a = { 1 ]", true), ("[b]", false)]);
+    }
+
+    #[test]
+    fn long_strings_end_behind_their_last_quotation_marks() {
+        let written = [
+            r##""""a""""##,
+            r##""""a"""""##,
+            r##""""a""""""##,
+            r##""""a\"""b""""##,
+            r##""""a"b""c""""##,
+            r##"'''a\'''"##,
+            r##"''''a'''''"##,
+            r##""""""""##,
+        ];
+        for text in written {
+            assert_eq!(end_of_string(&format!("{text} # x"), 0), Some(text.len()), "{text}");
+            assert!(format!("a = {text}").parse::<toml::Table>().is_ok(), "{text}");
+        }
+        assert_eq!(end_of_string("'''a''", 0), None);
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl Reader<'_> {
             "match" => {
                 if self.condition(inner, matching).is_none() {
                     matching.unknown.push(format!("`{}`", shortened(inner)));
+                    of_header(inner["left"]["payload"]["protocol"].as_str().unwrap_or_default(), matching);
                 }
             }
             "accept" => *verdict = Verdict::Allow,
@@ -165,6 +166,18 @@ impl Reader<'_> {
             None => of,
         });
         Some(())
+    }
+}
+
+/// What a condition about a header says in any case: that the packet has it.
+fn of_header(header: &str, matching: &mut Match) {
+    match header {
+        "ip" => *matching = matching.and(&of_family(Family::V4)),
+        "ip6" => *matching = matching.and(&of_family(Family::V6)),
+        "tcp" | "udp" | "sctp" | "icmp" | "icmpv6" => {
+            let _ = protocol(header).and_then(|services| restrict(&services, false, matching));
+        }
+        _ => {}
     }
 }
 
