@@ -11,7 +11,7 @@ use super::{ImportError, Outcome};
 /// The most rules that chains may come to.
 const MOST: usize = 20_000;
 
-/// How deeply chains may be nested; netfilter allows about as much.
+/// How deeply chains may be nested; netfilter allows about as much, and no loops.
 const DEEPEST: usize = 16;
 
 /// A rule of a chain.
@@ -127,7 +127,10 @@ impl Layout<'_> {
                 Verdict::Allow => self.draft.allow(&rule.origin, &matching),
                 Verdict::Drop => self.draft.forbid(&rule.origin, &matching, Action::Drop),
                 Verdict::Reject => self.draft.forbid(&rule.origin, &matching, Action::Reject),
-                Verdict::Jump(target) if depth < DEEPEST && self.chains.contains_key(target) => {
+                Verdict::Jump(target) if self.chains.contains_key(target) => {
+                    if depth == DEEPEST {
+                        return Err(ImportError::TooMany(MOST));
+                    }
                     if !matching.is_nothing() {
                         self.chain(target, &matching, depth + 1)?;
                     }

@@ -80,7 +80,7 @@ pub enum ImportError {
     #[error("{0}")]
     NotThat(String),
     /// Chains that jump to chains are more rules than a policy has.
-    #[error("more than {0} rules, with the chains that they jump to")]
+    #[error("chains jump to each other in a loop, or come to more than {0} rules when they are laid out")]
     TooMany(usize),
     /// What was made is not a policy.
     #[error("the rules are no valid policy here:\n{0}")]
