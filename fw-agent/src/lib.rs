@@ -6,6 +6,7 @@
 pub mod address_range;
 pub mod agent;
 pub mod api;
+pub mod arguments;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -29,6 +29,7 @@ pub struct Policy {
     pub(crate) tests: Vec<PolicyTest>,
     pub(crate) invariants: Vec<Invariant>,
     pub(crate) addresses: NamedSets<AddressSet>,
+    pub(crate) services: NamedSets<ServiceSet>,
     pub(crate) named_addresses: Vec<NamedSet>,
     pub(crate) named_services: Vec<NamedSet>,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -318,7 +319,7 @@ impl ZonePair {
     /// The id in counters and logs: `default:it>onprem`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("default:{}>{}", self.from.display, self.to.display)
+        zone_pair_id(&self.from.display, &self.to.display)
     }
 
     /// What it does; never [`Action::Allow`].
@@ -326,6 +327,11 @@ impl ZonePair {
     pub const fn action(&self) -> Action {
         self.action
     }
+}
+
+/// The id of the default of a zone pair.
+pub(crate) fn zone_pair_id(from: &str, to: &str) -> String {
+    format!("default:{from}>{to}")
 }
 
 /// A test that the author of the policy wrote.

@@ -2,8 +2,10 @@
 
 mod capture;
 mod drops;
+mod explain_code;
 mod flows;
 mod junit;
+mod manual;
 mod observe;
 mod output;
 mod policy;
@@ -17,7 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::api::client;
 use crate::api::request::Request;
@@ -72,6 +75,12 @@ enum Command {
     /// Check policy files, without the agent.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What a code of a message means, with a wrong and a right example.
+    ExplainCode(explain_code::Arguments),
+    /// A script that completes command lines, for a shell.
+    Completions(manual::CompletionsArguments),
+    /// Pages of the manual, for fwctl and fw-agent.
+    Man(manual::ManArguments),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -89,6 +98,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let Common { output, socket } = &cli.common;
+    if *output == Format::Sarif && !matches!(&cli.command, Command::Policy(policy::Command::Check(_))) {
+        let message = "`-o sarif` is a form of `fwctl policy check`";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match &cli.command {
         Command::Status => status::run(socket, *output),
         Command::Flows(arguments) => flows::run(arguments, socket, *output),
@@ -99,6 +112,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Zones => zones::run(socket, *output),
         Command::Reload => reload::run(socket, *output),
         Command::Policy(command) => policy::run(command, *output),
+        Command::ExplainCode(arguments) => explain_code::run(arguments, *output),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments),
     }
 }
 

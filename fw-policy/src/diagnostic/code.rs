@@ -1,5 +1,7 @@
 //! The codes of all diagnostics: one list that feeds messages, JSON and `fwctl explain-code`.
 
+use super::explanation::Explanation;
+
 /// Whether a diagnostic refuses the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -12,7 +14,8 @@ pub enum Severity {
     Note,
 }
 
-/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale.
+/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale. What is said at length, with
+/// examples, stands in `codes/VARIANT.md`.
 macro_rules! codes {
     ($($variant:ident = $number:literal, $explanation:literal;)+) => {
         /// What is wrong, as a stable number: `FW` and four digits, errors below `FW0100`, warnings from there, notes from `FW0200`.
@@ -31,10 +34,15 @@ macro_rules! codes {
                 match self { $(Self::$variant => $number,)+ }
             }
 
-            /// What the author of the policy should know about it.
+            /// What the author of the policy should know about it, in a sentence or two.
             #[must_use]
-            pub const fn explanation(self) -> &'static str {
+            pub const fn summary(self) -> &'static str {
                 match self { $(Self::$variant => $explanation,)+ }
+            }
+
+            /// The text of [`Code::explain`], as it is written down.
+            const fn written_explanation(self) -> &'static str {
+                match self { $(Self::$variant => include_str!(concat!("codes/", stringify!($variant), ".md")),)+ }
             }
         }
     };
@@ -104,6 +112,18 @@ codes! {
     NotAnalysed = 201, "Whether these rules match, or are needed, was not found out, because it would take too long. What is said of others is right.";
 }
 
+impl Severity {
+    /// The word that findings begin with.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
 impl Code {
     /// Whether it refuses the policy.
     #[must_use]
@@ -113,6 +133,18 @@ impl Code {
             100..200 => Severity::Warning,
             _ => Severity::Note,
         }
+    }
+
+    /// Whether it is found by comparing rules ([`crate::Policy::analyse`]), and not by reading and compiling.
+    #[must_use]
+    pub const fn is_of_analysis(self) -> bool {
+        self.number() >= Self::NoSuchPacket.number()
+    }
+
+    /// The same at length: what it means, a wrong example, a right one, and why it is refused.
+    #[must_use]
+    pub fn explain(self) -> Explanation {
+        Explanation::read(self, self.written_explanation())
     }
 
     /// Reads `FW0007`, in any case.

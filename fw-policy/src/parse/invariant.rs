@@ -3,21 +3,57 @@
 use toml::de::{DeTable, DeValue};
 
 use super::definitions::{InvariantDefinition, ScopeDefinition};
-use super::table::{Schema, TableReader};
+use super::schema::{Key, Schema, Takes, key};
+use super::table::TableReader;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::invariant::Wants;
 use crate::source::{Location, Spanned};
 
-const INVARIANT: Schema =
-    Schema { what: "an invariant", keys: &["name", "description", "deny_all", "allow_all"], later: &[] };
-const SCOPE: Schema = Schema {
-    what: "the scope of an invariant",
-    keys: &["from", "to", "source", "destination", "services", "except"],
+/// `[[invariant]]`.
+pub(super) const INVARIANT: Schema = Schema {
+    what: "an invariant",
+    keys: &[
+        key("name", Takes::Text, "What must hold, in a sentence; if left out, it is named by its zones."),
+        key("description", Takes::Text, "Why it must hold."),
+        // One of these two must be there; which one is for the author to say.
+        key(DENY_ALL, Takes::Table(&SCOPE), "Packets of which none may be allowed."),
+        key(ALLOW_ALL, Takes::Table(&SCOPE), "Packets of which each must be allowed."),
+    ],
     later: &[],
 };
-const EXCEPTION: Schema =
-    Schema { what: "an exception", keys: &["from", "to", "source", "destination", "services"], later: &[] };
+const SCOPE: Schema = Schema {
+    what: "the scope of an invariant",
+    keys: &[
+        key("from", Takes::Zones, "The zones that the packets come from.").required("[\"ZONE\"]"),
+        key("to", Takes::Zones, "The zones that they go to.").required("[\"ZONE\"]"),
+        SOURCE,
+        DESTINATION,
+        SERVICES,
+        key(
+            "except",
+            Takes::TableOrTables(&EXCEPTION),
+            "Packets that are not spoken of: those that match all keys of a table.",
+        ),
+    ],
+    later: &[],
+};
+const EXCEPTION: Schema = Schema {
+    what: "an exception",
+    keys: &[
+        key("from", Takes::Zones, "The zones that the packets come from; any if left out."),
+        key("to", Takes::Zones, "The zones that they go to; any if left out."),
+        SOURCE,
+        DESTINATION,
+        SERVICES,
+    ],
+    later: &[],
+};
+const SOURCE: Key = key("source", Takes::Addresses, "Source addresses; any if left out.");
+const DESTINATION: Key = key("destination", Takes::Addresses, "Destination addresses; any if left out.");
+const SERVICES: Key = key("services", Takes::Services, "Protocols and ports; any if left out.");
+const DENY_ALL: &str = "deny_all";
+const ALLOW_ALL: &str = "allow_all";
 
 /// Reads an invariant; one that is not complete is reported and left out.
 pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Option<InvariantDefinition> {
@@ -25,13 +61,13 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
     let name = reader.string("name");
     // Told to people who read the file; nobody else asks for it.
     reader.text("description");
-    let kinds = [("deny_all", Wants::Denied), ("allow_all", Wants::Allowed)];
+    let kinds = [(DENY_ALL, Wants::Denied), (ALLOW_ALL, Wants::Allowed)];
     let present: Vec<(&str, Wants)> = kinds.into_iter().filter(|(key, _)| reader.value(key).is_some()).collect();
     let [(key, wants)] = present.as_slice() else {
         if present.is_empty() {
-            reader.require("deny_all", "{ from = [\"ZONE\"], to = [\"ZONE\"] }");
+            reader.require(DENY_ALL, "{ from = [\"ZONE\"], to = [\"ZONE\"] }");
         } else {
-            let (first, second) = (reader.key_location("deny_all"), reader.key_location("allow_all"));
+            let (first, second) = (reader.key_location(DENY_ALL), reader.key_location(ALLOW_ALL));
             reader
                 .report
                 .at(Code::Contradiction, second, "an invariant has either `deny_all` or `allow_all`")
@@ -40,8 +76,6 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
         return None;
     };
     let mut reader = reader.inner(key, &SCOPE)?;
-    reader.require("from", "[\"ZONE\"]");
-    reader.require("to", "[\"ZONE\"]");
     let scope = scope(&mut reader);
     let except = exceptions(&mut reader);
     (scope.from.is_some() && scope.to.is_some()).then_some(InvariantDefinition {

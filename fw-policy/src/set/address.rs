@@ -172,7 +172,7 @@ fn parse_range(first: &str, last: &str) -> Result<AddressSet, TermError> {
     }
     if first_number > last_number {
         return Err(TermError::new(Code::InvalidAddress, "the range ends before it starts")
-            .help(format!("write `{last}-{first}`")));
+            .write(format!("{first}-{last}"), format!("{last}-{first}")));
     }
     Ok(AddressSet::range(first_family, first_number, last_number))
 }

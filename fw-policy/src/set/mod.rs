@@ -7,6 +7,7 @@ pub(crate) mod interval;
 pub(crate) mod resolve;
 pub(crate) mod service;
 pub(crate) mod service_term;
+mod text;
 
 use crate::source::Spanned;
 
@@ -59,11 +60,21 @@ pub(crate) struct TermError {
     pub(crate) code: crate::Code,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// What is wrong in the term, and what is right in its place.
+    pub(crate) fix: Option<(String, String)>,
 }
 
 impl TermError {
     pub(crate) fn new(code: crate::Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None }
+        Self { code, message: message.into(), help: None, fix: None }
+    }
+
+    /// There is one thing to write in the place of something.
+    pub(crate) fn write(mut self, wrong: impl Into<String>, right: impl Into<String>) -> Self {
+        let right = right.into();
+        self.help = Some(format!("write `{right}`"));
+        self.fix = Some((wrong.into(), right));
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {

@@ -20,6 +20,7 @@ use crate::set::resolve::NamedSets;
 use crate::set::service::ServiceSet;
 use crate::source::{Location, Sources};
 
+pub(crate) use names::name_fault;
 use zones::Zones;
 
 /// Everything that names are looked up in.
@@ -46,9 +47,10 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     };
     let named_addresses = NamedSet::all(&definitions.addresses);
     let named_services = NamedSet::all(&definitions.services);
+    let ids = tests_of_policy::ids(&definitions.rules, &definitions.zone_pairs);
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
-    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
+    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &ids, report);
     let invariants = invariants::invariants(definitions.invariants, &context, report);
     let policy = Policy {
         sources,
@@ -61,6 +63,7 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
         zone_pairs,
         tests,
         addresses: context.addresses.clone(),
+        services: context.services.clone(),
         warnings: Vec::new(),
     };
     (policy, context)

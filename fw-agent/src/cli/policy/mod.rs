@@ -1,14 +1,26 @@
 //! `fwctl policy check` and `fwctl policy test`: on files, without the agent and without root.
 
+mod export;
+mod fmt;
+mod import;
+mod refusal;
+mod rename;
+mod rewrite;
+mod schema;
+mod stats;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use fw_policy::{Binding, Code, Compiled, Diagnostics, Policy, Severity, TestKind, TestResult};
+use fw_policy::{Binding, Code, Compiled, Diagnostics, Policy, Severity, SourceFile, TestKind, TestResult};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+use refusal::Refusal;
 
 use super::output::{Format, print};
 use super::{exit, junit, style};
@@ -23,6 +35,18 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Run its own tests and decide its invariants.
     Test(TestArguments),
+    /// Put the files into canonical form, or say which ones are not.
+    Fmt(fmt::Arguments),
+    /// How large it is, who answers for it, and what of it ends soon.
+    Stats(Arguments),
+    /// Give a set, a zone or a rule another name, in all files.
+    Rename(rename::Arguments),
+    /// Every rule with its sets worked out, for auditors.
+    Export(export::ExportArguments),
+    /// Rules of another firewall as a policy, with a report of what could not be carried over.
+    Import(import::ImportArguments),
+    /// The language as a JSON Schema, which editors complete and check by.
+    Schema,
 }
 
 /// Which policy.
@@ -76,6 +100,12 @@ pub(super) fn run(command: &Command, output: Format) -> anyhow::Result<ExitCode>
     match command {
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
+        Command::Fmt(arguments) => fmt::run(arguments, output),
+        Command::Stats(arguments) => stats::run(arguments, output),
+        Command::Rename(arguments) => rename::run(arguments, output),
+        Command::Export(arguments) => export::run(arguments, output),
+        Command::Import(arguments) => import::run(arguments, output),
+        Command::Schema => schema::run(),
     }
 }
 
@@ -91,6 +121,12 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
     found.items.retain(|finding| !arguments.allow.contains(&finding.code));
     let warnings = found.items.iter().filter(|finding| finding.severity == Severity::Warning).count();
     let ok = warnings == 0 || arguments.deny.is_none();
+    let exit = if ok { ExitCode::SUCCESS } else { ExitCode::from(exit::POLICY_INVALID) };
+    if output == Format::Sarif {
+        let log = fw_policy::sarif(&found.items, &refusal::base(&arguments.policy.directory), refusal::VERSION);
+        print(&serde_json::to_string_pretty(&log)?)?;
+        return Ok(exit);
+    }
     let limited = compiled.rules.iter().filter(|rule| rule.limits.is_some());
     let limits: Vec<_> = limited.map(|rule| json!({"rule": rule.id, "limits": rule.limits.to_string()})).collect();
     let answer = json!({
@@ -110,7 +146,7 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
         let verdict = if ok { "ok" } else { "refused" };
         print(&format!("{verdict}: {rules} rules, {warnings} warnings, digest {}", hex(&compiled.digest[..6])))?;
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(exit::POLICY_INVALID) })
+    Ok(exit)
 }
 
 /// So many findings of one code are shown to people; scripts get all of them.
@@ -125,7 +161,8 @@ fn show(mut found: Diagnostics) {
         *count <= MOST_SHOWN
     });
     if !found.items.is_empty() {
-        eprintln!("{}\n", found.render(style::colors_on_stderr()));
+        let (color, width) = (style::colors_on_stderr(), style::width_on_stderr());
+        eprintln!("{}\n", found.render_within(color, width));
     }
     for (code, count) in counts.into_iter().filter(|(_, count)| *count > MOST_SHOWN) {
         eprintln!("{code}: {} more, which `-o json` shows", count - MOST_SHOWN);
@@ -165,22 +202,34 @@ struct Checked {
     now: OffsetDateTime,
 }
 
-/// Reads and compiles; the inner error is the exit code of a policy whose diagnostics have been shown.
+/// Reads and compiles; the inner error is the exit code of a policy of which it has been said why it is refused.
 fn compile(arguments: &Arguments, output: Format, command: &str) -> anyhow::Result<Result<Checked, ExitCode>> {
-    let files = match policy_set::read(&arguments.directory) {
-        Ok(files) => files,
-        Err(error @ PolicyError::NotText { .. }) => {
-            let problem = error.to_string();
-            return refused(&json!({"problem": problem}), &format!("error: {problem}"), output, command);
+    match try_compile(arguments)? {
+        Ok(compiled) => Ok(Ok(compiled)),
+        Err(refusal) => {
+            refusal.show(output, command, &arguments.directory)?;
+            Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
         }
-        Err(error) => return Err(error.into()),
+    }
+}
+
+/// The files of a policy.
+fn read(directory: &Path) -> anyhow::Result<Result<Arc<[SourceFile]>, Refusal>> {
+    match policy_set::read(directory) {
+        Ok(files) => Ok(Ok(files)),
+        Err(error @ PolicyError::NotText { .. }) => Ok(Err(Refusal::NotText(error.to_string()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn try_compile(arguments: &Arguments) -> anyhow::Result<Result<Checked, Refusal>> {
+    let files = match read(&arguments.directory)? {
+        Ok(files) => files,
+        Err(refusal) => return Ok(Err(refusal)),
     };
     let config = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
         Ok(config) => config,
-        Err(error) => {
-            let diagnostics = serde_json::to_value(&error).context("diagnostics")?;
-            return refused(&json!({"config": diagnostics}), &error.render(style::colors_on_stderr()), output, command);
-        }
+        Err(error) => return Ok(Err(Refusal::Config(error))),
     };
     let compiled = fw_policy::load(&files).and_then(|policy| {
         let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
@@ -188,27 +237,7 @@ fn compile(arguments: &Arguments, output: Format, command: &str) -> anyhow::Resu
         let compiled = policy.compile(&binding, now)?;
         Ok(Checked { policy, binding, compiled, now })
     });
-    match compiled {
-        Ok(compiled) => Ok(Ok(compiled)),
-        Err(diagnostics) => invalid(&diagnostics, output, command),
-    }
-}
-
-fn invalid<T>(diagnostics: &Diagnostics, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
-    let listed = json!({"diagnostics": serde_json::to_value(diagnostics).context("diagnostics")?});
-    refused(&listed, &diagnostics.render(style::colors_on_stderr()), output, command)
-}
-
-/// Shows why: as JSON on standard output if that is asked for, else for people on standard error.
-fn refused<T>(listed: &Value, text: &str, output: Format, command: &str) -> anyhow::Result<Result<T, ExitCode>> {
-    let mut answer = json!({"schema": format!("fwctl.policy-{command}/1"), "ok": false});
-    if let (Some(answer), Some(listed)) = (answer.as_object_mut(), listed.as_object()) {
-        answer.extend(listed.clone());
-    }
-    if !output.json(&answer, "diagnostics")? {
-        eprintln!("{text}");
-    }
-    Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
+    Ok(compiled.map_err(Refusal::Policy))
 }
 
 fn as_json(result: &TestResult) -> Value {
