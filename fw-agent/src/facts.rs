@@ -3,6 +3,7 @@
 //! The supervisor alone changes the [`Facts`] and publishes each change whole; readers take the latest.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,10 @@ use fw_common::abi::interface::HANDOVER_SLOT;
 use fw_policy::Compiled;
 use time::OffsetDateTime;
 
+use crate::change::Ledger;
+use crate::change::ledger::Trial;
+use crate::change::store::Store;
+use crate::clock::rfc3339;
 use crate::dataplane::Dataplane;
 use crate::flow_log::writer::Counts;
 use crate::fragments;
@@ -46,6 +51,8 @@ pub struct Facts {
     pub waiting_for_restart: Vec<String>,
     /// The policy.
     pub policy: PolicyFacts,
+    /// How it may change, and what it was before.
+    pub changes: ChangeFacts,
     /// The interfaces of the configuration by slot, management last.
     pub interfaces: Vec<InterfaceFacts>,
     /// Our routes.
@@ -56,8 +63,26 @@ pub struct Facts {
     pub forward_chain_problem: Option<String>,
     /// Which flow tables are nearly full. No condition for being ready: another instance would be in the same flood.
     pub pressure: Vec<String>,
+    /// What takes long to read. No condition for being ready: what was read before is in force.
+    pub slow_read: Option<SlowRead>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
+}
+
+/// A file or directory that takes long to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowRead {
+    /// Which; the lock, if git holds one.
+    pub path: PathBuf,
+    /// When reading began.
+    pub since: OffsetDateTime,
+}
+
+impl fmt::Display for SlowRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, since) = (self.path.display(), rfc3339(self.since));
+        write!(f, "{path}: not read since {since}; what was read before stays in force")
+    }
 }
 
 /// The policy that judges packets, and how it came to that.
@@ -85,6 +110,17 @@ pub struct PolicyFacts {
     pub next_change: Option<OffsetDateTime>,
 }
 
+/// Which policies were applied, and which one waits.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeFacts {
+    /// The state of changes.
+    pub ledger: Arc<Ledger>,
+    /// Where what was applied is kept.
+    pub store: Store,
+    /// Why the files in the directory, which are valid, are not what judges packets.
+    pub held: Option<String>,
+}
+
 /// What an attempt to apply a policy came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Outcome {
@@ -97,13 +133,15 @@ pub enum Outcome {
     Unchanged,
     /// It is invalid, or its tests fail.
     Refused,
-    /// The data plane could not take it.
+    /// It is valid, and not to be taken: it was rolled back, is older, or another one waits for confirmation.
+    Held,
+    /// Its files could not be read, or the data plane could not take it: it is tried again.
     Failed,
 }
 
 impl Outcome {
     /// All outcomes of an attempt.
-    pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Held, Self::Failed];
 
     /// The name in answers and metrics.
     #[must_use]
@@ -113,6 +151,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
+            Self::Held => "held",
             Self::Failed => "failed",
         }
     }
@@ -166,7 +205,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "config" or "flow-tables".
+    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables", "files" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -186,6 +225,8 @@ impl Facts {
             check("routes", self.routes.reasons()),
             check("forwarding", self.forwarding_reasons()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
+            Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
+            Check { ok: true, ..check("change", self.changes.reasons()) },
         ]
     }
 
@@ -229,11 +270,22 @@ impl PolicyFacts {
     }
 }
 
+impl ChangeFacts {
+    fn reasons(&self) -> impl Iterator<Item = String> {
+        let trial = self.ledger.trial().map(|trial| {
+            let Trial { revision, previous, until_wall, .. } = trial;
+            format!("revision {revision} waits for confirmation until {until_wall}, then revision {previous} is in force again")
+        });
+        trial.into_iter().chain(self.held.clone())
+    }
+}
+
 impl InterfaceFacts {
-    fn reason(&self) -> Option<String> {
+    /// Why it is not as it should be.
+    pub(crate) fn reason(&self) -> Option<String> {
         match (&self.device, &self.problem) {
-            (None, _) => Some(format!("{} has no device", self.key)),
-            (Some(_), Some(problem)) => Some(problem.clone()),
+            (_, Some(problem)) => Some(problem.clone()),
+            (None, None) => Some(format!("{} has no device", self.key)),
             (Some(device), None) if !device.up => Some(format!("{} is down", self.key)),
             (Some(_), None) => None,
         }

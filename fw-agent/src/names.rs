@@ -51,6 +51,16 @@ impl Names {
         }
     }
 
+    /// The names of the zones, those that are of no policy first.
+    pub fn zone_names(&self) -> impl Iterator<Item = &str> {
+        ["link", "management", "local"].into_iter().chain(self.zones.values().map(String::as_str))
+    }
+
+    /// The ids of the rules, those of older policies included whose flows still live.
+    pub fn rule_ids(&self) -> impl Iterator<Item = &str> {
+        self.rules.values().map(String::as_str)
+    }
+
     /// What the rule with this handle decides is to be logged.
     #[must_use]
     pub fn logs(&self, handle: u32) -> bool {

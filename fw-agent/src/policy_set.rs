@@ -1,12 +1,11 @@
 //! The policy directory: read whole, compiled, and tested, or refused.
 
-use std::fs;
-use std::io;
+mod directory;
+
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fw_policy::{
     Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError,
@@ -14,8 +13,13 @@ use fw_policy::{
 };
 use time::OffsetDateTime;
 
+use crate::change::store::StoreError;
+use crate::files::FileError;
 use crate::lockout::Lockout;
-use crate::text::{self, NotText};
+use crate::text::NotText;
+
+use directory::MAX_FILE;
+pub use directory::{is_quiet, read};
 
 /// A policy that may be applied: it compiles and its own tests pass.
 #[derive(Clone, Debug)]
@@ -36,8 +40,16 @@ pub enum PolicyError {
     Unreadable {
         /// What could not be read.
         path: PathBuf,
-        /// What the kernel said.
-        reason: io::Error,
+        /// What the kernel said, or what stands there instead of a file.
+        reason: FileError,
+    },
+    /// A file system did not answer.
+    #[error("{path}: reading it has taken longer than {} s", .patience.as_secs())]
+    TooSlow {
+        /// What was being read.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// A file is not text.
     #[error("{path}:{place}")]
@@ -58,40 +70,32 @@ pub enum PolicyError {
     /// Somebody is still writing: the directory, or the lock file that says so.
     #[error("{0}: the files are still being changed")]
     InFlux(PathBuf),
+    /// What its author says of the files is not so.
+    #[error("{path}: {reason}")]
+    Bundle {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What is applied could not be kept, or what was kept is not to be had.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),
     /// An address set was not changed.
     #[error("{0}")]
     Set(SetChangeError),
+    /// Two entries of `agent.toml` are one device.
+    #[error("{0}")]
+    NamedTwice(String),
     /// It would cut the access to the firewall itself.
     #[error("{0}")]
     Lockout(#[from] Lockout),
     /// Some of the policy's own tests failed, or some of its invariants do not hold.
     #[error("{}", describe_failures(.0))]
     TestsFailed(Vec<TestResult>),
-}
-
-/// Reads the files of a policy directory in byte order of their names, without dot files.
-///
-/// The set is whole: if a name, size or time changes while it is read, or git is in the middle of an operation, it is
-/// [`PolicyError::InFlux`], and the caller tries again.
-pub fn read(directory: &Path) -> Result<Arc<[SourceFile]>, PolicyError> {
-    if let Some(lock) = git_lock(directory) {
-        return Err(PolicyError::InFlux(lock));
-    }
-    let listing = list(directory)?;
-    let mut files = Vec::with_capacity(listing.len());
-    for (name, _) in &listing {
-        let path = directory.join(name);
-        let bytes = fs::read(&path).map_err(|reason| unreadable(&path, reason))?;
-        let text = text::decode(bytes).map_err(|place| PolicyError::NotText { path: path.clone(), place })?;
-        files.push(SourceFile { name: name.clone(), text });
-    }
-    if list(directory)? != listing {
-        return Err(PolicyError::InFlux(directory.to_owned()));
-    }
-    Ok(files.into())
 }
 
 /// Checks policies one after the other: what has not changed since the last one is neither read nor grouped again.
@@ -179,63 +183,6 @@ fn options(running: Option<&Compiled>) -> Options {
     Options { previous_zones, ..Options::default() }
 }
 
-/// What tells whether a file was changed.
-type Version = (u64, u64, i64, i64);
-
-/// The largest policy file that is read, in bytes: room for 100,000 rules, or for a list of a million prefixes.
-const MAX_FILE: u64 = 64 << 20;
-
-fn unreadable(path: &Path, reason: io::Error) -> PolicyError {
-    PolicyError::Unreadable { path: path.to_owned(), reason }
-}
-
-fn list(directory: &Path) -> Result<Vec<(String, Version)>, PolicyError> {
-    let mut listing = Vec::new();
-    for entry in fs::read_dir(directory).map_err(|reason| unreadable(directory, reason))? {
-        let entry = entry.map_err(|reason| unreadable(directory, reason))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || !name.ends_with(".toml") {
-            continue;
-        }
-        // Followed, because configuration managers install links.
-        let path = entry.path();
-        let metadata = fs::metadata(&path).map_err(|reason| unreadable(&path, reason))?;
-        if metadata.is_file() && metadata.len() > MAX_FILE {
-            return Err(PolicyError::TooLarge { path, size: metadata.len() });
-        }
-        if metadata.is_file() {
-            listing.push((name, (metadata.len(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())));
-        }
-    }
-    listing.sort();
-    Ok(listing)
-}
-
-/// Whether no file has changed for a while, so that nobody is in the middle of copying a set.
-pub fn is_quiet(directory: &Path, quiet: Duration) -> bool {
-    let now = SystemTime::now();
-    let changed = |(_, (_, _, seconds, _)): &(String, Version)| {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(*seconds).unwrap_or_default());
-        now.duration_since(at).is_ok_and(|age| age < quiet)
-    };
-    list(directory).is_ok_and(|listing| !listing.iter().any(changed))
-}
-
-/// How long git may hold its lock; an older one was left by a git that was killed.
-const STALE_LOCK: Duration = Duration::from_secs(600);
-
-/// git holds `index.lock` for as long as a checkout, merge or pull changes the working tree. One from before the last boot, or
-/// that has not changed for long, holds nobody up.
-fn git_lock(directory: &Path) -> Option<PathBuf> {
-    let uptime = Duration::from_secs(u64::try_from(rustix::system::sysinfo().uptime).unwrap_or_default());
-    let is_held = |lock: &PathBuf| {
-        let modified = fs::metadata(lock).and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        lock.exists() && age.is_none_or(|age| age < STALE_LOCK.min(uptime))
-    };
-    directory.ancestors().map(|ancestor| ancestor.join(".git/index.lock")).find(is_held)
-}
-
 fn describe_failures(failed: &[TestResult]) -> String {
     let describe = |result: &TestResult| {
         let kind = match result.kind {
@@ -251,21 +198,6 @@ fn describe_failures(failed: &[TestResult]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
-
-    #[test]
-    fn files_come_in_byte_order_without_dot_files_and_others() {
-        let dir = directory(&[("b.toml", "2"), ("B.toml", "1"), (".c.toml", "3"), ("d.toml~", "4"), ("notes.md", "5")]);
-        let names: Vec<_> = read(dir.path()).unwrap().iter().map(|file| file.name.clone()).collect();
-        assert_eq!(names, ["B.toml", "b.toml"]);
-    }
 
     #[test]
     fn an_invariant_that_does_not_hold_refuses_the_policy() {
@@ -304,33 +236,5 @@ mod tests {
         assert_eq!(replace("ok", "10.0.0.0").unwrap().tests, 1);
         assert!(matches!(replace("ok", "10.0.1.0"), Err(PolicyError::TestsFailed(failed)) if failed.len() == 1));
         assert!(matches!(replace("other", "10.0.1.0"), Err(PolicyError::Set(SetChangeError::UnknownSet(_)))));
-    }
-
-    #[test]
-    fn a_checkout_in_progress_is_waited_for() {
-        let dir = directory(&[("a.toml", "")]);
-        fs::create_dir(dir.path().join(".git")).unwrap();
-        fs::write(dir.path().join(".git/index.lock"), "").unwrap();
-        assert!(matches!(read(dir.path()), Err(PolicyError::InFlux(_))));
-    }
-
-    #[test]
-    fn a_file_that_is_not_text_is_refused_with_the_place() {
-        let dir = directory(&[("a.toml", "version = 1\n")]);
-        let refused = |text: &[u8]| {
-            fs::write(dir.path().join("b.toml"), text).unwrap();
-            read(dir.path()).unwrap_err().to_string()
-        };
-        let place = dir.path().join("b.toml").display().to_string();
-        let latin1 = refused(b"version = 1\n# \xc3\xa9t\xe9 \n");
-        assert!(latin1.starts_with(&format!("{place}:2:5: this is not UTF-8: \\xe9")), "{latin1}");
-        assert!(refused(b"a\xe2\x82").starts_with(&format!("{place}:1:2: this is not UTF-8: \\xe2\\x82")));
-        assert!(refused(b"\xff\xfe").starts_with(&format!("{place}:1:1: this is not UTF-8: \\xff")));
-    }
-
-    #[test]
-    fn a_directory_that_is_missing_is_named() {
-        let error = read(Path::new("/nowhere/policies")).unwrap_err().to_string();
-        assert!(error.starts_with("/nowhere/policies: No such file"), "{error}");
     }
 }

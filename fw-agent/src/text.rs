@@ -1,4 +1,4 @@
-//! Files that must be text.
+//! Texts that others write: files that must be text, and names that may be misspelt.
 
 /// Where bytes are not UTF-8, and which.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,4 +30,12 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
             bytes: wrong.escape_ascii().to_string(),
         }
     })
+}
+
+/// The known name that a misspelt one is nearest to, if it is near.
+#[must_use]
+pub fn nearest<'n>(written: &str, known: &[&'n str]) -> Option<&'n str> {
+    let distance = |name: &&'n str| strsim::damerau_levenshtein(written, name);
+    let closest = known.iter().copied().min_by_key(distance)?;
+    (distance(&closest) <= (written.chars().count() / 3).max(1)).then_some(closest)
 }

@@ -55,19 +55,18 @@ fn a_policy_with_warnings_is_refused_if_they_are_denied() -> io::Result<()> {
 #[test]
 fn what_the_analysis_finds_is_in_sarif_and_refused_there_too() -> io::Result<()> {
     let shadowed = policy(&(rule("web", "tcp") + &rule("late", "tcp/80")))?;
-    let levels = |options: &[&str]| -> io::Result<(Option<i32>, Vec<(String, String)>)> {
+    let check = |options: &[&str]| -> io::Result<(Option<i32>, String)> {
         let found = fwctl("check", shadowed.path(), &[options, &["-o", "sarif"]].concat())?;
         let log: serde_json::Value = serde_json::from_slice(&found.stdout)?;
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let results = log["runs"][0]["results"].as_array().into_iter().flatten();
-        Ok((found.status.code(), results.map(|result| (text(&result["ruleId"]), text(&result["level"]))).collect()))
+        let mut said: Vec<String> =
+            results.map(|result| format!("{} {}", result["ruleId"], result["level"]).replace('"', "")).collect();
+        said.sort();
+        Ok((found.status.code(), said.join(", ")))
     };
-    let note = || ("FW0200".to_owned(), "note".to_owned());
-    let warning = ("FW0111".to_owned(), "warning".to_owned());
-    let (code, found) = levels(&["--deny", "warnings"])?;
-    assert_eq!((code, found.iter().collect::<std::collections::BTreeSet<_>>()), (Some(3), [&warning, &note()].into()));
-    assert_eq!(levels(&["--deny", "warnings", "--allow", "FW0111"])?, (Some(0), vec![note()]));
-    assert_eq!(levels(&["--no-analysis"])?, (Some(0), vec![]));
+    assert_eq!(check(&["--deny", "warnings"])?, (Some(3), "FW0111 warning, FW0200 note".to_owned()));
+    assert_eq!(check(&["--deny", "warnings", "--allow", "FW0111"])?, (Some(0), "FW0200 note".to_owned()));
+    assert_eq!(check(&["--no-analysis"])?, (Some(0), String::new()));
     Ok(())
 }
 

@@ -122,7 +122,7 @@ drop_reasons! {
     FragmentWithoutFirst = 82, "fragment_without_first", "A fragment waited in vain for its datagram's first one; or the host sent it without.";
     FragmentNotHeld = 83, "fragment_not_held", "A fragment came before its datagram's first one and could not wait for it: no agent is there, or it has no room.";
     FragmentControl = 84, "fragment_control", "An ICMP error, a message of neighbour discovery (RFC 6980) or a SYN is a fragment, which none needs to be.";
-    SctpChunks = 85, "sctp_chunks", "An SCTP packet has no chunk, one of an impossible length, one that must stand alone or first and does not, or more than 512.";
+    SctpChunks = 85, "sctp_chunks", "An SCTP packet has no chunk, one of an impossible length, one that must stand alone or first and does not, or more than 512; or it is a first fragment behind which others could hide.";
     SctpTag = 86, "sctp_tag", "The verification tag of an SCTP packet is not the one that its receiver has announced.";
     SctpNotInit = 87, "sctp_not_init", "An SCTP packet belongs to no flow and is neither an INIT nor a HEARTBEAT, which open one.";
     SctpState = 88, "sctp_state", "An SCTP packet does not fit the state of its association.";

@@ -3,7 +3,7 @@
 //! The BPF targets of rustc declare no compare-and-swap, so `core::sync::atomic` offers only loads and stores there; the
 //! instructions exist since cpu v3 (kernel 5.12), and the compiler's intrinsics reach them.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xor};
+use core::intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd, atomic_xor};
 
 /// Adds to a counter that other processors add to as well.
 ///
@@ -37,6 +37,26 @@ pub(crate) unsafe fn add_u32(counter: *mut u32, amount: u32) {
 pub(crate) unsafe fn fetch_add(counter: *mut u64, amount: u64) -> u64 {
     // SAFETY: the caller's.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, amount) }
+}
+
+/// Sets bits.
+///
+/// # Safety
+/// `word` points into a map value and is aligned.
+#[inline(always)]
+pub(crate) unsafe fn or_u32(word: *mut u32, bits: u32) {
+    // SAFETY: the caller's.
+    let _ = unsafe { atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(word, bits) };
+}
+
+/// Clears the bits that `mask` lacks.
+///
+/// # Safety
+/// As for [`or_u32`].
+#[inline(always)]
+pub(crate) unsafe fn and_u32(word: *mut u32, mask: u32) {
+    // SAFETY: the caller's.
+    let _ = unsafe { atomic_and::<u32, u32, { AtomicOrdering::Relaxed }>(word, mask) };
 }
 
 /// Flips bits.

@@ -28,6 +28,10 @@ pub(crate) struct Job {
     pub query: Query,
     /// Where the look-up of the policy stands.
     pub lookup: Lookup,
+    /// The lists of the policy in `lookup` are those of the packet's addresses.
+    pub lists_known: bool,
+    /// What is found out about the packet's hosts is to be noted for the next one.
+    pub notes_passage: bool,
     /// What the policy said.
     pub decision: Decision,
     /// The policy that judges this packet.

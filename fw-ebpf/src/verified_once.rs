@@ -6,8 +6,19 @@
 //! through the function. Test: `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
 
 /// Defines a global function of the job, of a pointer to a map value, and of numbers. `else` is what it returns if a pointer is
-/// null, which none ever is; but the verifier does not know.
+/// null, which none ever is; but the verifier does not know. Or one of numbers alone.
 macro_rules! verified_once {
+    ($(#[$doc:meta])* fn $name:ident($($number:ident: $type:ty),+) -> u32 $body:block) => {
+        $(#[$doc])*
+        #[inline(always)]
+        fn $name($($number: $type),+) -> u32 {
+            // SAFETY: no other function of the object has this name.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name($($number: $type),+) -> u32 $body
+            $name($($number),+)
+        }
+    };
     ($(#[$doc:meta])* $visibility:vis fn $name:ident($job:ident: &mut Job $(, &$pointer:ident: $target:ty)? $(, $number:ident: u32)*) -> u32 $body:block else $otherwise:expr) => {
         $(#[$doc])*
         #[inline(always)]

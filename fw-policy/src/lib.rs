@@ -57,7 +57,8 @@ mod validate;
 pub use analysis::{ExamplePacket, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
-    BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError, ZoneInfo,
+    AllowError, BrokenPromise, Compiled, Compiler, LiveSets, Memory, Options, RuleInfo, RuleInfos, SetChangeError,
+    ZoneInfo, check_allow,
 };
 pub use diagnostic::{
     Applicability, Code, DEFAULT_WIDTH, Diagnostic, Diagnostics, Example, ExampleVerdict, Explanation, Fix, Part,

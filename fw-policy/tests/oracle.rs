@@ -4,8 +4,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fw_common::policy::Query;
-use fw_policy::{Binding, Compiled, InterfaceBinding, SourceFile, load};
+use fw_common::policy::{self, Decision, Lookup, Query};
+use fw_policy::{Binding, Compiled, InterfaceBinding, SourceFile, Tables, load};
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -227,7 +227,7 @@ fn compile(model: &Model) -> Compiled {
 
 fn classified(compiled: &Compiled, packet: &Packet) -> (String, String, bool) {
     let id = |zone| compiled.zones.iter().find(|known| known.name == name(zone)).expect("every zone has an id").id;
-    let decision = compiled.tables.classify(&Query {
+    let query = Query {
         src_addr: packet.src.into(),
         dst_addr: packet.dst.into(),
         from_zone: id(packet.from),
@@ -235,9 +235,21 @@ fn classified(compiled: &Compiled, packet: &Packet) -> (String, String, bool) {
         protocol: packet.protocol,
         src_port: packet.src_port,
         dst_port: packet.dst_port,
-    });
+    };
+    let decision = compiled.tables.classify(&query);
+    assert_eq!(from_known_lists(&compiled.tables, &query).unwrap_or(decision), decision, "{query:?}");
     let rule = compiled.rules[decision.rule as usize].id.clone();
     (decision.action.name().to_owned(), rule, decision.log)
+}
+
+/// The same from the lists alone that were found for another packet between the two addresses, if there is room for them.
+fn from_known_lists(tables: &Tables, query: &Query) -> Option<Decision> {
+    let other = Query { protocol: 1, src_port: 0, dst_port: 0, from_zone: 0, to_zone: 0, ..*query };
+    let (mut first, mut second) = (Lookup::default(), Lookup::default());
+    policy::find_lists(tables, &mut first, &other);
+    let known = second.know_lists(first.lists());
+    assert!(known || first.list_count() == 4, "there is room for three");
+    known.then(|| policy::search(tables, &mut second, query))
 }
 
 // Models and packets: few distinct values, so that they meet.

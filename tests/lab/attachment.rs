@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use fw_common::abi::interface::{Interface, NEAR_INTERFACES};
 use fw_testkit::capture::Capture;
 use fw_testkit::client;
-use fw_testkit::lab::{ENI_EXPOSED, ENI_IT, ENI_OT, IT, Lab, Node, OT};
+use fw_testkit::lab::{ENI_EXPOSED, ENI_IT, ENI_OT, IT, Lab, Node, OT, mac_of, mac_text};
 use fw_testkit::traffic::NumberedStream;
 use fw_testkit::wait;
 
@@ -42,7 +42,7 @@ fn crossings(lab: &Lab) -> usize {
     from(at_it, addresses(OT)) + from(at_ot, addresses(IT))
 }
 
-fn echo_works(lab: &Lab) -> bool {
+pub(crate) fn echo_works(lab: &Lab) -> bool {
     both(OT, 5000)
         .iter()
         .all(|to| client::udp_exchange(lab.ns(Node::It), *to, Duration::from_millis(300)).unwrap().is_ok())
@@ -148,7 +148,7 @@ fn generic_mode_is_for_who_asks_for_it() {
 }
 
 /// A datagram each millisecond from OT to a port of the firewall that its policy keeps closed, and who listens there.
-fn knocking(firewall: &Firewall) -> ([NumberedStream; 2], [UdpSocket; 2]) {
+pub(crate) fn knocking(firewall: &Firewall) -> ([NumberedStream; 2], [UdpSocket; 2]) {
     let doors: [IpAddr; 2] = [ENI_OT.ipv4.into(), ENI_OT.ipv6.unwrap().into()];
     let doors = doors.map(|addr| SocketAddr::new(addr, 4444));
     let listening = doors.map(|door| {
@@ -279,4 +279,40 @@ fn a_device_whose_driver_cannot_redirect_is_refused_with_a_reason() {
     let reason = "cannot start: slow: the driver bridge cannot run the program: it does not redirect packets from XDP";
     assert!(firewall.agent.log().contains(reason), "{}", firewall.agent.log());
     assert!(!echo_works(&firewall.lab));
+}
+
+#[test]
+fn a_device_that_two_entries_name_is_refused_with_both_places() {
+    let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
+    let good = std::fs::read_to_string(firewall.agent.configuration()).unwrap();
+    let mac = mac_text(mac_of(ENI_OT.ipv4));
+    let entry = format!("[[interface]]\nname = \"{}\"", ENI_OT.name);
+    let again = format!("[[interface]]\nmac = \"{mac}\"\nzones = [\"exposed\"]\n\n{entry}");
+    let twice = good.replace("[\"onprem\", \"exposed\"]", "[\"onprem\"]").replace(&entry, &again);
+    let told = format!(
+        "`[[interface]]` ens7 in line 10 of agent.toml is the device ens7, and so is `[[interface]]` {mac} in line 6 of agent.toml"
+    );
+    firewall.agent.write_configuration(&twice).unwrap();
+    firewall.agent.start_unready().unwrap();
+    let status = wait::until("the agent ends", START, || firewall.agent.ended()).unwrap();
+    assert!(!status.success());
+    let log = firewall.agent.log();
+    assert!(log.contains(&told), "{log}");
+
+    // A restarted agent has more to lose: it says so, and the policy in force goes on with the interfaces that it knows.
+    firewall.agent.write_configuration(&good).unwrap();
+    firewall.agent.start().unwrap();
+    firewall.agent.terminate().unwrap();
+    firewall.agent.write_configuration(&twice).unwrap();
+    firewall.agent.start_unready().unwrap();
+    wait::until_true("it says why it is not ready", START, || {
+        firewall
+            .agent
+            .fwctl(&["status"])
+            .is_ok_and(|status| status.stdout.starts_with("NOT READY") && status.stdout.contains(&told))
+    })
+    .unwrap();
+    for to in both(OT, 5000) {
+        client::udp_exchange(firewall.lab.ns(Node::It), to, SOON).unwrap().unwrap();
+    }
 }

@@ -1,8 +1,9 @@
 //! Nonsense in `agent.toml`, in a policy and on the socket: an error that says where, and the firewall goes on as it was.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use fw_testkit::lab::{IT, Node};
 use fw_testkit::{client, wait};
@@ -73,4 +74,17 @@ fn nonsense_on_the_socket_disturbs_nobody() {
     drop(unfinished);
     assert!(firewall.agent.ended().is_none());
     assert!(web_works(&firewall));
+}
+
+#[test]
+fn clients_that_ask_nothing_do_not_delay_fwctl() {
+    let Some(firewall) = Firewall::up() else { return };
+    let mut idle: Vec<_> = (0..40).map(|_| UnixStream::connect(firewall.agent.socket()).unwrap()).collect();
+    let began = Instant::now();
+    firewall.agent.fwctl(&["drops"]).unwrap().success().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    let mut refusal = String::new();
+    idle[0].set_read_timeout(Some(SOON)).unwrap();
+    idle[0].read_to_string(&mut refusal).unwrap();
+    assert!(refusal.contains("too many connections wait"), "{refusal}");
 }

@@ -5,6 +5,8 @@
 mod answers;
 mod attachment;
 mod capture;
+mod changes;
+mod conditions;
 mod end_flows;
 mod firewall;
 mod floods;
@@ -18,7 +20,9 @@ mod lockout;
 mod neighbours;
 mod observe;
 mod policy_change;
+mod reading;
 mod redirects;
+mod renaming;
 mod repair;
 mod restart;
 mod slots;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_agent::dataplane::{Dataplane as _, Settings};
 use fw_common::DropReason;
+use fw_common::wire::checksum;
 use fw_testkit::packet::{Decoded, Packet, Transport, tcp_flags};
 
 use crate::rig::{MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, settings};
@@ -139,6 +140,38 @@ fn rejected_tcp_is_reset() {
         assert_eq!(bytes[l4 + 4..l4 + 8], [0; 4], "sequence number");
         // SYN and nine bytes of data from the highest sequence number on.
         assert_eq!(bytes[l4 + 8..l4 + 12], 9u32.to_be_bytes(), "acknowledgement number");
+    }
+}
+
+#[test]
+fn what_was_damaged_on_its_way_is_not_rejected_aloud() {
+    let Some(rig) = Rig::new() else { return };
+    for (packet, offset) in [
+        (Packet::tcp(OT_HOST, 1, IT_HOST, 81, tcp_flags::SYN), 14 + 20 + 16),
+        (Packet::tcp(OT_HOST6, 1, IT_HOST6, 81, tcp_flags::SYN), 14 + 40 + 16),
+        (Packet::udp(OT_HOST, 1, IT_HOST, 81).payload(&[7; 9]), 14 + 20 + 6),
+    ] {
+        let mut frame = packet.macs(NEIGHBOUR, MACS[OT]).build();
+        frame[offset] ^= 1;
+        assert_eq!(rig.receive(OT, &frame), Outcome::Dropped(DropReason::Rejected));
+        frame[offset] ^= 1;
+        assert!(matches!(rig.receive(OT, &frame), Outcome::Answered(..)));
+    }
+}
+
+/// A sender on the same machine leaves the checksum to the device, which a veth pair has none of.
+#[test]
+fn a_checksum_that_was_left_to_the_device_is_no_damage() {
+    let Some(rig) = Rig::new() else { return };
+    for (packet, offset) in [
+        (Packet::tcp(OT_HOST, 1, IT_HOST, 81, tcp_flags::SYN), 14 + 20 + 16),
+        (Packet::tcp(OT_HOST6, 1, IT_HOST6, 81, tcp_flags::SYN), 14 + 40 + 16),
+    ] {
+        let mut frame = packet.macs(NEIGHBOUR, MACS[OT]).build();
+        let addresses = if offset == 50 { &frame[26..34] } else { &frame[22..54] };
+        let pseudo_header = checksum::fold(checksum::pseudo_header(addresses, &[], 6, 20));
+        frame[offset..offset + 2].copy_from_slice(&pseudo_header.to_be_bytes());
+        assert!(matches!(rig.receive(OT, &frame), Outcome::Answered(..)));
     }
 }
 

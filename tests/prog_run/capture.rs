@@ -25,7 +25,9 @@ pub(crate) fn everything() -> CaptureFilter {
 /// What was captured, but for what the kernel tells all IPv6 hosts of its own accord, at a moment of its choice.
 pub(crate) fn captured(rig: &Rig) -> Vec<(CapturedHead, Vec<u8>)> {
     let mut captured = Vec::new();
-    rig.dataplane.wait_captured(Duration::ZERO, &mut |head, bytes| captured.push((*head, bytes.to_vec()))).unwrap();
+    rig.dataplane
+        .wait_captured(Duration::ZERO, None, &mut |head, bytes| captured.push((*head, bytes.to_vec())))
+        .unwrap();
     captured.retain(|(head, bytes)| head.outcome != captured_outcome::PASSED || bytes[..2] != [0x33, 0x33]);
     captured
 }

@@ -151,6 +151,28 @@ fn as_a_setting_the_new_one_is_turned_away() {
 }
 
 #[test]
+fn what_has_no_place_makes_room_when_the_setting_changes() {
+    let Some(rig) = Rig::with(SMALL) else { return };
+    rig.dataplane.set_settings(&Settings { refuse_half_open: true, ..settings() }).unwrap();
+    for number in 0..64 {
+        assert_eq!(rig.send(OT, spoofed(number)).reason(), None);
+    }
+    assert!(!connect(&rig, 3_000));
+    rig.dataplane.set_settings(&settings()).unwrap();
+    assert!(connect(&rig, 3_001), "honest connections open at once");
+    for number in 64..80 {
+        assert_eq!(rig.send(OT, spoofed(number)).reason(), None, "flow {number}");
+    }
+    assert_eq!(half_open(&rig), 80);
+    while rig.dataplane.happenings().unwrap().evicted == 0 {
+        assert!(passes(&rig, OT, spoofed(81)) && half_open(&rig) <= 81);
+        rig.dataplane.sweep().unwrap();
+    }
+    assert!(half_open(&rig) < 80, "the limit and what is kept for the host");
+    assert!(connect(&rig, 3_002));
+}
+
+#[test]
 fn half_open_flows_make_room_in_a_full_table_and_the_host_has_its_own() {
     let Some(rig) = Rig::with(Setup { max_flows: 1_024, max_half_open: Some(1_024), ..LARGE }) else { return };
     for number in 0..2_000 {

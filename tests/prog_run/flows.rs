@@ -55,6 +55,21 @@ pub(super) fn change_flow4(rig: &Rig, change: impl FnOnce(&mut Flow)) -> Flow {
     slot.flow
 }
 
+#[test]
+fn a_flow_of_an_address_that_becomes_ours_ends() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        let forth = || Packet::udp(ot, 4001, it, 53);
+        assert!(matches!(rig.send(OT, forth()), Outcome::Redirected(_)));
+        rig.dataplane.set_local_addresses(&[ot], &[]).unwrap();
+        assert_eq!(rig.send(OT, forth()).reason(), Some(DropReason::SourceOwn));
+        rig.dataplane.set_local_addresses(&[], &[]).unwrap();
+        let back = Packet::udp(it, 53, ot, 4001);
+        assert_eq!(rig.send(IT, back).reason(), Some(DropReason::Policy), "there is no flow");
+        assert!(matches!(rig.send(OT, forth()), Outcome::Redirected(_)));
+    }
+}
+
 /// Time-outs of this many seconds for everything.
 pub(crate) fn short_timeouts(rig: &Rig, seconds: u32) {
     rig.dataplane.set_settings(&Settings { timeouts: Timeouts { seconds: [seconds; 20] }, ..settings() }).unwrap();

@@ -56,6 +56,23 @@ fn without_news_two_hosts_are_remembered() {
 }
 
 #[test]
+fn what_was_decided_is_not_remembered() {
+    let Some(rig) = rig() else { return };
+    for (ot, it) in pairs() {
+        for round in 0..2 {
+            assert_eq!(rig.send(OT, Packet::udp(ot, 4001, it, 81)).reason(), Some(DropReason::Rejected));
+            assert_eq!(rig.send(OT, Packet::udp(ot, 4001, it, 5000)).reason(), Some(DropReason::Policy));
+            assert_eq!(open(&rig, (ot, it), 4001 + round).reason(), None);
+        }
+    }
+    rig.apply(&POLICY.replace("\"udp/53\"", "\"udp/54\""));
+    for (ot, it) in pairs() {
+        assert_eq!(open(&rig, (ot, it), 4003).reason(), Some(DropReason::Policy));
+        assert_eq!(rig.send(OT, Packet::udp(ot, 4003, it, 54)).reason(), None);
+    }
+}
+
+#[test]
 fn the_other_way_is_another_question() {
     let Some(rig) = rig() else { return };
     for (ot, it) in pairs() {

@@ -1,16 +1,21 @@
-//! SCTP associations: states, verification tags, and what an attacker who does not see the association cannot do.
+//! SCTP associations: what opens them, their states, and how they end.
+
+mod chunks;
+mod paths;
+mod restarts;
+mod strangers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use fw_agent::dataplane::{Dataplane as _, PickUp, Settings};
+use fw_agent::dataplane::Dataplane as _;
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
 use fw_common::conntrack::State;
-use fw_testkit::packet::{Chunk, Packet, Transport, chunk, sctp_packet};
+use fw_testkit::packet::{Chunk, Packet, chunk, sctp_packet};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 use super::flows::{flows, pairs, state, wait};
-use super::rig::{IT, MACS, NEIGHBOUR, OT, Outcome, POLICY, Rig, settings};
+use super::rig::{IT, OT, Outcome, POLICY, Rig, settings};
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,27 +141,6 @@ fn only_an_init_or_a_heartbeat_opens_an_association() {
 }
 
 #[test]
-fn a_wrong_verification_tag_is_dropped() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let association = Association::new(&rig, family);
-        association.open();
-        for from in [Client, Server] {
-            let own = association.tags[from as usize];
-            for kind in [chunk::DATA, chunk::SACK, chunk::ABORT, chunk::SHUTDOWN, chunk::ERROR, chunk::COOKIE_ACK] {
-                for tag in [GUESS, own, 0] {
-                    let outcome = association.forge(from, tag, &[Chunk::new(kind)]);
-                    assert_eq!(outcome, Some(DropReason::SctpTag), "chunk {kind} of the {from:?}, tag {tag:#x}");
-                }
-            }
-            let reflecting = [Chunk::reflecting(chunk::ABORT)];
-            assert_eq!(association.forge(from, GUESS, &reflecting), Some(DropReason::SctpTag));
-        }
-        assert_eq!(state(&rig), State::SctpEstablished);
-    }
-}
-
-#[test]
 fn an_abort_closes_if_its_tag_is_right() {
     for reflects in [false, true] {
         let Some(rig) = Rig::new() else { return };
@@ -178,66 +162,6 @@ fn an_abort_closes_if_its_tag_is_right() {
 }
 
 #[test]
-fn a_strangers_init_does_not_end_an_association() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let association = Association::new(&rig, family);
-        association.open();
-        // In the client's name; the server answers, and the client discards that.
-        let forged = Association { tags: [GUESS, 0x3333_3333], ..Association::new(&rig, family) };
-        assert_eq!(forged.init(Client), None, "its receiver may be the one that has forgotten the association");
-        assert_eq!(forged.init_ack(Server), None);
-        // The stranger does not see the answer.
-        assert_eq!(association.forge(Client, GUESS, &[Chunk::new(chunk::COOKIE_ECHO)]), Some(DropReason::SctpTag));
-        assert_eq!(association.send(Client, &[chunk::DATA]), None);
-        assert_eq!(association.send(Server, &[chunk::SACK]), None);
-        assert_eq!(state(&rig), State::SctpEstablished);
-        // An INIT keeps no association alive, either.
-        assert_eq!(forged.init(Server), Some(DropReason::SctpState), "nor does the server begin one");
-    }
-}
-
-#[test]
-fn a_stranger_in_the_servers_name_establishes_nothing() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let association = Association::new(&rig, family);
-        assert_eq!(association.init(Client), None);
-        let forge = |chunk| association.forge(Server, GUESS, &[chunk]);
-        assert_eq!(forge(Chunk::new(chunk::SHUTDOWN_ACK)), None, "the server may be closing an older association");
-        assert_eq!(forge(Chunk::new(chunk::COOKIE_ECHO)), Some(DropReason::SctpTag));
-        assert_eq!(forge(Chunk::new(chunk::COOKIE_ACK)), Some(DropReason::SctpTag));
-        assert_eq!(association.send(Server, &[chunk::COOKIE_ECHO]), Some(DropReason::SctpState), "it has not begun");
-        assert_eq!(state(&rig), State::SctpCookieWait);
-        let answer = [Chunk::reflecting(chunk::SHUTDOWN_COMPLETE)];
-        assert_eq!(association.forge(Client, GUESS, &answer), None);
-        assert_eq!(association.init_ack(Server), None);
-        assert_eq!(association.send(Client, &[chunk::COOKIE_ECHO]), None);
-        assert_eq!(association.send(Server, &[chunk::COOKIE_ACK]), None);
-        assert_eq!(state(&rig), State::SctpEstablished);
-    }
-}
-
-#[test]
-fn an_end_that_has_restarted_begins_anew() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let old = Association::new(&rig, family);
-        old.open();
-        let new = Association { tags: [0x7777_0001, 0x7777_0002], ..Association::new(&rig, family) };
-        assert_eq!(new.init(Client), None);
-        assert_eq!(new.init_ack(Server), None);
-        assert_eq!(old.send(Server, &[chunk::DATA]), None, "until both agree, the old one goes on");
-        assert_eq!(new.send(Server, &[chunk::COOKIE_ACK]), Some(DropReason::SctpTag), "no cookie has come back");
-        assert_eq!(new.send(Client, &[chunk::COOKIE_ECHO]), None);
-        assert_eq!(new.send(Server, &[chunk::COOKIE_ACK]), None);
-        assert_eq!(new.send(Client, &[chunk::DATA]), None);
-        assert_eq!(old.send(Client, &[chunk::DATA]), Some(DropReason::SctpTag));
-        assert_eq!(state(&rig), State::SctpEstablished);
-    }
-}
-
-#[test]
 fn a_stale_cookie_ends_the_attempt() {
     let Some(rig) = Rig::new() else { return };
     let association = Association::new(&rig, 0);
@@ -250,77 +174,6 @@ fn a_stale_cookie_ends_the_attempt() {
     assert_eq!(association.forge(Server, tag, &[Chunk::error(3)]), None);
     assert_eq!(state(&rig), State::Closed);
     association.open();
-}
-
-#[test]
-fn a_heartbeat_opens_another_path() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let path = Association::new(&rig, family);
-        assert_eq!(path.send(Server, &[chunk::HEARTBEAT]), Some(DropReason::Policy));
-        assert_eq!(path.send(Client, &[chunk::HEARTBEAT]), None);
-        assert_eq!(state(&rig), State::SctpHeartbeatSent);
-        assert_eq!(path.send(Server, &[chunk::HEARTBEAT_ACK]), None);
-        assert_eq!(state(&rig), State::SctpEstablished);
-        assert_eq!(path.send(Server, &[chunk::DATA]), None);
-        assert_eq!(path.forge(Client, GUESS, &[Chunk::new(chunk::DATA)]), Some(DropReason::SctpTag));
-        // The association was begun anew on its first path: the tags are others on this one, too.
-        let anew = Association { tags: [5, 6], ..Association::new(&rig, family) };
-        assert_eq!(anew.send(Client, &[chunk::DATA]), Some(DropReason::SctpTag));
-        assert_eq!(anew.send(Client, &[chunk::HEARTBEAT]), None);
-        assert_eq!(anew.send(Server, &[chunk::HEARTBEAT_ACK]), None);
-        assert_eq!(anew.send(Client, &[chunk::DATA]), None);
-    }
-}
-
-#[test]
-fn an_association_is_picked_up_from_either_end_if_its_originator_may_open_it() {
-    for family in 0..2 {
-        for (first, second) in [(Client, Server), (Server, Client)] {
-            let Some(rig) = Rig::new() else { return };
-            let association = Association::new(&rig, family);
-            assert_eq!(association.send(first, &[chunk::DATA]), Some(DropReason::SctpNotInit), "not by default");
-            rig.dataplane.set_settings(&Settings { pick_up: PickUp::Always, ..settings() }).unwrap();
-            assert_eq!(association.send(first, &[chunk::ABORT]), Some(DropReason::SctpNotInit));
-            assert_eq!(association.send(first, &[chunk::DATA]), None);
-            assert_eq!(state(&rig), State::SctpHeartbeatSent);
-            assert_eq!(association.send(second, &[chunk::SACK]), None);
-            assert_eq!(state(&rig), State::SctpEstablished);
-            for from in [first, second] {
-                assert_eq!(association.forge(from, GUESS, &[Chunk::new(chunk::DATA)]), Some(DropReason::SctpTag));
-                assert_eq!(association.send(from, &[chunk::DATA]), None);
-            }
-            let packets = flows(&rig)[0].flow.directions.map(|direction| direction.packets);
-            assert_eq!(packets, [2, 2], "the client is the originator");
-        }
-    }
-}
-
-#[test]
-fn malformed_chains_of_chunks_are_dropped() {
-    let Some(rig) = Rig::new() else { return };
-    let association = Association::new(&rig, 0);
-    association.open();
-    let malformed = Some(DropReason::SctpChunks);
-    assert_eq!(association.send(Client, &[]), malformed);
-    for (first, second) in [(chunk::DATA, chunk::INIT), (chunk::INIT, chunk::DATA), (chunk::DATA, chunk::COOKIE_ECHO)] {
-        assert_eq!(association.send(Client, &[first, second]), malformed, "{first} and {second}");
-    }
-    assert_eq!(association.send(Server, &[chunk::SHUTDOWN_COMPLETE, chunk::SACK]), malformed);
-    assert_eq!(association.forge(Client, 0, &[Chunk::announcing(chunk::INIT, 0)]), malformed);
-    // Lengths of zero, below the least, and beyond the packet; the second chunk, too.
-    for (position, len) in [(14, 0u16), (14, 16), (14, 21), (34, 3), (34, 200)] {
-        let mut bytes =
-            sctp_packet(4000, PORT, association.tags[1], &[Chunk::new(chunk::DATA), Chunk::new(chunk::DATA)]);
-        bytes[position..position + 2].copy_from_slice(&len.to_be_bytes());
-        let (client, server) = pairs()[0];
-        let packet = Packet::new(client, server, Transport::Other(132)).payload(&bytes);
-        assert_eq!(association.deliver(Client, packet), malformed, "length {len} at {position}");
-    }
-    // As many as a packet has room for.
-    assert_eq!(association.send(Client, &[chunk::DATA; 60]), None);
-    assert_eq!(association.send(Client, &[chunk::COOKIE_ACK, chunk::COOKIE_ACK]), malformed);
-    assert_eq!(state(&rig), State::SctpEstablished);
 }
 
 #[test]
@@ -346,51 +199,6 @@ fn a_policy_change_cuts_an_association_that_it_forbids() {
         let expected = if allows { None } else { Some(DropReason::PolicyChanged) };
         assert_eq!(association.send(Server, &[chunk::DATA]), expected);
         assert_eq!(association.init(Client), if allows { None } else { Some(DropReason::Policy) });
-    }
-}
-
-#[test]
-fn an_error_about_a_packet_that_was_not_sent_is_dropped() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let association = Association::new(&rig, family);
-        let [(client, _), (server, _)] = association.ends;
-        let error = |tag: u32, chunks: &[Chunk], quoted_len: usize| {
-            let mut quoted = association.packet(Client, tag, chunks).build_ip();
-            quoted.truncate(if family == 0 { 20 } else { 40 } + quoted_len);
-            let kind = if family == 0 { 3 } else { 1 };
-            let unreachable = Transport::Icmp { kind, code: 1, rest: [0; 4] };
-            association.deliver(Server, Packet::new(server, client, unreachable).payload(&quoted))
-        };
-        assert_eq!(association.init(Client), None);
-        let init = |tag| [Chunk::announcing(chunk::INIT, tag)];
-        assert_eq!(error(0, &init(association.tags[0]), 32), None);
-        assert_eq!(error(0, &init(GUESS), 32), Some(DropReason::IcmpUnrelated));
-        assert_eq!(error(0, &init(association.tags[0]), 8), Some(DropReason::IcmpUnrelated), "its tag is not quoted");
-        association.open();
-        assert_eq!(error(association.tags[1], &[Chunk::new(chunk::DATA)], 8), None);
-        assert_eq!(error(association.tags[0], &[Chunk::new(chunk::DATA)], 8), Some(DropReason::IcmpUnrelated));
-        assert_eq!(error(GUESS, &[Chunk::new(chunk::DATA)], 8), Some(DropReason::IcmpUnrelated));
-    }
-}
-
-#[test]
-fn a_packet_in_fragments_is_judged_by_its_first_one() {
-    for family in 0..2 {
-        let Some(rig) = Rig::new() else { return };
-        let association = Association::new(&rig, family);
-        association.open();
-        let data = Chunk { value: vec![1; 3000], ..Chunk::new(chunk::DATA) };
-        for (id, tag, reason) in [(1, GUESS, Some(DropReason::SctpTag)), (2, association.tags[1], None)] {
-            let packet = association.packet(Client, tag, &[Chunk::new(chunk::SACK), data.clone()]);
-            let parts = packet.macs(NEIGHBOUR, MACS[OT]).fragments(id, 1200);
-            assert_eq!(rig.receive(OT, &parts[0]).reason(), reason);
-            let rest = reason.map(|_| DropReason::FragmentOfDropped);
-            assert_eq!(rig.receive(OT, &parts[1]).reason(), rest);
-        }
-        // Without the first chunk's header, and the tag of an INIT, nothing can be judged.
-        let packet = association.packet(Client, association.tags[1], &[data]).macs(NEIGHBOUR, MACS[OT]);
-        assert_eq!(rig.receive(OT, &packet.fragment(3, 0..16, true)).reason(), Some(DropReason::FragmentTiny));
     }
 }
 

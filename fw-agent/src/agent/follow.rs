@@ -5,10 +5,6 @@ use crate::host::{forward_chain, handover, sysctl};
 use crate::netlink::NetlinkError;
 use crate::netlink::events::Batch;
 
-/// For how long the data plane relies on this task to tell it of changes: several guard rounds, and less than what a
-/// replaced host would be willing to wait.
-const FOLLOWED_SECONDS: u32 = 15;
-
 impl Supervisor {
     /// Follows a batch of the kernel's notifications.
     pub(super) async fn follow(&mut self, batch: Batch) {
@@ -140,17 +136,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells the data plane that this task follows routes and neighbours, and will for some rounds more.
-    pub(super) fn follow_routes(&self) {
-        if let Err(error) = self.dataplane.follow_routes_for(FOLLOWED_SECONDS) {
-            tracing::error!(%error, "the data plane could not be told that routes are followed; it looks next hops up every second");
-        }
-    }
-
-    pub(super) fn invalidate_next_hops(&self, reason: &str) {
-        tracing::debug!(reason, "next hops are looked up anew");
-        if let Err(error) = self.dataplane.invalidate_next_hops() {
-            tracing::error!(%error, reason, "next hops could not be invalidated");
-        }
+    pub(super) fn invalidate_next_hops(&mut self, reason: &str) {
+        self.vouching.invalidate(&*self.dataplane, reason);
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the program on every interface of the configuration, and the data plane's picture of them true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::adopted::Seats;
@@ -31,6 +31,16 @@ pub(super) struct Placed {
     pub(super) management: bool,
     pub(super) mode: Mode,
     pub(super) link: Option<Link>,
+    /// Another entry has its device.
+    pub(super) taken: Option<Taken>,
+}
+
+/// A device that two entries name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Why the second one does not get it, with both places.
+    pub(super) why: String,
+    pub(super) link: Link,
 }
 
 /// Finds the devices of the configuration's interfaces, by slot: the slots of the configuration, or those of the policy that was
@@ -46,6 +56,7 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Sea
         management: false,
         mode: interface.mode,
         link: find(&interface.key),
+        taken: None,
     });
     let management = config.management.iter().map(|management| Placed {
         slot: config.management_slot(),
@@ -56,13 +67,42 @@ pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Sea
         management: true,
         mode: management.mode,
         link: find(&management.key),
+        taken: None,
     });
     let seated = |placed: Placed| match kept.map(|kept| kept.get(&placed.key)) {
         None => placed,
         Some(Some(seat)) => Placed { slot: seat.slot, management: seat.management, ..placed },
         Some(None) => Placed { slot: NO_SLOT, ..placed },
     };
-    forwarding.chain(management).map(seated).collect()
+    let mut placed: Vec<_> = forwarding.chain(management).map(seated).collect();
+    refuse_taken(&mut placed, config);
+    placed
+}
+
+/// An entry that names a device by its name, and one that names it by its hardware address, are two only in the file: the first one has it.
+fn refuse_taken(placed: &mut [Placed], config: &AgentConfig) {
+    let entries = config.interfaces.iter().map(|interface| ("[[interface]]", &interface.key, interface.line));
+    let management = config.management.iter().map(|management| ("[management]", &management.key, management.line));
+    let entries: Vec<_> = entries.chain(management).collect();
+    let mut owners: BTreeMap<u32, String> = BTreeMap::new();
+    for (placed, (section, key, line)) in placed.iter_mut().zip(entries) {
+        let Some(link) = &placed.link else { continue };
+        let entry = format!("`{section}` {key} in line {line} of agent.toml");
+        match owners.get(&link.index) {
+            Some(owner) => {
+                let why = format!("{entry} is the device {}, and so is {owner}: remove one of them", link.name);
+                placed.taken = placed.link.take().map(|link| Taken { why, link });
+            }
+            None => {
+                owners.insert(link.index, entry);
+            }
+        }
+    }
+}
+
+/// Which device two entries of the configuration name, if one is.
+pub(super) fn named_twice(config: &AgentConfig, observed: &Observed) -> Option<String> {
+    place(config, observed, None).into_iter().find_map(|placed| placed.taken).map(|taken| taken.why)
 }
 
 /// The devices, as the guard of the access to the firewall looks at them.
@@ -130,7 +170,15 @@ impl Supervisor {
             tracing::error!(%error, "the data plane was not told of the host's addresses");
         }
         let mut facts = Vec::new();
-        for mut placed in place(&self.config, &self.observed, self.kept.as_ref()) {
+        let all = place(&self.config, &self.observed, self.kept.as_ref());
+        let owned: BTreeSet<u32> = all.iter().filter_map(|placed| Some(placed.link.as_ref()?.index)).collect();
+        let mut refused = Vec::new();
+        for mut placed in all {
+            if let Some(Taken { why, .. }) = placed.taken.take() {
+                facts.push(placed.facts(&self.observed, Some(why.clone())));
+                refused.push((placed, why));
+                continue;
+            }
             if placed.slot == NO_SLOT {
                 let waits = placed.link.is_some().then(|| format!("{}: {WAITS}", placed.key));
                 facts.push(placed.facts(&self.observed, waits));
@@ -138,24 +186,35 @@ impl Supervisor {
             }
             let refused = if self.is_as_wanted(&placed) { None } else { self.prepare(&mut placed).await };
             let problem = match refused {
-                None => self.refresh_interface(&placed),
-                Some(refused) => self.refresh_what_is_there(placed.clone()).or(Some(refused)),
+                None => self.refresh_interface(&placed, &owned),
+                Some(refused) => self.refresh_what_is_there(placed.clone(), &owned).or(Some(refused)),
             };
             facts.push(placed.facts(&self.observed, problem));
         }
+        // After their owners have got the devices.
+        refused.iter().for_each(|(placed, why)| self.refuse(placed, why, &owned));
         self.facts.interfaces = facts;
+    }
+
+    /// Its device is another entry's.
+    fn refuse(&mut self, placed: &Placed, problem: &str, owned: &BTreeSet<u32>) {
+        let is_told = self.facts.interfaces.iter().any(|known| known.problem.as_deref() == Some(problem));
+        if !is_told {
+            tracing::error!(problem, "an interface is configured twice");
+        }
+        self.forget(placed, owned);
     }
 
     /// The device is refused: it gets no program that is not there. One that is there, be it from before the agent's start, judges
     /// packets, so it goes on as it is, and learns what else has changed.
-    fn refresh_what_is_there(&mut self, placed: Placed) -> Option<String> {
+    fn refresh_what_is_there(&mut self, placed: Placed, owned: &BTreeSet<u32>) -> Option<String> {
         let mode = self.dataplane.carried(placed.link.as_ref()?.index)?;
         tracing::warn!(interface = %placed.key, ?mode, "the program that is on the device goes on there");
-        self.refresh_interface(&Placed { mode, ..placed })
+        self.refresh_interface(&Placed { mode, ..placed }, owned)
     }
 
-    /// Why the program is not on the interface, if it is not.
-    fn refresh_interface(&mut self, placed: &Placed) -> Option<String> {
+    /// Why the program is not on the interface, if it is not. `owned`: the devices that are interfaces.
+    fn refresh_interface(&mut self, placed: &Placed, owned: &BTreeSet<u32>) -> Option<String> {
         let attached = self.attached.get(&placed.slot);
         let wanted = placed.attachment(&self.observed);
         if attached == wanted.as_ref() {
@@ -163,7 +222,7 @@ impl Supervisor {
         }
         let device = |interface: Option<&AttachedInterface>| interface.map(|interface| interface.ifindex);
         if device(attached) != device(wanted.as_ref()) {
-            self.forget(placed);
+            self.forget(placed, owned);
         }
         let interface = wanted?;
         if let Err(error) = self.dataplane.attach(&interface) {
@@ -178,10 +237,19 @@ impl Supervisor {
         None
     }
 
-    fn forget(&mut self, placed: &Placed) {
+    /// The interface is no longer the device that it was. A device that is another interface now keeps the program, so that there is no
+    /// moment in which nobody judges what comes in for the host.
+    fn forget(&mut self, placed: &Placed, owned: &BTreeSet<u32>) {
         let Some(gone) = self.attached.remove(&placed.slot) else { return };
-        tracing::warn!(interface = %placed.key, device = %gone.name, ifindex = gone.ifindex, "the device has vanished");
-        if let Err(error) = self.dataplane.forget(placed.slot) {
+        let (why, forgotten) = if owned.contains(&gone.ifindex) {
+            ("the device is another interface's now", self.dataplane.vacate(placed.slot))
+        } else if self.observed.links.contains_key(&gone.ifindex) {
+            ("the device is no longer this interface's: the program is off", self.dataplane.forget(placed.slot))
+        } else {
+            ("the device has vanished", self.dataplane.forget(placed.slot))
+        };
+        tracing::warn!(interface = %placed.key, device = %gone.name, ifindex = gone.ifindex, "{why}");
+        if let Err(error) = forgotten {
             tracing::error!(interface = %placed.key, %error, "the data plane could not forget the interface");
         }
     }
@@ -261,6 +329,27 @@ mod tests {
         );
         assert_eq!(placed[0].link.as_ref().map(|link| link.name.as_str()), Some("ens6"));
         assert_eq!(placed[1].link.as_ref().map(|link| link.index), Some(1));
+    }
+
+    #[test]
+    fn a_device_is_the_one_of_the_first_entry_that_names_it() {
+        let text = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[[interface]]\nmac = \"02:00:00:00:00:02\"\nzones = [\"it\"]\n[management]\ninterface = \"02:00:00:00:00:01\"\n";
+        let config = AgentConfig::parse("agent.toml", text).unwrap();
+        let observed = Observed { links: [link(1, "ens5"), link(2, "ens6")].into(), ..Observed::default() };
+        let placed = place(&config, &observed, None);
+        let devices: Vec<_> = placed.iter().map(|placed| placed.link.as_ref().map(|link| link.index)).collect();
+        assert_eq!(devices, [Some(2), None, Some(1)]);
+        let refused = named_twice(&config, &observed);
+        let refused = refused.as_deref();
+        assert_eq!(placed[1].taken.as_ref().map(|taken| taken.link.index), Some(2));
+        assert_eq!(
+            refused,
+            Some(
+                "`[[interface]]` 02:00:00:00:00:02 in line 5 of agent.toml is the device ens6, and so is `[[interface]]` ens6 in line 2 \
+                 of agent.toml: remove one of them"
+            )
+        );
+        assert_eq!(placed[1].facts(&observed, refused.map(str::to_owned)).reason().as_deref(), refused);
     }
 
     #[test]

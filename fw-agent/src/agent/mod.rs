@@ -4,20 +4,26 @@
 //! policy, and the forward chain goes on dropping everything else.
 
 mod adopted;
+mod arrivals;
+mod changes;
 mod follow;
 mod housekeeping;
 mod interfaces;
+mod opening;
 mod options;
 mod orders;
 mod policy;
+mod reading;
 mod rescue;
+mod retry;
 mod routes;
 mod start;
 mod supervisor;
 mod tables;
+mod vouching;
 mod watch;
 
-use crate::config::{AgentConfig, ConfigError};
+use crate::config::ConfigError;
 use crate::dataplane::DataplaneError;
 use crate::host::forward_chain::{self, ForwardChainError};
 use crate::host::handover::HandoverError;
@@ -26,6 +32,7 @@ use crate::netlink::NetlinkError;
 use crate::policy_set::PolicyError;
 
 use orders::{Order, Orders};
+use reading::ConfigFile;
 
 pub use options::RunOptions;
 
@@ -35,10 +42,10 @@ pub enum RunError {
     /// Another agent runs, or the runtime directory cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// `agent.toml` is invalid, and there is no data plane to go on with.
+    /// `agent.toml` is invalid or cannot be read, and there is no data plane to go on with.
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// The policy is invalid, and there is no data plane to go on with.
+    /// The policy is invalid or cannot be read, and there is no data plane to go on with.
     #[error("{0}")]
     Policy(#[from] PolicyError),
     /// The forward chain could not be loaded.
@@ -83,17 +90,28 @@ impl RunError {
         format!("error: {self}")
     }
 
-    /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1.
+    /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1, also for files that were not read.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_)
-            | Self::Policy(
-                PolicyError::Invalid(_) | PolicyError::NotText { .. } | PolicyError::Set(_) | PolicyError::Lockout(_),
+            Self::Config(error) => error.exit_code(),
+            Self::Policy(
+                PolicyError::Invalid(_)
+                | PolicyError::NotText { .. }
+                | PolicyError::Bundle { .. }
+                | PolicyError::Set(_)
+                | PolicyError::NamedTwice(_)
+                | PolicyError::Lockout(_),
             ) => 3,
             Self::Policy(PolicyError::TestsFailed(_)) => 4,
             Self::Lock(_)
-            | Self::Policy(PolicyError::Unreadable { .. } | PolicyError::TooLarge { .. } | PolicyError::InFlux(_))
+            | Self::Policy(
+                PolicyError::Unreadable { .. }
+                | PolicyError::TooSlow { .. }
+                | PolicyError::TooLarge { .. }
+                | PolicyError::InFlux(_)
+                | PolicyError::Store(_),
+            )
             | Self::ForwardChain(_)
             | Self::Handover(_)
             | Self::Netlink(_)
@@ -110,9 +128,14 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let mut orders = Orders::listen().map_err(RunError::io("signals"))?;
     // Before anything that can fail: whatever this machine forwards already, an invalid file must not leave it open.
     forward_chain::load().await?;
-    let config = match AgentConfig::load(&options.config) {
+    let mut file = ConfigFile::new(options.config.clone());
+    let read = tokio::select! {
+        read = file.read() => read,
+        () = told_to_stop(&mut orders) => return Ok(()),
+    };
+    let config = match read {
         Ok(config) => config,
-        Err(error) => match rescue::until_valid(&options, error, &mut orders).await? {
+        Err(error) => match rescue::until_valid(&options, error, &mut file, &mut orders).await? {
             Some(config) => config,
             None => return Ok(()),
         },

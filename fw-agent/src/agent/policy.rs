@@ -1,35 +1,39 @@
-//! Takes the policy directory over: read, check, test, swap; or keep what runs and say why.
+//! Takes a policy over that was read: check, test, swap; or keep what runs and say why.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fw_policy::{Binding, Compiled, SourceFile};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
 
 use super::adopted::Seats;
 use super::supervisor::Supervisor;
 use super::{RunError, interfaces, start};
+use crate::change::bundle::Bundle;
+use crate::change::ledger::Verdict;
 use crate::config::AgentConfig;
 use crate::dataplane::Dataplane;
 use crate::facts::{Facts, Outcome};
 use crate::lockout::{self, Devices};
 use crate::names::Names;
-use crate::policy_set::{self, CheckedPolicy, Checker, PolicyError};
+use crate::policy_set::{CheckedPolicy, Checker, PolicyError};
 
-/// How long a directory that is being changed is waited for.
-const LONGEST_FLUX: Duration = Duration::from_secs(10);
-/// How long no file may have changed before a set is taken over without having been told.
-const QUIET: Duration = Duration::from_secs(3);
-/// How often it is looked at.
-const FLUX_ROUND: Duration = Duration::from_millis(100);
 /// How soon a rule's start or expiry that the data plane did not take is tried again.
 const SCHEDULE_RETRY: Duration = Duration::from_secs(10);
 
-/// The files of a policy, and what checking them came to.
+/// What the directory offers, and what checking it came to.
 pub(super) struct Attempt {
-    pub(super) files: Option<Arc<[SourceFile]>>,
-    pub(super) result: Result<CheckedPolicy, PolicyError>,
+    pub(super) bundle: Option<Bundle>,
+    pub(super) result: Result<Weighed, PolicyError>,
+}
+
+/// A policy that may judge packets: what is offered, or, if that is not to be taken, what is in force.
+pub(super) struct Weighed {
+    /// What is to become of the offer.
+    pub(super) verdict: Verdict,
+    /// What was checked.
+    pub(super) files: Arc<[SourceFile]>,
+    pub(super) policy: CheckedPolicy,
 }
 
 /// A policy that judges packets, with what of `agent.toml` it was made of; the file may have been read again since, and what came of
@@ -55,37 +59,8 @@ pub(super) fn keeps_access(config: &AgentConfig) -> bool {
 /// What checks policies; checks run apart from the agent's own task.
 pub(super) type SharedChecker = Arc<Mutex<Checker>>;
 
-/// Reads the policy directory and checks it.
-pub(super) async fn attempt(
-    config: &AgentConfig,
-    checker: &SharedChecker,
-    running: Option<Arc<Compiled>>,
-) -> Result<Attempt, RunError> {
-    match read_whole(config).await? {
-        Ok(files) => {
-            let binding = config.binding();
-            let checked = check(checker, files.clone(), move |checker, files| {
-                checker.check(files, &binding, OffsetDateTime::now_utc(), running.as_deref())
-            });
-            Ok(Attempt { result: checked.await?, files: Some(files) })
-        }
-        Err(error) => Ok(Attempt { files: None, result: Err(error) }),
-    }
-}
-
-async fn read_whole(config: &AgentConfig) -> Result<Result<Arc<[SourceFile]>, PolicyError>, RunError> {
-    let end = Instant::now() + LONGEST_FLUX;
-    loop {
-        let directory = config.policy.directory.clone();
-        let read = tokio::task::spawn_blocking(move || policy_set::read(&directory)).await;
-        match read.map_err(|_| RunError::Interrupted("reading the policy"))? {
-            Err(PolicyError::InFlux(_)) if Instant::now() < end => sleep(FLUX_ROUND).await,
-            result => return Ok(result),
-        }
-    }
-}
-
-async fn check(
+/// Asks the checker, aside.
+pub(super) async fn check(
     checker: &SharedChecker,
     files: Arc<[SourceFile]>,
     work: impl FnOnce(&mut Checker, &[SourceFile]) -> Result<CheckedPolicy, PolicyError> + Send + 'static,
@@ -95,6 +70,23 @@ async fn check(
     let checked =
         tokio::task::spawn_blocking(move || work(&mut checker.lock().unwrap_or_else(PoisonError::into_inner), &files));
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
+}
+
+/// What was checked, as it is to judge packets now. Since the check began a rule may have started or expired, and the policy in force
+/// has followed that: with the tables of before, what has expired would come into force again.
+pub(super) async fn for_now(
+    checker: &SharedChecker,
+    (files, binding): (Arc<[SourceFile]>, Binding),
+    checked: CheckedPolicy,
+    running: Option<Arc<Compiled>>,
+    now: OffsetDateTime,
+) -> Result<CheckedPolicy, RunError> {
+    if checked.compiled.next_change.is_none_or(|at| at > now) {
+        return Ok(checked);
+    }
+    let recompiled =
+        check(checker, files, move |checker, files| checker.recompile(files, &binding, now, running.as_deref()));
+    Ok(CheckedPolicy { compiled: recompiled.await??.compiled, ..checked })
 }
 
 /// Refuses a policy that would cut the access to the firewall itself.
@@ -134,7 +126,7 @@ pub(super) async fn apply(
         rules = compiled.rules.len(),
         tests = checked.tests,
         changed = !unchanged,
-        "the policy on disk is the one that judges packets"
+        "a policy judges packets"
     );
     for warning in &checked.warnings {
         tracing::warn!(code = %warning.code, "{}", warning.message);
@@ -150,21 +142,6 @@ pub(super) async fn apply(
 }
 
 impl Supervisor {
-    /// Takes over the files if they are not those that were last read, or if the data plane did not take those.
-    pub(super) async fn reload_policy_if_changed(&mut self) {
-        let directory = self.config.policy.directory.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            policy_set::is_quiet(&directory, QUIET).then(|| policy_set::read(&directory))
-        });
-        let Ok(Some(Ok(files))) = read.await else { return };
-        if self.files.as_ref() != Some(&files) {
-            self.watch.renew();
-            self.reload_policy("the files differ from those that were read").await;
-        } else if self.facts.policy.outcome == Outcome::Failed {
-            self.reload_policy("the last attempt failed").await;
-        }
-    }
-
     /// A rule of the running policy starts or expires now. Time does not ask whether the files on disk are valid, nor
     /// whether the policy's own tests still pass.
     pub(super) async fn follow_schedule(&mut self) {
@@ -174,9 +151,9 @@ impl Supervisor {
         }
         self.facts.policy.next_change = None;
         let Some(in_force) = self.in_force.clone() else { return };
-        let problem = self.facts.policy.problem.clone();
+        let of_files = (self.facts.policy.outcome, self.facts.policy.problem.clone());
         let result = self.recompile(in_force, now).await;
-        self.facts.policy.problem = problem;
+        keep_outcome(&mut self.facts, of_files);
         if let Err(error) = result {
             tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied; trying again");
             refuse(&mut self.facts, &error);
@@ -199,24 +176,10 @@ impl Supervisor {
         apply(&self.dataplane, checked, "a rule starts or expires", &mut self.facts).await
     }
 
-    async fn check_access(&self, checked: &CheckedPolicy) -> Result<(), RunError> {
+    pub(super) async fn check_access(&self, checked: &CheckedPolicy) -> Result<(), RunError> {
         let devices = interfaces::devices(&self.config, &self.observed);
         check_access(&self.dataplane, devices, checked, self.facts.policy.compiled.clone()).await??;
         Ok(())
-    }
-
-    /// Reads, checks and applies the policy; what fails leaves the running one in place.
-    pub(super) async fn reload_policy(&mut self, reason: &str) {
-        let result = match attempt(&self.config, &self.checker, self.facts.policy.compiled.clone()).await {
-            Ok(Attempt { files, result }) => self.take_over(files, result, reason).await,
-            Err(error) => Err(error),
-        };
-        self.facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
-        if let Err(error) = result {
-            tracing::error!(reason, problem = %error, "the policy on disk was not applied; the last one goes on judging packets");
-            refuse(&mut self.facts, &error);
-        }
-        self.publish();
     }
 
     /// Before the first policy that knows the slots of the configuration: interfaces that have another one under it cross nothing
@@ -241,23 +204,17 @@ impl Supervisor {
         self.reconcile(false).await;
     }
 
-    async fn take_over(
+    /// Makes a checked policy the one that judges packets, and gives the interfaces the slots that it knows.
+    pub(super) async fn put_in_force(
         &mut self,
-        files: Option<Arc<[SourceFile]>>,
-        checked: Result<CheckedPolicy, PolicyError>,
+        files: Arc<[SourceFile]>,
+        checked: CheckedPolicy,
         reason: &str,
     ) -> Result<(), RunError> {
-        if files.is_some() {
-            self.files.clone_from(&files);
-        }
-        let checked = checked?;
-        if keeps_access(&self.config) {
-            self.check_access(&checked).await?;
-        }
         let moved = self.give_slots_away()?;
         let applied = apply(&self.dataplane, checked, reason, &mut self.facts).await;
         if applied.is_ok() {
-            self.in_force = files.map(|files| InForce::new(files, &self.config));
+            self.in_force = Some(InForce::new(files, &self.config));
         }
         if moved {
             self.take_slots(applied.is_ok()).await;
@@ -266,9 +223,16 @@ impl Supervisor {
     }
 }
 
-/// Notes why the files on disk are not what runs.
+/// What the files on disk came to stays true while time changes what is in force: if they could not be read, they are tried again.
+fn keep_outcome(facts: &mut Facts, of_files: (Outcome, Option<String>)) {
+    if of_files.1.is_some() {
+        (facts.policy.outcome, facts.policy.problem) = of_files;
+    }
+}
+
+/// Notes why the files on disk are not what runs: it is they that are wrong, or something that may pass by itself.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
-    facts.policy.outcome = if matches!(error, RunError::Policy(_)) { Outcome::Refused } else { Outcome::Failed };
+    facts.policy.outcome = if error.exit_code() == 1 { Outcome::Failed } else { Outcome::Refused };
     facts.policy.problem = Some(error.to_string());
 }
 
@@ -303,6 +267,64 @@ mod tests {
         apply(&dataplane, other, "test", &mut facts).await.unwrap();
         assert_eq!((facts.policy.outcome, facts.policy.epoch), (Outcome::Applied, 2));
         assert_eq!(facts.policy.digest, fake.state().digest);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_starts_or_expires_while_the_files_are_checked_does_so_once() {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(3_600);
+        let (before, after) = (at - Duration::from_secs(1), at + Duration::from_secs(1));
+        let binding = || AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
+        for bound in ["expires", "starts"] {
+            let rule = "[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n";
+            let text = format!("{POLICY}{rule}{bound} = 1970-01-01T01:00:00Z\n");
+            let files: Arc<[SourceFile]> = [SourceFile { name: "a.toml".to_owned(), text }].into();
+            let checker = SharedChecker::default();
+            let checked_at = |moment| checker.lock().unwrap().check(&files, &binding(), moment, None).unwrap();
+            let (checked, in_time) = (checked_at(before), checked_at(after));
+            // The policy in force follows the time while the check goes on.
+            let (fake, dataplane) = fake();
+            let mut facts = Facts::default();
+            apply(&dataplane, in_time, "a rule starts or expires", &mut facts).await.unwrap();
+            assert_ne!(facts.policy.digest, Some(checked.compiled.digest));
+
+            let running = facts.policy.compiled.clone();
+            let checked = for_now(&checker, (Arc::clone(&files), binding()), checked, running, after).await.unwrap();
+            apply(&dataplane, checked, "test", &mut facts).await.unwrap();
+            assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1), "{bound}");
+        }
+    }
+
+    #[test]
+    fn files_that_were_not_read_are_not_refused() {
+        let path = || std::path::PathBuf::from("/policies");
+        let outcome = |error: PolicyError| {
+            let mut facts = Facts::default();
+            refuse(&mut facts, &error.into());
+            facts.policy.outcome
+        };
+        let passing = [
+            PolicyError::InFlux(path()),
+            PolicyError::TooSlow { path: path(), patience: Duration::from_secs(20) },
+            PolicyError::TooLarge { path: path(), size: 1 << 40 },
+            PolicyError::Unreadable { path: path(), reason: std::io::Error::from(std::io::ErrorKind::NotFound).into() },
+        ];
+        assert_eq!(passing.map(outcome), [Outcome::Failed; 4]);
+        let lasting = [PolicyError::TestsFailed(Vec::new()), PolicyError::NamedTwice(String::new())];
+        assert_eq!(lasting.map(outcome), [Outcome::Refused; 2]);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_not_read_are_tried_again_also_after_a_rule_has_expired() {
+        let (_fake, dataplane) = fake();
+        let mut facts = Facts::default();
+        apply(&dataplane, checked(""), "test", &mut facts).await.unwrap();
+        refuse(&mut facts, &PolicyError::InFlux("/policies".into()).into());
+        let of_files = (facts.policy.outcome, facts.policy.problem.clone());
+        let other = checked("[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n");
+        apply(&dataplane, other, "a rule starts or expires", &mut facts).await.unwrap();
+        keep_outcome(&mut facts, of_files.clone());
+        assert_eq!((facts.policy.outcome, &facts.policy.problem), (Outcome::Failed, &of_files.1));
+        assert_eq!(facts.policy.epoch, 2);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::interfaces::place;
+use super::interfaces::{Placed, place};
 use super::supervisor::Supervisor;
 use crate::facts::RouteFacts;
 use crate::netlink::neighbours::{NeighbourEvent, NeighbourPlan, View};
@@ -29,7 +29,9 @@ impl Supervisor {
     fn bound(&self) -> Vec<BoundInterface> {
         let placed =
             place(&self.config, &self.observed, self.kept.as_ref()).into_iter().filter(|placed| !placed.management);
-        placed.map(|placed| BoundInterface { key: placed.key.to_string(), link: placed.link }).collect()
+        // Routes lead by the device, whichever entry has it.
+        let link = |placed: Placed| placed.link.or(placed.taken.map(|taken| taken.link));
+        placed.map(|placed| BoundInterface { key: placed.key.to_string(), link: link(placed) }).collect()
     }
 
     /// What the kernel refused.

@@ -12,14 +12,21 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::adopted::Seats;
+use super::changes::Owed;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
+use super::opening::Opening;
 use super::options::RunOptions;
-use super::policy::{self, Attempt, InForce, SharedChecker};
+use super::policy::{self, SharedChecker};
+use super::reading::Reader;
+use super::retry::Retry;
 use super::supervisor::{Supervisor, notify};
+use super::vouching::Vouching;
 use super::watch::Watch;
 use crate::api;
-use crate::api::server::Server;
+use crate::api::change::ChangeRequest;
+use crate::api::server::{ReloadRequest, Server, Supervision};
+use crate::change::audit::Audit;
 use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::dataplane::{Dataplane, Settings};
@@ -43,8 +50,8 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
     let checker = SharedChecker::default();
-    let Attempt { files, result } = policy::attempt(&config, &checker, None).await?;
-    let checked = go_on_only_with_a_policy(result, options.has_pins())?;
+    let (opening, policy) = Opening::choose(&options, &config, &checker).await?;
+    let checked = go_on_only_with_a_policy(policy, options.has_pins())?;
     let events = Events::subscribe()?;
     let kernel = Kernel::connect()?;
     let pair = handover::ensure(&kernel).await?;
@@ -57,19 +64,19 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
     let observed = kernel.observe().await?;
     let (facts, kept) = take_policy_over(&dataplane, &config, &observed, checked).await?;
+    let facts = Facts { changes: opening.changes.clone(), ..facts };
 
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
-    let applied = files.clone().filter(|_| supervisor.facts.policy.problem.is_none());
-    supervisor.in_force = applied.map(|files| InForce::new(files, &supervisor.config));
-    supervisor.files = files;
     supervisor.checker = checker;
     supervisor.kept = kept;
     supervisor.forget_unused_slots();
     supervisor.attach_all().await?;
+    // It may have to put another policy in force, for which the interfaces have to be known.
+    supervisor.note_opening(opening).await;
     supervisor.refuse_a_cold_start_without_program()?;
     supervisor.reconcile(true).await;
     // At once, and not with the first round: fragments that come too early can only wait where somebody says that he is there.
-    supervisor.follow_routes();
+    supervisor.vouching.renew(&*supervisor.dataplane);
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
@@ -113,7 +120,8 @@ async fn take_policy_over(
 ) -> Result<(Facts, Option<Seats>), RunError> {
     let mut facts = adopted_facts(dataplane)?;
     facts.policy.attempted_at = Some(OffsetDateTime::now_utc());
-    let checked = match checked {
+    let named_twice = interfaces::named_twice(config, observed).map(PolicyError::NamedTwice);
+    let checked = match checked.and_then(|checked| named_twice.map_or(Ok(checked), Err)) {
         // What the policy that was found running lets in is not known: its flows are.
         Ok(checked) if policy::keeps_access(config) => {
             let devices = interfaces::devices(config, observed);
@@ -177,9 +185,12 @@ fn assemble(
         live: crate::live::Live::default(),
     });
     let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
-    let (servers, reloads) = serve(&options, &config, &shared)?;
+    let (servers, reloads, requests) = serve(&options, &config, &shared)?;
     let watch = Watch::start(config.policy.watch.then(|| config.policy.directory.clone()));
     Ok(Supervisor {
+        audit: Audit::at(&options.state_dir),
+        owed: Owed::default(),
+        bundle: None,
         options,
         config,
         dataplane,
@@ -187,10 +198,13 @@ fn assemble(
         events,
         watch,
         reloads,
+        requests,
+        reader: Reader::default(),
+        retry: Retry::default(),
         shared,
         facts,
+        vouching: Vouching::default(),
         checker: SharedChecker::default(),
-        files: None,
         in_force: None,
         kept: None,
         observed: Observed::default(),
@@ -206,16 +220,16 @@ fn assemble(
     })
 }
 
-type Servers = (JoinSet<()>, mpsc::Receiver<api::server::ReloadRequest>);
+type Servers = (JoinSet<()>, mpsc::Receiver<ReloadRequest>, mpsc::Receiver<ChangeRequest>);
 
 fn serve(options: &RunOptions, config: &AgentConfig, shared: &Arc<Shared>) -> Result<Servers, RunError> {
     let path = options.runtime_dir.join(api::SOCKET);
     let server = Server::bind(&path).map_err(RunError::io(path.display().to_string()))?;
-    let (ask, reloads) = mpsc::channel(8);
+    let ((reload, reloads), (change, requests)) = (mpsc::channel(8), mpsc::channel(8));
     let mut servers = JoinSet::new();
-    servers.spawn(server.serve(Arc::clone(shared), ask));
+    servers.spawn(server.serve(Arc::clone(shared), Supervision { reloads: reload, changes: change }));
     servers.spawn(http::serve(config.metrics.listen, Arc::clone(shared)));
-    Ok((servers, reloads))
+    Ok((servers, reloads, requests))
 }
 
 /// What the configuration says of packets and flows.
@@ -293,7 +307,7 @@ mod tests {
         assert!(take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.is_err());
         fake.state().adopted = Some(Adopted { epoch: 7, digest: [7; 32] });
         let (facts, _) = take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.unwrap();
-        assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Refused));
+        assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Failed));
         assert_eq!(fake.state().epoch, 0, "nothing was applied");
         assert!(!facts.is_ready());
     }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_policy::SourceFile;
 use sd_notify::NotifyState;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -13,19 +12,28 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::RunError;
 use super::adopted::Seats;
+use super::changes::Owed;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
 use super::orders::{Order, Orders};
 use super::policy::{InForce, SharedChecker};
+use super::reading::{Known, Progress, Read, Reader, Scope, Slow};
+use super::retry::Retry;
+use super::vouching::Vouching;
 use super::watch::Watch;
+use crate::api;
 use crate::api::answers::Reload;
+use crate::api::change::ChangeRequest;
 use crate::api::server::ReloadRequest;
+use crate::change::Moment;
+use crate::change::audit::Audit;
+use crate::change::bundle::Bundle;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
-use crate::facts::{Facts, Shared};
+use crate::facts::{Facts, Outcome, Shared, SlowRead};
 use crate::fragments::Keeper;
 use crate::host::handover::Pair;
-use crate::netlink::events::Events;
+use crate::netlink::events::{Batch, Events};
 use crate::netlink::kernel::Kernel;
 use crate::netlink::neighbours::KnownMacs;
 use crate::netlink::state::Observed;
@@ -48,11 +56,21 @@ pub(super) struct Supervisor {
     pub(super) events: Events,
     pub(super) watch: Watch,
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
+    pub(super) requests: mpsc::Receiver<ChangeRequest>,
+    /// What reads files beside this task, so that nothing else waits for them.
+    pub(super) reader: Reader,
+    /// When a policy is tried again whose files could not be read, or that the data plane did not take.
+    pub(super) retry: Retry,
     pub(super) shared: Arc<Shared>,
     pub(super) facts: Facts,
+    pub(super) vouching: Vouching,
     pub(super) checker: SharedChecker,
-    /// The policy files as they were last read whole.
-    pub(super) files: Option<Arc<[SourceFile]>>,
+    /// What the policy directory held when it was last read whole.
+    pub(super) bundle: Option<Bundle>,
+    /// What of the changes is still to be done.
+    pub(super) owed: Owed,
+    /// Who did what.
+    pub(super) audit: Audit,
     /// The policy that judges packets; a rule of it expires also while the files on disk are invalid.
     pub(super) in_force: Option<InForce>,
     /// What the kernel had at the last look.
@@ -84,23 +102,34 @@ impl Supervisor {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut guards = interval_at(Instant::now() + GUARD, GUARD);
         guards.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.note_attempt();
         loop {
+            if self.reader.is_due() {
+                let known = self.known();
+                self.reader.begin(known);
+            }
             let next_change = self.until_next_change();
             tokio::select! {
                 order = orders.next() => match order {
                     Order::Stop => break,
-                    Order::Reload => self.reload("SIGHUP").await,
+                    Order::Reload => self.reader.ask(Scope::Everything, "SIGHUP", None),
                 },
                 batch = self.events.next() => match batch {
                     Some(batch) => self.follow(batch).await,
-                    None => self.resubscribe()?,
+                    None => self.resubscribe().await?,
                 },
-                () = self.watch.settled() => self.reload_policy("the files have changed").await,
-                Some(reply) = self.reloads.recv() => {
-                    self.reload("fwctl reload").await;
-                    let _client_is_gone = reply.send(self.reload_result());
+                () = self.watch.settled() => self.reader.ask(Scope::Policy, "the files have changed", None),
+                Some(request) = self.requests.recv() => self.change(request).await,
+                Some(client) = self.reloads.recv() => self.reader.ask(Scope::Everything, "fwctl reload", Some(client)),
+                progress = self.reader.progress() => match progress {
+                    Progress::Done(read) => self.take(*read).await,
+                    Progress::Slow(slow) => self.tell_slow(slow),
+                },
+                () = self.retry.due() => self.reader.ask(Scope::PolicyIfChanged, "another attempt", None),
+                () = sleep(next_change) => {
+                    self.follow_deadline().await;
+                    self.follow_schedule().await;
                 }
-                () = sleep(next_change) => self.follow_schedule().await,
                 _ = rounds.tick() => self.round().await,
                 _ = guards.tick() => self.guard().await,
             }
@@ -111,7 +140,9 @@ impl Supervisor {
 
     /// Checks what others can break without a notification, and puts it back.
     async fn guard(&mut self) {
-        self.follow_routes();
+        self.vouching.renew(&*self.dataplane);
+        self.follow_deadline().await;
+        self.settle().await;
         self.watch_tables();
         self.keep_forward_chain().await;
         self.keep_handover().await;
@@ -128,28 +159,95 @@ impl Supervisor {
         self.guard().await;
         self.reconcile(true).await;
         if self.config.policy.watch {
-            self.reload_policy_if_changed().await;
+            self.reader.ask(Scope::PolicyIfChanged, "a look at the files", None);
         }
     }
 
-    /// Takes over changed files, `agent.toml` first.
-    async fn reload(&mut self, reason: &str) {
-        match AgentConfig::load(&self.options.config) {
-            Ok(new) => {
-                let (config, waiting) = self.config.reloaded(new);
+    /// Makes of what was read what is in force, `agent.toml` first, and tells those who have asked.
+    async fn take(&mut self, read: Read) {
+        let reason = read.reason.as_str();
+        self.tell_read();
+        let whole = read.config.is_some();
+        let unread = matches!(&read.config, Some(Err(error)) if error.exit_code() == 1);
+        match read.config {
+            Some(Ok((config, waiting))) => {
                 tracing::info!(reason, waiting_for_restart = ?waiting, "read agent.toml");
                 self.config = config;
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
                 self.set_settings();
             }
-            Err(error) => {
-                tracing::error!(reason, problem = %error, "agent.toml is invalid: going on with what it said before");
+            Some(Err(error)) => {
+                let verdict = error.verdict();
+                tracing::error!(reason, problem = %error, "agent.toml {verdict}: going on with what it said before");
                 self.facts.config_problem = Some(error.to_string());
             }
+            None => {}
         }
-        self.reload_policy(reason).await;
-        self.reconcile(false).await;
+        if read.unwatched {
+            self.watch.renew();
+        }
+        if let Some(policy) = read.policy {
+            self.take_policy(policy, reason, whole, read.apply).await;
+        }
+        self.note_attempt();
+        if whole {
+            self.reconcile(false).await;
+        }
+        let mut result = self.reload_result();
+        if unread && self.facts.policy.outcome != Outcome::Refused {
+            result.result = Outcome::Failed.name().to_owned();
+        }
+        for client in read.clients {
+            let _client_is_gone = client.send(result.clone());
+        }
+    }
+
+    /// A lock that is held for long, or a file system that fails, may be over before anything of the files changes.
+    fn note_attempt(&mut self) {
+        let has_failed = self.config.policy.watch && self.facts.policy.outcome == Outcome::Failed;
+        self.retry.note(has_failed, Instant::now());
+    }
+
+    /// What the next reading goes on from.
+    fn known(&self) -> Known {
+        Known {
+            config_file: self.options.config.clone(),
+            config: self.config.clone(),
+            checker: SharedChecker::clone(&self.checker),
+            running: self.facts.policy.compiled.clone(),
+            bundle: self.bundle.clone(),
+            standing: self.standing(),
+            again: self.facts.policy.outcome == Outcome::Failed,
+        }
+    }
+
+    /// Says that files are not read, to the log once, and to those who have waited for it.
+    fn tell_slow(&mut self, slow: Slow) {
+        let slow_read = SlowRead { path: slow.path, since: slow.since };
+        if self.facts.slow_read.is_none() {
+            tracing::warn!(path = %slow_read.path.display(), "reading takes long; what was read before stays in force");
+        }
+        let problem = slow_read.to_string();
+        self.facts.slow_read = Some(slow_read);
+        self.publish();
+        if let Some(apply) = slow.apply {
+            self.answer(apply.reply, api::change::Outcome::Failed, Some(problem.clone()));
+        }
+        for client in slow.clients {
+            let result = Outcome::Failed.name().to_owned();
+            let _client_is_gone =
+                client.send(Reload { result, problem: Some(problem.clone()), ..self.reload_result() });
+        }
+    }
+
+    /// Says that they are.
+    fn tell_read(&mut self) {
+        if let Some(slow) = self.facts.slow_read.take() {
+            let seconds = (OffsetDateTime::now_utc() - slow.since).whole_seconds();
+            tracing::info!(seconds, "what took long to read has been read");
+            self.publish();
+        }
     }
 
     fn reload_result(&self) -> Reload {
@@ -157,22 +255,28 @@ impl Supervisor {
         Reload {
             result: policy.outcome.name().to_owned(),
             epoch: policy.epoch,
-            problem: policy.problem.clone().or_else(|| self.facts.config_problem.clone()),
+            problem: policy
+                .problem
+                .clone()
+                .or_else(|| self.facts.changes.held.clone())
+                .or_else(|| self.facts.config_problem.clone()),
             waiting_for_restart: self.facts.waiting_for_restart.clone(),
         }
     }
 
-    /// The kernel closed the socket of its notifications.
-    fn resubscribe(&mut self) -> Result<(), RunError> {
+    /// The kernel closed the socket of its notifications. What has happened until there is another one was not told.
+    async fn resubscribe(&mut self) -> Result<(), RunError> {
         tracing::warn!("the kernel's notifications broke off; subscribing again");
         self.events = Events::subscribe()?;
+        self.follow(Batch { lost: true, ..Batch::default() }).await;
         Ok(())
     }
 
     fn until_next_change(&self) -> Duration {
         let wait = self.facts.policy.next_change.map(|at| at - OffsetDateTime::now_utc());
         let wait = wait.map_or(LONGEST_WAIT, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
-        wait.min(LONGEST_WAIT)
+        let trial = self.facts.changes.ledger.trial().map(|trial| trial.left(&Moment::now()));
+        wait.min(trial.unwrap_or(LONGEST_WAIT)).min(LONGEST_WAIT)
     }
 
     /// Makes the facts known to the API, the metrics and the service manager.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -55,16 +55,8 @@ impl Watch {
 }
 
 async fn follow(directory: PathBuf, changes: &mpsc::Sender<()>) -> std::io::Result<()> {
-    let inotify = Inotify::init()?;
-    let mask = WatchMask::CREATE
-        | WatchMask::MODIFY
-        | WatchMask::CLOSE_WRITE
-        | WatchMask::ATTRIB
-        | WatchMask::MOVE
-        | WatchMask::DELETE
-        | WatchMask::DELETE_SELF
-        | WatchMask::MOVE_SELF;
-    inotify.watches().add(&directory, mask)?;
+    // Where the file system does not answer, only a thread is held up.
+    let inotify = tokio::task::spawn_blocking(move || watch(&directory)).await.map_err(std::io::Error::other)??;
     let mut events = inotify.into_event_stream(vec![0; 4_096])?;
     let mut settling = Settling::default();
     loop {
@@ -88,6 +80,20 @@ async fn follow(directory: PathBuf, changes: &mpsc::Sender<()>) -> std::io::Resu
         }
         settling.note(event.mask, event.name, Instant::now());
     }
+}
+
+fn watch(directory: &Path) -> std::io::Result<Inotify> {
+    let inotify = Inotify::init()?;
+    let mask = WatchMask::CREATE
+        | WatchMask::MODIFY
+        | WatchMask::CLOSE_WRITE
+        | WatchMask::ATTRIB
+        | WatchMask::MOVE
+        | WatchMask::DELETE
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF;
+    inotify.watches().add(directory, mask)?;
+    Ok(inotify)
 }
 
 /// Whether a change is over.

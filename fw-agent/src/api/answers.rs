@@ -27,6 +27,9 @@ impl<T> Answer<T> {
 pub struct ErrorAnswer {
     /// Why.
     pub error: String,
+    /// The request names what there is not: another attempt needs another request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage: bool,
 }
 
 /// `fwctl.status/1`.
@@ -65,6 +68,15 @@ pub struct PolicyStatus {
     pub epoch: u32,
     /// Digest in hexadecimal.
     pub digest: Option<String>,
+    /// The revision in force.
+    #[serde(default)]
+    pub revision: Option<u64>,
+    /// Until when it waits for confirmation, RFC 3339.
+    #[serde(default)]
+    pub confirm_by: Option<String>,
+    /// Why the files in the directory, which are valid, are not what runs.
+    #[serde(default)]
+    pub held: Option<String>,
     /// Number of rules, generated ones included; `None` while the files are not what runs.
     pub rules: Option<usize>,
     /// What the last attempt to apply a policy came to.
@@ -367,7 +379,7 @@ pub struct ZoneRow {
 /// `fwctl.reload/1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
-    /// What it came to: "applied", "unchanged", "refused" or "failed".
+    /// What it came to: "applied", "unchanged", "refused", "held" or "failed".
     pub result: String,
     /// Epoch of the policy that judges packets now.
     pub epoch: u32,

@@ -37,6 +37,9 @@ pub enum ClientError {
     /// The agent refused.
     #[error("{0}")]
     Refused(String),
+    /// The request names what there is not.
+    #[error("{0}")]
+    Usage(String),
 }
 
 /// Asks, and returns the answer as it came.
@@ -56,9 +59,14 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ClientError> {
     let answer: Value = serde_json::from_str(&answer).map_err(|error| ClientError::Answer(error.to_string()))?;
     if answer.get("schema").and_then(Value::as_str) == Some("fwctl.error/1") {
         let refusal: Answer<ErrorAnswer> = typed(answer)?;
-        return Err(ClientError::Refused(refusal.body.error));
+        return Err(refused(refusal.body));
     }
     Ok(answer)
+}
+
+fn refused(refusal: ErrorAnswer) -> ClientError {
+    let ErrorAnswer { error, usage } = refusal;
+    if usage { ClientError::Usage(error) } else { ClientError::Refused(error) }
 }
 
 /// Asks for an answer that lasts: it is read from the returned stream once its first line has said that it begins. Dropping the stream ends it.
@@ -76,7 +84,7 @@ pub fn stream(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>,
     let first: Value = serde_json::from_str(&first).map_err(|error| ClientError::Answer(error.to_string()))?;
     if first.get("schema").and_then(Value::as_str) == Some("fwctl.error/1") {
         let refusal: Answer<ErrorAnswer> = typed(first)?;
-        return Err(ClientError::Refused(refusal.body.error));
+        return Err(refused(refusal.body));
     }
     // Nothing may happen for as long as it likes.
     answer.get_ref().set_read_timeout(None)?;

@@ -63,6 +63,9 @@ fn policy(facts: &Facts) -> PolicyStatus {
     PolicyStatus {
         epoch: policy.epoch,
         digest: policy.digest.map(|digest| hex(&digest)),
+        revision: facts.changes.ledger.in_force(),
+        confirm_by: facts.changes.ledger.trial().map(|trial| trial.until_wall.clone()),
+        held: facts.changes.held.clone(),
         rules: policy.compiled.as_ref().map(|compiled| compiled.rules.len()),
         last_result: policy.outcome.name().to_owned(),
         last_attempt_at: policy.attempted_at.map(rfc3339),

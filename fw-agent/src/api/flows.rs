@@ -145,15 +145,12 @@ fn matches(filter: &FlowFilter, record: &FlowRecord, names: &Names) -> bool {
     let parties = Parties::of_flow(&record.key, record.family, flow);
     let in_zone =
         |zone: &String| [flow.from_zone, flow.to_zone].iter().any(|id| names.zone(*id).as_deref() == Some(zone));
-    let of_protocol = |wanted: &String| {
-        wanted.eq_ignore_ascii_case(&protocol(record.key.protocol)) || *wanted == record.key.protocol.to_string()
-    };
     filter.zone.as_ref().is_none_or(in_zone)
         && filter.addr.is_none_or(|range| range.contains(parties.src_addr) || range.contains(parties.dst_addr))
         && filter.port.is_none_or(|port| parties.involves_port(port))
-        && filter.protocol.as_ref().is_none_or(of_protocol)
+        && filter.protocol.is_none_or(|protocol| protocol.0 == record.key.protocol)
         && filter.rule.as_ref().is_none_or(|rule| names.rule(flow.rule).as_deref() == Some(rule))
-        && filter.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(State::from_number(flow.state).name()))
+        && filter.state.is_none_or(|state| state.0 == State::from_number(flow.state))
 }
 
 fn row(record: &FlowRecord, names: &Names, clock: &Clock) -> FlowRow {

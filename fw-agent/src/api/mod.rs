@@ -1,9 +1,11 @@
 //! The Unix socket: one JSON request on a line, one JSON answer on a line, and the connection is closed.
 
 pub mod answers;
+pub mod change;
 pub mod client;
 pub mod collect;
 pub mod flows;
+mod places;
 pub mod request;
 pub mod server;
 mod stream;

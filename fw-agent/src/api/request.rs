@@ -2,9 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::{ApplyWish, ConfirmWish, RollbackWish};
 use crate::address_range::AddressRange;
+use crate::change::Revision;
+use crate::conditions::{self, ProtocolName, StateName};
 use crate::live::capture::CaptureRequest;
 use crate::live::filter::ObserveFilter;
+use crate::names::Names;
 
 /// A request: one JSON object on one line.
 ///
@@ -24,6 +28,20 @@ pub enum Request {
     Zones {},
     /// Take over changed files.
     Reload {},
+    /// Take over the files of the policy directory as a change.
+    Apply(ApplyWish),
+    /// What waits for confirmation stays.
+    Confirm(ConfirmWish),
+    /// Go back to another revision.
+    Rollback(RollbackWish),
+    /// The revisions that were applied.
+    History {},
+    /// The files of a revision.
+    Show {
+        /// Which one; what judges packets without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<Revision>,
+    },
     /// End flows.
     EndFlows(EndFlows),
     /// Events as they happen, until the client closes.
@@ -76,13 +94,13 @@ pub struct FlowFilter {
     pub port: Option<u16>,
     /// A protocol's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
+    pub protocol: Option<ProtocolName>,
     /// The id of the rule that allows them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// A state's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<StateName>,
 }
 
 impl FlowFilter {
@@ -90,6 +108,11 @@ impl FlowFilter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self { limit: self.limit, by: self.by, ..Self::default() }
+    }
+
+    /// Refuses a zone or rule that there is not.
+    pub(super) fn check(&self, names: &Names) -> Result<(), String> {
+        conditions::check(self.zone.as_deref(), self.rule.as_deref(), names)
     }
 
     /// The most flows to return.
@@ -106,6 +129,8 @@ pub fn parse(line: &[u8]) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     #[test]
@@ -116,6 +141,13 @@ mod tests {
             Request::Flows(filter.clone()),
             Request::Flows(FlowFilter::default()),
             Request::Reload {},
+            Request::Apply(ApplyWish {
+                confirm_seconds: NonZeroU32::new(600),
+                again: true,
+                told: Some("anna".to_owned()),
+            }),
+            Request::Rollback(RollbackWish { revision: Some(7), told: None }),
+            Request::Show { revision: None },
             Request::EndFlows(EndFlows { flows: filter, all: false }),
             Request::Observe(ObserveFilter::default()),
             Request::Capture(CaptureRequest { count: Some(3), ..CaptureRequest::default() }),
@@ -135,8 +167,14 @@ mod tests {
             "\u{0}",
             r#"{"command":"explode"}"#,
             r#"{"command":"flows","limt":3}"#,
+            r#"{"command":"apply","confirm":600}"#,
+            r#"{"command":"apply","confirm_seconds":0}"#,
+            r#"{"command":"show","rev":1}"#,
             r#"{"command":"flows","port":70000}"#,
             r#"{"command":"flows","addr":"10.1"}"#,
+            r#"{"command":"flows","protocol":"256"}"#,
+            r#"{"command":"flows","state":"open"}"#,
+            r#"{"command":"observe","reason":"bad_luck"}"#,
             r#"{"command":"end_flows","flows":{"prot":"tcp"}}"#,
         ] {
             let reason = parse(wrong.as_bytes()).unwrap_err();

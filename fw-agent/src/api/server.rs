@@ -10,13 +10,17 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
+use super::change::{self, ChangeRequest, Changed, Wish};
+use super::places::{Place, Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
+use crate::change::Revision;
+use crate::change::store::StoreError;
 use crate::dataplane::DataplaneError;
 use crate::facts::Shared;
 
@@ -24,11 +28,20 @@ use crate::facts::Shared;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take to read its answer.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How many clients are served at once; the others wait.
-const MAX_CLIENTS: usize = 32;
+/// How long a request may wait until others have been answered.
+const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// A reload that a client asks for, and where its result goes.
 pub type ReloadRequest = oneshot::Sender<Reload>;
+
+/// The ways to the task that changes things.
+#[derive(Clone, Debug)]
+pub struct Supervision {
+    /// Files are to be read anew.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    /// The policy is to be another one.
+    pub changes: mpsc::Sender<ChangeRequest>,
+}
 
 /// The bound socket; dropping it removes the socket's file.
 #[derive(Debug)]
@@ -50,18 +63,16 @@ impl Server {
     }
 
     /// Serves clients for ever.
-    pub async fn serve(self, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) {
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    pub async fn serve(self, shared: Arc<Shared>, supervision: Supervision) {
+        let desk = Arc::new(Desk { shared, supervision, waiting: Waiting::default(), places: Places::default() });
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (shared, reloads) = (Arc::clone(&shared), reloads.clone());
+                    let desk = Arc::clone(&desk);
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, shared, reloads).await {
+                        if let Err(error) = converse(stream, &desk).await {
                             tracing::debug!(%error, "a client of the socket went away");
                         }
-                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -79,22 +90,49 @@ impl Drop for Server {
     }
 }
 
+/// What serving a client takes.
+struct Desk {
+    shared: Arc<Shared>,
+    supervision: Supervision,
+    waiting: Waiting,
+    places: Places,
+}
+
 /// One request, one answer.
-async fn converse(mut stream: UnixStream, shared: Arc<Shared>, reloads: mpsc::Sender<ReloadRequest>) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let client = peer.uid();
     let may_change = client == 0 || client == rustix::process::geteuid().as_raw();
-    let (read, _write) = stream.split();
-    let line = match timeout(REQUEST_TIME, read_line(read)).await {
-        Ok(line) => line?,
-        Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
-    };
-    match line.and_then(|line| parse(&line)) {
+    let user = if may_change { User::Root } else { User::Other(client) };
+    let told_to_leave = desk.waiting.line_up(user);
+    let line = read_in_time(stream.split().0, told_to_leave).await?;
+    let request = match line.and_then(|line| parse(&line)) {
         Ok(request) if is_for_root(&request) && !may_change => {
-            send(stream, &refusal("only root may change the firewall or see packets")).await
+            return send(stream, &refusal("only root may change the firewall or see packets")).await;
         }
-        Ok(request) => respond(request, stream, shared, reloads, &peer).await,
-        Err(reason) => send(stream, &refusal(reason)).await,
+        Ok(request) => request,
+        Err(reason) => return send(stream, &refusal(reason)).await,
+    };
+    let Ok(Ok(place)) = timeout(PLACE_TIME, desk.places.take(user)).await else {
+        return send(stream, &refusal("busy: other requests are being answered; ask again")).await;
+    };
+    respond(request, (stream, place), Arc::clone(&desk.shared), desk.supervision.clone(), &peer).await
+}
+
+/// Reads the request, unless the connection has to leave before; `Err` inside is a refusal for the client. When this returns, the
+/// connection is no longer in the line.
+async fn read_in_time(
+    read: impl tokio::io::AsyncRead + Unpin,
+    told_to_leave: oneshot::Receiver<()>,
+) -> io::Result<Result<Vec<u8>, String>> {
+    tokio::select! {
+        // A request that is here is answered, whoever else has come meanwhile.
+        biased;
+        line = timeout(REQUEST_TIME, read_line(read)) => match line {
+            Ok(line) => line,
+            Err(_elapsed) => Ok(Err(format!("no request within {} seconds", REQUEST_TIME.as_secs()))),
+        },
+        Ok(()) = told_to_leave => Ok(Err("no request came, and too many connections wait for theirs".to_owned())),
     }
 }
 
@@ -109,18 +147,28 @@ async fn send(mut stream: UnixStream, answer: &[u8]) -> io::Result<()> {
 /// The group of the socket may look; a change, or a look at what packets carry, is for root or for whom the agent runs as.
 const fn is_for_root(request: &Request) -> bool {
     match request {
-        Request::Reload {} | Request::EndFlows(_) | Request::Capture(_) => true,
+        Request::Reload {}
+        | Request::Apply(_)
+        | Request::Confirm(_)
+        | Request::Rollback(_)
+        | Request::EndFlows(_)
+        | Request::Capture(_) => true,
         Request::Status {}
         | Request::Flows(_)
         | Request::Drops {}
         | Request::Rules {}
         | Request::Zones {}
+        | Request::History {}
+        | Request::Show { .. }
         | Request::Observe(_) => false,
     }
 }
 
 /// Lists flows. Whoever may look can ask for rates, and those of a full table take a second and tens of megabytes.
 async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
+    if let Err(wrong) = filter.check(&shared.facts.load().names) {
+        return misuse(wrong);
+    }
     let measuring = match filter.by {
         Some(FlowOrder::Rate) => match Arc::clone(&shared.live.rates).try_lock_owned() {
             Ok(place) => Some(place),
@@ -140,6 +188,9 @@ async fn flows_of(filter: FlowFilter, shared: Arc<Shared>) -> Vec<u8> {
 async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<u8> {
     if request.flows.is_empty() && !request.all {
         return refusal("no condition is given, and not all flows are said to be meant");
+    }
+    if let Err(wrong) = request.flows.check(&shared.facts.load().names) {
+        return misuse(wrong);
     }
     let (uid, pid) = (peer.uid(), peer.pid());
     let conditions = serde_json::to_string(&request.flows).unwrap_or_default();
@@ -170,9 +221,9 @@ async fn read_line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<Result
 /// Does what is asked for, by a client who may.
 async fn respond(
     request: Request,
-    stream: UnixStream,
+    (stream, place): (UnixStream, Place),
     shared: Arc<Shared>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    supervision: Supervision,
     peer: &UCred,
 ) -> io::Result<()> {
     let answer = match request {
@@ -181,9 +232,16 @@ async fn respond(
         Request::Drops {} => read("drops", shared, collect::drops).await,
         Request::Rules {} => read("rules", shared, collect::rules).await,
         Request::Zones {} => read("zones", shared, collect::zones).await,
-        Request::Reload {} => reload(&reloads).await,
+        Request::Reload {} => reload(&supervision.reloads).await,
+        Request::Apply(wish) => ask_for(Wish::Apply(wish), &supervision.changes, peer).await,
+        Request::Confirm(wish) => ask_for(Wish::Confirm(wish), &supervision.changes, peer).await,
+        Request::Rollback(wish) => ask_for(Wish::Rollback(wish), &supervision.changes, peer).await,
+        Request::History {} => {
+            read("history", shared, |shared| Ok(change::history(&shared.facts.load().changes))).await
+        }
+        Request::Show { revision } => show(revision, shared).await,
         Request::EndFlows(request) => end_flows(request, shared, peer).await,
-        Request::Observe(filter) => return lasting::observe(stream, shared, filter).await,
+        Request::Observe(filter) => return lasting::observe((stream, place), shared, filter).await,
         Request::Capture(request) => {
             tracing::info!(uid = peer.uid(), pid = peer.pid(), "a client of the socket asks for packets");
             return lasting::capture(stream, shared, request).await;
@@ -216,6 +274,30 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Vec<u8> {
     }
 }
 
+/// Has the policy changed, and says who has asked for it.
+async fn ask_for(wish: Wish, changes: &mpsc::Sender<ChangeRequest>, peer: &UCred) -> Vec<u8> {
+    let (reply, result) = oneshot::channel();
+    let thing = wish.name();
+    if changes.send(ChangeRequest::new(wish, peer.uid(), reply)).await.is_err() {
+        return refusal("the agent is stopping");
+    }
+    match result.await {
+        Ok(changed) => encode::<Changed>(thing, changed),
+        Err(_gone) => refusal("the agent is stopping"),
+    }
+}
+
+/// Shows a revision as it is kept.
+async fn show(revision: Option<Revision>, shared: Arc<Shared>) -> Vec<u8> {
+    let shown = tokio::task::spawn_blocking(move || change::show(&shared.facts.load().changes, revision)).await;
+    match shown {
+        Ok(Ok(shown)) => encode("show", shown),
+        Ok(Err(error @ StoreError::Unknown(_))) => misuse(error.to_string()),
+        Ok(Err(error)) => refusal(error.to_string()),
+        Err(error) => refusal(format!("the answer could not be collected: {error}")),
+    }
+}
+
 /// An answer as a line.
 pub(super) fn encode<T: Serialize>(thing: &str, body: T) -> Vec<u8> {
     let mut line = serde_json::to_vec(&Answer::new(thing, body)).unwrap_or_default();
@@ -224,7 +306,12 @@ pub(super) fn encode<T: Serialize>(thing: &str, body: T) -> Vec<u8> {
 }
 
 pub(super) fn refusal(reason: impl Into<String>) -> Vec<u8> {
-    encode("error", ErrorAnswer { error: reason.into() })
+    encode("error", ErrorAnswer { error: reason.into(), usage: false })
+}
+
+/// A refusal of what names something that there is not.
+pub(super) fn misuse(reason: String) -> Vec<u8> {
+    encode("error", ErrorAnswer { error: reason, usage: true })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ struct Fixture {
     dataplane: Arc<FakeDataplane>,
     shared: Arc<Shared>,
     reloads: mpsc::Receiver<ReloadRequest>,
+    changes: mpsc::Receiver<ChangeRequest>,
 }
 
 fn flow(host: u8, bytes: u64, state: State) -> FlowRecord {
@@ -52,9 +53,10 @@ fn fixture() -> Fixture {
         started_at: OffsetDateTime::UNIX_EPOCH,
         live: crate::live::Live::default(),
     });
-    let (ask, reloads) = mpsc::channel(1);
-    tokio::spawn(Server::bind(&socket).unwrap().serve(Arc::clone(&shared), ask));
-    Fixture { socket, _dir: dir, dataplane, shared, reloads }
+    let ((ask, reloads), (change, changes)) = (mpsc::channel(1), mpsc::channel(1));
+    let supervision = Supervision { reloads: ask, changes: change };
+    tokio::spawn(Server::bind(&socket).unwrap().serve(Arc::clone(&shared), supervision));
+    Fixture { socket, _dir: dir, dataplane, shared, reloads, changes }
 }
 
 async fn ask(socket: &Path, request: Request) -> Result<Value, ClientError> {
@@ -97,13 +99,13 @@ async fn flows_are_filtered_and_the_largest_come_first() {
     let all = get(FlowFilter { limit: Some(2), ..FlowFilter::default() }).await;
     assert_eq!((all.total, all.matching), (3, 3));
     assert_eq!(all.flows.iter().map(|flow| flow.out.bytes).collect::<Vec<_>>(), [300, 200]);
-    let established = get(FlowFilter { state: Some("established".to_owned()), ..FlowFilter::default() }).await;
+    let established = get(FlowFilter { state: "established".parse().ok(), ..FlowFilter::default() }).await;
     assert_eq!((established.total, established.matching), (3, 2));
     let local = get(FlowFilter { zone: Some("local".to_owned()), port: Some(502), ..FlowFilter::default() }).await;
     assert_eq!(local.matching, 3);
     let one = get(FlowFilter { addr: Some("10.1.1.3".parse().unwrap()), ..FlowFilter::default() }).await;
     assert_eq!(one.flows[0].out.bytes, 200);
-    let none = get(FlowFilter { protocol: Some("udp".to_owned()), ..FlowFilter::default() }).await;
+    let none = get(FlowFilter { protocol: "udp".parse().ok(), ..FlowFilter::default() }).await;
     assert_eq!(none.matching, 0);
 }
 
@@ -127,7 +129,7 @@ async fn next(answer: &mut BufReader<UnixStream>) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_observer_is_told_what_it_wants_until_it_closes() {
     let fixture = fixture();
-    let filter = ObserveFilter { reason: Some("policy".to_owned()), ..ObserveFilter::default() };
+    let filter = ObserveFilter { reason: "policy".parse().ok(), ..ObserveFilter::default() };
     let mut observer = begin(&fixture.socket, Request::Observe(filter)).await;
     assert!(fixture.dataplane.state().is_observed);
     for reason in [DropReason::NoRoute, DropReason::Policy] {
@@ -197,9 +199,9 @@ async fn there_is_one_capture_and_it_ends_with_its_client() {
         }
     };
     timeout(ANSWER_TIME, ended).await.unwrap();
-    let wrong = CaptureRequest { reason: Some("bad_luck".to_owned()), ..CaptureRequest::default() };
+    let wrong = CaptureRequest { interface: Some("eth9".to_owned()), ..CaptureRequest::default() };
     let refused = ask(&fixture.socket, Request::Capture(wrong)).await;
-    assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ClientError::Usage(_))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +278,29 @@ async fn a_client_that_stays_silent_does_not_hold_up_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_nothing_do_not_delay_one_that_does() {
+    let fixture = fixture();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(UnixStream::connect(&fixture.socket).await.unwrap());
+    }
+    let asked = timeout(REQUEST_TIME / 2, ask(&fixture.socket, Request::Drops {})).await;
+    assert!(asked.expect("it is answered at once").is_ok());
+    let mut refused = String::new();
+    timeout(REQUEST_TIME / 2, silent[0].read_to_string(&mut refused)).await.unwrap().unwrap();
+    assert!(refused.contains("too many connections wait"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_may_begin_as_soon_as_the_client_of_another_is_gone() {
+    let fixture = fixture();
+    for _ in 0..20 {
+        let capture = begin(&fixture.socket, Request::Capture(CaptureRequest::default())).await;
+        drop(capture);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_is_answered_by_the_one_who_does_it() {
     let mut fixture = fixture();
     let socket = fixture.socket.clone();
@@ -288,8 +313,55 @@ async fn a_reload_is_answered_by_the_one_who_does_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_answered_by_the_one_who_does_it_and_names_who_has_asked() {
+    let mut fixture = fixture();
+    let socket = fixture.socket.clone();
+    let wish = change::RollbackWish { revision: Some(7), told: Some("anna (1000)".to_owned()) };
+    let client = tokio::spawn(async move { ask(&socket, Request::Rollback(wish)).await });
+    let ChangeRequest { wish, who, reply } = fixture.changes.recv().await.unwrap();
+    assert!(matches!(wish, Wish::Rollback(wish) if wish.revision == Some(7)));
+    assert_eq!((who.uid, who.told.as_deref()), (Some(rustix::process::geteuid().as_raw()), Some("anna (1000)")));
+    let facts = crate::facts::ChangeFacts::default();
+    let result = Changed::new(change::Outcome::Refused, 3, &facts, Some("no".to_owned()));
+    reply.send(result.clone()).unwrap();
+    let answer = client.await.unwrap().unwrap();
+    assert_eq!(answer["schema"], "fwctl.rollback/1");
+    assert_eq!(client::typed::<Changed>(answer).unwrap().body, result);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_is_not_kept_is_a_mistake_of_who_asks() {
+    let fixture = fixture();
+    let shown = ask(&fixture.socket, Request::Show { revision: Some(7) }).await;
+    assert!(matches!(shown, Err(ClientError::Usage(error)) if error.starts_with("revision 7 is not kept")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_for_its_owner_and_group() {
     let fixture = fixture();
     let mode = std::fs::metadata(&fixture.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_captured_packet_is_told_by_the_names_of_its_time() {
+    let fixture = fixture();
+    let request = CaptureRequest { count: Some(1), ..CaptureRequest::default() };
+    let mut capture = begin(&fixture.socket, Request::Capture(request)).await;
+    let waited_for = async {
+        while !fixture.dataplane.state().is_waited_for {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(ANSWER_TIME, waited_for).await.unwrap();
+    let names = Arc::new(crate::names::Names::new(vec![(7, "new-rule".to_owned())], None));
+    fixture.shared.facts.store(Arc::new(Facts { names, ..Facts::default() }));
+    let head = CapturedHead { ifindex: 3, captured: 60, len: 60, rule: 7, ..CapturedHead::default() };
+    fixture.dataplane.state().captured = vec![(head, vec![1; 60])];
+    let mut file = Vec::new();
+    timeout(ANSWER_TIME, capture.read_to_end(&mut file)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&file).contains("rule new-rule"), "{}", String::from_utf8_lossy(&file));
+}
+
+#[path = "crowd_tests.rs"]
+mod crowd;

@@ -1,16 +1,20 @@
 //! Answers that last: events as they happen, packets as they pass. They end when the client closes its end.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fw_common::abi::capture::CaptureFilter;
+use rustix::event::{EventfdFlags, eventfd};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{interval, timeout};
 
-use super::server::{ANSWER_TIME, encode, refusal};
+use super::places::Place;
+use super::server::{ANSWER_TIME, encode, misuse, refusal};
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::Shared;
@@ -30,19 +34,29 @@ enum Notice {
 
 /// How often an observer is told how many events it has missed.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long a recording waits for packets before it looks whether somebody still wants them.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a capture may take to end when its client is gone.
+const ENDING: Duration = Duration::from_secs(1);
 /// Blocks that wait for the client; further packets wait in the data plane's buffer.
 const WAITING: usize = 256;
 
-/// Tells events until the client closes.
-pub(super) async fn observe(mut stream: UnixStream, shared: Arc<Shared>, filter: ObserveFilter) -> io::Result<()> {
+/// Tells events until the client closes. The place is given free as soon as there is an observer more: how many there may be is limited
+/// by itself, and they keep nobody's requests waiting.
+pub(super) async fn observe(
+    (mut stream, place): (UnixStream, Place),
+    shared: Arc<Shared>,
+    filter: ObserveFilter,
+) -> io::Result<()> {
+    let wrong = filter.check(&shared.facts.load().names).err();
+    if let Some(wrong) = wrong {
+        return write(&mut stream, &misuse(wrong)).await;
+    }
     let observation = tokio::task::spawn_blocking(move || Arc::clone(&shared.live.hub).observe(&shared, filter)).await;
     let mut observation = match observation {
         Ok(Ok(observation)) => observation,
         Ok(Err(error)) => return write(&mut stream, &refusal(error.to_string())).await,
         Err(error) => return write(&mut stream, &refusal(error.to_string())).await,
     };
+    drop(place);
     let (mut read, mut to_client) = stream.split();
     write(&mut to_client, &encode("observe", Notice::Begin)).await?;
     let mut looks = interval(LOOK);
@@ -65,12 +79,20 @@ pub(super) async fn observe(mut stream: UnixStream, shared: Arc<Shared>, filter:
 
 /// Sends packets until the client closes, or one of the request's limits is reached.
 pub(super) async fn capture(mut stream: UnixStream, shared: Arc<Shared>, request: CaptureRequest) -> io::Result<()> {
-    let Ok(place) = Arc::clone(&shared.live.capture).try_lock_owned() else {
+    let filter = request.filter(&shared.facts.load());
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(wrong) => return write(&mut stream, &misuse(wrong)).await,
+    };
+    // The one before may be at its end, because its client is gone.
+    let Ok(place) = timeout(ENDING, Arc::clone(&shared.live.capture).lock_owned()).await else {
         return write(&mut stream, &refusal("another capture is running")).await;
     };
     let (blocks, mut waiting) = channel(WAITING);
+    let gone = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let waking = Waking(Arc::clone(&gone));
     let recording = tokio::task::spawn_blocking(move || {
-        let recorded = record(&shared, &request, &blocks);
+        let recorded = record(&shared, &request, filter, &blocks, &gone);
         drop(place);
         recorded
     });
@@ -85,16 +107,32 @@ pub(super) async fn capture(mut stream: UnixStream, shared: Arc<Shared>, request
         }
     }
     drop(waiting);
+    drop(waking);
     if let Ok(Err(refused)) = recording.await {
         write(&mut to_client, &refusal(refused)).await?;
     }
     to_client.shutdown().await
 }
 
+/// Wakes the thread that records when it is dropped, however the client has gone.
+struct Waking(Arc<OwnedFd>);
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        // It cannot fail: the counter is far from its end.
+        let _written = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
 /// Records packets; the error is for the client, and comes before anything else.
-fn record(shared: &Shared, request: &CaptureRequest, blocks: &Sender<Vec<u8>>) -> Result<(), String> {
+fn record(
+    shared: &Shared,
+    request: &CaptureRequest,
+    filter: CaptureFilter,
+    blocks: &Sender<Vec<u8>>,
+    gone: &OwnedFd,
+) -> Result<(), String> {
     let facts = shared.facts.load();
-    let filter = request.filter(&facts)?;
     let seconds = u32::try_from(request.duration().as_secs()).unwrap_or(u32::MAX);
     let lost_before = lost(shared).map_err(|error| error.to_string())?;
     shared.dataplane.set_capture(Some((filter, seconds))).map_err(|error| error.to_string())?;
@@ -105,7 +143,7 @@ fn record(shared: &Shared, request: &CaptureRequest, blocks: &Sender<Vec<u8>>) -
     // If the client is gone, the next look at it says so.
     let _gone = blocks.blocking_send(begin);
     let mut taking =
-        Taking { shared, recording: &mut recording, blocks, left: request.count.unwrap_or(u64::MAX), packets: 0 };
+        Taking { shared, recording: &mut recording, blocks, gone, left: request.count.unwrap_or(u64::MAX), packets: 0 };
     let taken = taking.until(Instant::now() + request.duration());
     let ended = shared.dataplane.set_capture(None);
     // What has come until then is of the capture, too.
@@ -125,6 +163,8 @@ struct Taking<'t> {
     shared: &'t Shared,
     recording: &'t mut Recording,
     blocks: &'t Sender<Vec<u8>>,
+    /// Readable when nobody wants packets any more.
+    gone: &'t OwnedFd,
     /// The most that are still wanted.
     left: u64,
     packets: u64,
@@ -138,7 +178,7 @@ impl Taking<'_> {
             if time.is_zero() {
                 break;
             }
-            self.hand_on(PATIENCE.min(time))?;
+            self.hand_on(time)?;
         }
         Ok(())
     }
@@ -151,13 +191,15 @@ impl Taking<'_> {
 
     /// Waits for packets, and hands those on that are wanted; how many there were, wanted or not.
     fn hand_on(&mut self, patience: Duration) -> Result<u64, DataplaneError> {
-        let Self { shared, recording, blocks, left, packets } = self;
-        let (facts, clock) = (shared.facts.load(), Clock::read());
+        let Self { shared, recording, blocks, gone, left, packets } = self;
+        // Of when there is something: the wait before may last as long as the capture, and rules and the clock change meanwhile.
+        let mut now = None;
         let mut seen = 0;
-        shared.dataplane.wait_captured(patience, &mut |head, bytes| {
+        shared.dataplane.wait_captured(patience, Some(gone.as_fd()), &mut |head, bytes| {
             seen += 1;
+            let (facts, clock) = now.get_or_insert_with(|| (shared.facts.load(), Clock::read()));
             if *left > 0
-                && let Some(packet) = recording.blocks(head, bytes, &facts.names, &clock)
+                && let Some(packet) = recording.blocks(head, bytes, &facts.names, clock)
             {
                 (*left, *packets) = (*left - 1, *packets + 1);
                 let _gone = blocks.blocking_send(packet);

@@ -63,9 +63,14 @@ fn check(arguments: &Check) -> ExitCode {
     let (written, code) = match AgentConfig::load(&arguments.config) {
         Ok(config) => {
             let (file, interfaces, routes) = (arguments.config.display(), config.interfaces.len(), config.routes.len());
-            (writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes"), ExitCode::SUCCESS)
+            let told =
+                config.warnings().iter().try_for_each(|warning| writeln!(io::stderr(), "warning: {file}: {warning}"));
+            let answered = writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes");
+            (told.and(answered), ExitCode::SUCCESS)
         }
-        Err(error) => (writeln!(io::stderr(), "{}", error.render(style::colors_on_stderr())), ExitCode::from(3)),
+        Err(error) => {
+            (writeln!(io::stderr(), "{}", error.render(style::colors_on_stderr())), ExitCode::from(error.exit_code()))
+        }
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

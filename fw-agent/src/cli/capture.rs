@@ -11,6 +11,7 @@ use clap::Args;
 use crate::address_range::AddressRange;
 use crate::api::client;
 use crate::api::request::Request;
+use crate::conditions::{DropName, ProtocolName};
 use crate::live::capture::{CaptureRequest, DEFAULT_SECONDS};
 use crate::live::pcapng::Tally;
 
@@ -24,17 +25,17 @@ pub(super) struct Arguments {
     #[arg(long)]
     addr: Option<AddressRange>,
     /// A port at either end.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A protocol's name or number.
     #[arg(long)]
-    protocol: Option<String>,
+    protocol: Option<ProtocolName>,
     /// allow or deny.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
     /// A drop reason, such as policy.
     #[arg(long)]
-    reason: Option<String>,
+    reason: Option<DropName>,
     /// An interface, as agent.toml or the kernel names it.
     #[arg(short, long)]
     interface: Option<String>,
@@ -53,9 +54,9 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCo
     let request = Request::Capture(CaptureRequest {
         addr: arguments.addr,
         port: arguments.port,
-        protocol: arguments.protocol.clone(),
+        protocol: arguments.protocol,
         verdict: arguments.verdict.clone(),
-        reason: arguments.reason.clone(),
+        reason: arguments.reason,
         interface: arguments.interface.clone(),
         count: arguments.count,
         seconds: Some(arguments.seconds),

@@ -13,6 +13,7 @@ use crate::address_range::AddressRange;
 use crate::api::answers::{EndedFlows, FlowRow, Flows};
 use crate::api::client;
 use crate::api::request::{EndFlows, FlowFilter, FlowOrder, Request};
+use crate::conditions::{ProtocolName, StateName};
 
 /// Which flows, and what to do with them.
 #[derive(Debug, Args)]
@@ -48,13 +49,13 @@ struct Conditions {
     port: Option<u16>,
     /// A protocol's name or number.
     #[arg(long)]
-    protocol: Option<String>,
+    protocol: Option<ProtocolName>,
     /// The rule that allows them.
     #[arg(long)]
     rule: Option<String>,
     /// A state's name, such as established.
     #[arg(long)]
-    state: Option<String>,
+    state: Option<StateName>,
 }
 
 impl Conditions {
@@ -65,9 +66,9 @@ impl Conditions {
             zone: self.zone.clone(),
             addr: self.addr,
             port: self.port,
-            protocol: self.protocol.clone(),
+            protocol: self.protocol,
             rule: self.rule.clone(),
-            state: self.state.clone(),
+            state: self.state,
         }
     }
 }

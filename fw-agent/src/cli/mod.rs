@@ -1,9 +1,11 @@
 //! `fwctl`: one file a command. What is asked for goes to standard output, what went wrong to standard error.
 
+mod apply;
 mod capture;
 mod drops;
 mod explain_code;
 mod flows;
+mod history;
 mod junit;
 mod manual;
 mod observe;
@@ -22,15 +24,17 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::api::client;
+use crate::api::client::{self, ClientError};
 use crate::api::request::Request;
 
 use output::Format;
 
 /// Exit codes, as scripts know them.
 mod exit {
+    pub(super) const USAGE: u8 = 2;
     pub(super) const POLICY_INVALID: u8 = 3;
     pub(super) const TESTS_FAILED: u8 = 4;
+    pub(super) const NOT_CONFIRMED: u8 = 5;
 }
 
 /// Stateful zone firewall: look at it, and check its policy.
@@ -72,6 +76,16 @@ enum Command {
     Zones,
     /// Make the agent take over changed files.
     Reload,
+    /// Apply the policy directory, on trial until it is confirmed if that is asked for.
+    Apply(apply::Apply),
+    /// Keep the policy that waits for confirmation.
+    Confirm(apply::Confirm),
+    /// Go back to an earlier policy.
+    Rollback(apply::Rollback),
+    /// The policies that were applied.
+    History,
+    /// The files of a policy that was applied.
+    Show(history::Show),
     /// Check policy files, without the agent.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -91,7 +105,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(ClientError::Usage(_)) => ExitCode::from(exit::USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -111,6 +128,11 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Rules => rules::run(socket, *output),
         Command::Zones => zones::run(socket, *output),
         Command::Reload => reload::run(socket, *output),
+        Command::Apply(arguments) => apply::apply(arguments, socket, *output),
+        Command::Confirm(arguments) => apply::confirm(arguments, socket, *output),
+        Command::Rollback(arguments) => apply::roll_back(arguments, socket, *output),
+        Command::History => history::history(socket, *output),
+        Command::Show(arguments) => history::show(arguments, socket, *output),
         Command::Policy(command) => policy::run(command, *output),
         Command::ExplainCode(arguments) => explain_code::run(arguments, *output),
         Command::Completions(arguments) => manual::completions(arguments),

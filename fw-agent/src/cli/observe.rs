@@ -14,8 +14,9 @@ use super::output::{Format, or_dash, print};
 use crate::address_range::AddressRange;
 use crate::api::client;
 use crate::api::request::Request;
+use crate::conditions::{ProtocolName, ReasonName};
 use crate::live::event::{Event, Happening};
-use crate::live::filter::ObserveFilter;
+use crate::live::filter::{ObserveFilter, VERDICTS};
 
 /// Which events, and for how long.
 #[derive(Debug, Args)]
@@ -30,14 +31,14 @@ pub(super) struct Arguments {
     #[arg(long)]
     count: Option<u64>,
     /// allow, drop, reject, or deny for both of the latter.
-    #[arg(long, value_parser = ["allow", "drop", "reject", "deny"])]
+    #[arg(long, value_parser = VERDICTS)]
     verdict: Option<String>,
     /// What happened.
     #[arg(long, value_enum)]
     event: Option<Happening>,
     /// Why a flow was denied or ended, such as policy or idle.
     #[arg(long)]
-    reason: Option<String>,
+    reason: Option<ReasonName>,
     /// The rule that decided.
     #[arg(long)]
     rule: Option<String>,
@@ -52,19 +53,19 @@ pub(super) struct Arguments {
     port: Option<u16>,
     /// A protocol's name or number.
     #[arg(long)]
-    protocol: Option<String>,
+    protocol: Option<ProtocolName>,
 }
 
 pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     let request = Request::Observe(ObserveFilter {
         verdict: arguments.verdict.clone(),
         event: arguments.event,
-        reason: arguments.reason.clone(),
+        reason: arguments.reason,
         rule: arguments.rule.clone(),
         zone: arguments.zone.clone(),
         addr: arguments.addr,
         port: arguments.port,
-        protocol: arguments.protocol.clone(),
+        protocol: arguments.protocol,
     });
     let mut events = client::stream(socket, &request)?;
     // Beyond what the clock can count is without end.

@@ -8,6 +8,7 @@ use super::output::{Format, print};
 use crate::api::answers::Reload;
 use crate::api::client;
 use crate::api::request::Request;
+use crate::facts::Outcome;
 
 pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     let answer = client::ask(socket, &Request::Reload {})?;
@@ -22,7 +23,8 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     match reload.problem {
         Some(problem) => {
             eprintln!("{problem}");
-            Ok(ExitCode::from(exit::POLICY_INVALID))
+            let failed = [Outcome::Failed, Outcome::Held].iter().any(|outcome| reload.result == outcome.name());
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::from(exit::POLICY_INVALID) })
         }
         None => Ok(ExitCode::SUCCESS),
     }

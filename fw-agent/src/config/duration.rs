@@ -1,7 +1,8 @@
 //! Durations as people write them: a number and a unit.
 
 /// Reads `30s`, `5m`, `24h` or `7d` as seconds.
-pub(super) fn seconds(text: &str) -> Option<u32> {
+#[must_use]
+pub fn seconds(text: &str) -> Option<u32> {
     let unit = text.chars().last()?;
     let number: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
     let factor = match unit {

@@ -1,7 +1,9 @@
 //! The devices that `agent.toml` names: `[[interface]]` and `[management]`.
 
+use std::ops::Range;
+
 use fw_common::abi::interface::MAX_INTERFACES;
-use fw_policy::Code;
+use fw_policy::{AllowError, Code};
 
 use super::report::Report;
 use super::section::{At, Section};
@@ -27,10 +29,13 @@ pub(super) fn interfaces(sections: Vec<Section<'_>>, report: &mut Report<'_>) ->
             break;
         }
         match interface(&mut section, report) {
-            Some(interface) => {
-                if interfaces.list.iter().any(|other| other.key == interface.key) {
+            Some((interface, span)) => {
+                if let Some(other) = interfaces.list.iter().find(|other| other.key == interface.key) {
                     let message = format!("interface {} is listed twice", interface.key);
-                    report.add(Code::Duplicate, section.span(), message);
+                    report
+                        .add(Code::Duplicate, span, message)
+                        .expected(format!("it is that of line {}", other.line))
+                        .help("leave one of the two out, and name all zones in the other one");
                 }
                 interfaces.list.push(interface);
             }
@@ -41,7 +46,8 @@ pub(super) fn interfaces(sections: Vec<Section<'_>>, report: &mut Report<'_>) ->
     interfaces
 }
 
-fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<InterfaceConfig> {
+/// An interface, and where its key stands.
+fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<(InterfaceConfig, Range<usize>)> {
     let key = device_key(section, report);
     let device_index = section.integer("device_index", 0..=63, report);
     let zones = section.strings("zones", report);
@@ -51,16 +57,18 @@ fn interface(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Inter
     let mtu = section.integer("mtu", 1280..=9216, report);
     let hairpin = section.boolean("hairpin", report);
     let mode = mode(section, report);
-    let key = key?;
+    let At { value: key, span } = key?;
     let zones = zones.unwrap_or_default().into_iter().map(|zone| zone.value.to_owned()).collect();
-    Some(InterfaceConfig {
+    let interface = InterfaceConfig {
         key,
+        line: report.line(span.start),
         device_index: device_index.and_then(|index| u32::try_from(index.value).ok()),
         zones,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu.value).ok()),
         hairpin: hairpin.is_some_and(|hairpin| hairpin.value),
         mode,
-    })
+    };
+    Some((interface, span))
 }
 
 fn mode(section: &mut Section<'_>, report: &mut Report<'_>) -> Mode {
@@ -78,7 +86,7 @@ fn mode(section: &mut Section<'_>, report: &mut Report<'_>) -> Mode {
 }
 
 /// Reads the one of `name`, `mac` and `eni` that says which device is meant.
-fn device_key(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<DeviceKey> {
+fn device_key(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<DeviceKey>> {
     let name = section.string("name", report);
     let mac = section.string("mac", report);
     if let Some(eni) = section.string("eni", report) {
@@ -89,8 +97,8 @@ fn device_key(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Devi
         return None;
     }
     match (name, mac) {
-        (Some(name), None) => device_name(&name, report),
-        (None, Some(mac)) => hardware_address(&mac, report),
+        (Some(name), None) => Some(At { value: device_name(&name, report)?, span: name.span }),
+        (None, Some(mac)) => Some(At { value: hardware_address(&mac, report)?, span: mac.span }),
         (Some(_), Some(mac)) => {
             report
                 .add(Code::Contradiction, mac.span, "`name` and `mac` both say which device this is")
@@ -133,6 +141,14 @@ pub(super) fn management(
 ) -> Option<ManagementConfig> {
     let interface = section.string("interface", report);
     let allow = section.strings("allow", report).unwrap_or_default();
+    for entry in &allow {
+        if let Err(AllowError { message, help }) = fw_policy::check_allow(entry.value) {
+            report
+                .add(Code::ManagementAllow, entry.span.clone(), format!("this is no entry of `allow`: {message}"))
+                .expected("expected \"SERVICE from ADDRESS\"")
+                .help(help);
+        }
+    }
     let keep_access = section.boolean("keep_access", report).is_none_or(|keep| keep.value);
     let mode = mode(&mut section, report);
     if interface.is_none() {
@@ -144,16 +160,17 @@ pub(super) fn management(
         Ok(mac) => DeviceKey::Mac(mac),
         Err(()) => device_name(&interface, report)?,
     };
-    if interfaces.list.iter().any(|other| other.key == key) {
+    let line = report.line(interface.span.start);
+    if let Some(other) = interfaces.list.iter().find(|other| other.key == key) {
         report
             .add(
                 Code::Contradiction,
                 interface.span,
                 "the management interface forwards nothing, so it is no `[[interface]]`",
             )
-            .expected("also an `[[interface]]`");
+            .expected(format!("also the `[[interface]]` of line {}", other.line));
         return None;
     }
     let allow = allow.into_iter().map(|entry| entry.value.to_owned()).collect();
-    Some(ManagementConfig { key, allow, keep_access, mode })
+    Some(ManagementConfig { key, line, allow, keep_access, mode })
 }

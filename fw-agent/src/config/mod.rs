@@ -3,7 +3,7 @@
 //! Text comes in, an [`AgentConfig`] or all mistakes at once ([`ConfigError`]) come out. Nothing here looks at the machine.
 
 mod binding;
-mod duration;
+pub mod duration;
 mod interfaces;
 mod read;
 mod reload;
@@ -19,14 +19,18 @@ use std::path::{Path, PathBuf};
 use fw_common::conntrack::Timeouts;
 use ipnet::IpNet;
 
+use crate::change::signature::Key;
 use crate::dataplane::PickUp;
 
 use crate::netlink::plan::WantedRoute;
 use crate::netlink::state::{Link, Mac};
 use crate::nic::Mode;
-use crate::text;
+use crate::{files, text};
 
 pub use report::{ConfigError, Finding};
+
+/// The largest `agent.toml` that is read, in bytes; one with every interface and a thousand routes has a tenth of that.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A valid `agent.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct AgentConfig {
 pub struct InterfaceConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// Where the cloud part attaches it.
     pub device_index: Option<u32>,
     /// Zones behind it.
@@ -102,6 +108,8 @@ impl fmt::Display for DeviceKey {
 pub struct ManagementConfig {
     /// Which device it is.
     pub key: DeviceKey,
+    /// The line of the file that says so, from 1.
+    pub line: usize,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`; the policy compiler reads it.
     pub allow: Vec<String>,
     /// A policy that would cut what `allow` says, or a connection that is used, is refused.
@@ -117,6 +125,12 @@ pub struct PolicyConfig {
     pub directory: PathBuf,
     /// A change of the files is applied by itself.
     pub watch: bool,
+    /// How long a change may wait for its confirmation, in seconds; `None`: it is in force for good at once.
+    pub confirm: Option<u32>,
+    /// Number of applied policies that are kept.
+    pub keep: u32,
+    /// Keys of which one must have signed what the directory offers; none: nothing has to be signed.
+    pub public_keys: Vec<Key>,
     /// Ids of generated `system-*` rules that are turned off.
     pub disabled_system_rules: BTreeSet<String>,
 }
@@ -169,11 +183,22 @@ impl AgentConfig {
         read::config(name, text)
     }
 
+    /// What is taken otherwise than it is written, each as a sentence without a full stop.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match (self.conntrack.max_flows, self.conntrack.max_half_open) {
+            (Some(all), Some(half_open)) if half_open > all => vec![format!(
+                "`max_half_open` ({half_open}) is larger than `max_flows`, so that it is taken as {all}; leave it out for a quarter of `max_flows`"
+            )],
+            _ => Vec::new(),
+        }
+    }
+
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
-        let text = text::decode(bytes).map_err(|place| ConfigError::unreadable(&name, place.to_string()))?;
+        let bytes = files::read(path, MAX_FILE).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
+        let text = text::decode(bytes).map_err(|place| ConfigError::not_text(&name, place.to_string()))?;
         Self::parse(&name, &text)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use fw_common::conntrack::{State, Timeouts};
 
+use crate::change::signature::Key;
 use crate::dataplane::PickUp;
 use fw_policy::Code;
 use toml::de::DeTable;
@@ -12,10 +13,13 @@ use toml::de::DeTable;
 use super::interfaces::{interfaces, management};
 use super::report::Report;
 use super::routes::{Routes, routes};
-use super::section::Section;
+use super::section::{At, Section};
 use super::{
     AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration,
 };
+
+/// How long a change may wait for its confirmation, in seconds.
+const CONFIRM_WITHIN: u32 = 600;
 
 pub(super) fn config(file: &str, text: &str) -> Result<AgentConfig, ConfigError> {
     let mut report = Report::new(text);
@@ -63,21 +67,52 @@ fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig
     let mut config = PolicyConfig {
         directory: PathBuf::from("/etc/outpost-fw/policies"),
         watch: true,
+        confirm: None,
+        keep: 50,
+        public_keys: Vec::new(),
         disabled_system_rules: Default::default(),
     };
     let Some(mut section) = section else { return config };
     one_of("source", &["directory"], &["s3"], &mut section, report);
-    one_of("confirm", &["none"], &["manual", "probes"], &mut section, report);
+    let confirm = one_of("confirm", &["none", "manual"], &["probes"], &mut section, report);
+    let within = section.string("confirm_within", report).and_then(|within| seconds(&within, report));
+    config.confirm = (confirm == Some("manual")).then_some(within.unwrap_or(CONFIRM_WITHIN));
+    if let Some(keep) = section.integer("keep", 2..=10_000, report) {
+        config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
+    }
     if let Some(directory) = section.string("directory", report) {
         config.directory = PathBuf::from(directory.value);
     }
     if let Some(watch) = section.boolean("watch", report) {
         config.watch = watch.value;
     }
+    config.public_keys = public_keys(&mut section, report);
     let disabled = section.strings("disabled_system_rules", report).unwrap_or_default();
     config.disabled_system_rules = disabled.into_iter().map(|id| id.value.to_owned()).collect();
     section.finish(report);
     config
+}
+
+/// Keys of minisign. A list without any would look as if something had to be signed.
+fn public_keys(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Key> {
+    let Some(listed) = section.strings("public_keys", report) else { return Vec::new() };
+    if listed.is_empty() {
+        report
+            .add(Code::InvalidValue, section.span(), "`public_keys` has no key")
+            .expected("expected at least one key, or no `public_keys`");
+    }
+    let mut keys = Vec::new();
+    for text in listed {
+        match Key::parse(text.value) {
+            Ok(key) => keys.push(key),
+            Err(_) => {
+                report
+                    .add(Code::InvalidValue, text.span, "this is not a public key of minisign")
+                    .expected("expected the second line of a `minisign.pub`, such as \"RWQf6LRC…\"");
+            }
+        }
+    }
+    keys
 }
 
 /// A key that takes one of a few words, of which some belong to a later version.
@@ -103,9 +138,9 @@ fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> Conntrack
     let mut config = ConntrackConfig::default();
     let Some(mut section) = section else { return config };
     let max_flows = section.integer("max_flows", 1_024..=16_777_216, report);
-    config.max_flows = max_flows.and_then(|number| u32::try_from(number.value).ok());
+    config.max_flows = max_flows.as_ref().and_then(|number| u32::try_from(number.value).ok());
     let max_half_open = section.integer("max_half_open", 64..=16_777_216, report);
-    config.max_half_open = max_half_open.and_then(|number| u32::try_from(number.value).ok());
+    config.max_half_open = max_half_open.as_ref().and_then(|number| u32::try_from(number.value).ok());
     let full = one_of("half_open_full", &["evict-oldest", "drop-new"], &[], &mut section, report);
     config.refuse_half_open = full == Some("drop-new");
     if let Some(timeouts_section) = section.table("timeouts", "[conntrack.timeouts]", report) {
@@ -125,17 +160,23 @@ fn timeouts(mut section: Section<'_>, report: &mut Report<'_>) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for state in State::ALL {
         let Some(text) = section.string(state.name(), report) else { continue };
-        match duration::seconds(text.value) {
-            Some(seconds) => timeouts.seconds[state as usize] = seconds,
-            None => {
-                report
-                    .add(Code::InvalidDuration, text.span, "this is not a duration")
-                    .expected("expected a number and one of s, m, h and d, such as \"24h\"");
-            }
+        if let Some(seconds) = seconds(&text, report) {
+            timeouts.seconds[state as usize] = seconds;
         }
     }
     section.finish(report);
     timeouts
+}
+
+/// A duration in seconds; what is none is reported.
+fn seconds(text: &At<&str>, report: &mut Report<'_>) -> Option<u32> {
+    let seconds = duration::seconds(text.value);
+    if seconds.is_none() {
+        report
+            .add(Code::InvalidDuration, text.span.clone(), "this is not a duration")
+            .expected("expected a number and one of s, m, h and d, such as \"24h\"");
+    }
+    seconds
 }
 
 fn anomalies(section: Option<Section<'_>>, report: &mut Report<'_>) -> AnomaliesConfig {

@@ -1,6 +1,6 @@
 //! Which changes of `agent.toml` a running agent takes over, and which wait for a restart.
 
-use super::{AgentConfig, DeviceKey};
+use super::{AgentConfig, DeviceKey, PolicyConfig};
 
 impl AgentConfig {
     /// The configuration after a reload: `new` where a running agent can follow, `self` where it cannot, and the names of
@@ -33,7 +33,8 @@ impl AgentConfig {
             waiting.push("management.interface".to_owned());
             merged.management.clone_from(&self.management);
         }
-        merged.policy.disabled_system_rules = new.policy.disabled_system_rules.clone();
+        merged.policy =
+            PolicyConfig { directory: self.policy.directory.clone(), watch: self.policy.watch, ..new.policy.clone() };
         if merged.policy != new.policy {
             waiting.push("policy".to_owned());
         }
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn zones_routes_time_outs_and_checks_are_taken_over() {
         let new = parse(&format!(
-            "{}hairpin = true\n[[route]]\ndestination = \"10.0.0.0/8\"\ninterface = \"a\"\nvia = \"gateway\"\n[conntrack.timeouts]\nicmp = \"5s\"\n[anomalies]\nverify_checksums = true\n",
+            "{}hairpin = true\n[[route]]\ndestination = \"10.0.0.0/8\"\ninterface = \"a\"\nvia = \"gateway\"\n[conntrack.timeouts]\nicmp = \"5s\"\n[anomalies]\nverify_checksums = true\n[policy]\nconfirm = \"manual\"\nkeep = 9\n",
             BASE.replace("\"y\"", "\"y\", \"z\"")
         ));
         assert_eq!(parse(BASE).reloaded(new.clone()), (new, vec![]));

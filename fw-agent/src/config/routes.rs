@@ -9,8 +9,9 @@ use ipnet::IpNet;
 
 use super::interfaces::Interfaces;
 use super::report::Report;
-use super::section::{At, Section, suggestion};
+use super::section::{At, Section};
 use crate::netlink::plan::{Via, WantedRoute};
+use crate::text::nearest;
 
 /// What the sections say.
 #[derive(Default)]
@@ -82,7 +83,7 @@ fn slot_of(text: &At<&str>, interfaces: &Interfaces, report: &mut Report<'_>) ->
     if slot.is_none() && interfaces.complete {
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let finding = report.add(Code::InvalidValue, text.span.clone(), "no `[[interface]]` is called so");
-        match suggestion(text.value, &known) {
+        match nearest(text.value, &known) {
             Some(near) => finding.expected(format!("did you mean \"{near}\"?")),
             None => finding.expected("unknown interface").help(format!("known interfaces: {}", known.join(", "))),
         };

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::Report;
+use crate::text::nearest;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -135,7 +136,7 @@ impl<'t> Section<'t> {
         for key in self.table.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();
             let finding = report.add(Code::UnknownKey, key.span(), format!("{} has no key `{name}`", self.title));
-            match suggestion(name, &self.asked) {
+            match nearest(name, &self.asked) {
                 Some(near) => finding.expected(format!("did you mean `{near}`?")),
                 None => finding.expected("unknown key").help(format!("known keys: {}", self.asked.join(", "))),
             };
@@ -148,11 +149,4 @@ fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, expected: &str, report: &
     report
         .add(Code::WrongType, value.span(), format!("`{key}` is of the wrong type: {found}"))
         .expected(format!("expected {expected}"));
-}
-
-/// The known name that a misspelt one is nearest to, if it is near.
-pub(super) fn suggestion<'n>(written: &str, known: &[&'n str]) -> Option<&'n str> {
-    let distance = |name: &&'n str| strsim::damerau_levenshtein(written, name);
-    let closest = known.iter().copied().min_by_key(distance)?;
-    (distance(&closest) <= (written.chars().count() / 3).max(1)).then_some(closest)
 }

@@ -28,7 +28,9 @@ allow = ["tcp/9477 from 10.3.0.0/16"]
 source = "directory"
 directory = "/etc/outpost-fw/policies"
 watch = false
-confirm = "none"
+confirm = "manual"
+confirm_within = "5m"
+keep = 20
 [conntrack]
 max_flows = 1_000_000
 max_half_open = 100_000
@@ -65,6 +67,7 @@ fn the_reference_configuration_is_read() {
     assert!(config.management.as_ref().unwrap().keep_access);
     assert_eq!(config.management_slot(), 2);
     assert!(!config.policy.watch);
+    assert_eq!((config.policy.confirm, config.policy.keep), (Some(300), 20));
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
     assert_eq!(config.conntrack.max_half_open, Some(100_000));
     assert!(config.conntrack.refuse_half_open);
@@ -78,6 +81,20 @@ fn the_reference_configuration_is_read() {
         config.flow_log,
         FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 }
     );
+}
+
+#[test]
+fn what_is_no_key_is_no_key_that_is_not_needed() {
+    let with = |keys: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\npublic_keys = {keys}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    assert_eq!(with(&format!("[\"{key}\"]")).unwrap().policy.public_keys[0].to_string(), key);
+    for wrong in ["[]", "[\"\"]", "[\"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO\"]"] {
+        let error = with(wrong).unwrap_err().render(false);
+        assert!(error.contains("agent.toml:4") || error.contains("agent.toml:5"), "{wrong}: {error}");
+    }
 }
 
 #[test]
@@ -108,7 +125,7 @@ interface = "exposd"
 via = "gatway"
 [policy]
 source = "s3"
-confirm = "manual"
+confirm = "probes"
 [conntrack]
 timeouts = { established = "1 day", closing = "3s" }
 "#
@@ -141,6 +158,59 @@ alow = []
 }
 
 #[test]
+fn what_may_reach_the_firewall_is_read_at_its_place() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "ens6"
+zones = ["ot"]
+[management]
+interface = "ens5"
+allow = ["tcp/22 from 10.3.0.0/16", "ssh", "tcp/70000 from 10.3.0.0/16", "tcp/22 from 10.3.0.1/16", "tcp/22 from anywhere", ""]
+"#
+    ));
+}
+
+#[test]
+fn a_device_that_is_listed_twice_is_named_with_its_other_line() {
+    insta::assert_snapshot!(mistakes(
+        r#"
+[[interface]]
+name = "ens6"
+zones = ["ot"]
+[[interface]]
+mac = "02:00:00:00:01:0a"
+zones = ["it"]
+[[interface]]
+zones = ["onprem"]
+name = "ens6"
+[[interface]]
+mac = "02:00:00:00:01:0A"
+zones = ["exposed"]
+[management]
+interface = "02:00:00:00:01:0a"
+"#
+    ));
+}
+
+#[test]
+fn there_are_not_more_half_open_flows_than_flows() {
+    let conntrack = |lines: &str| {
+        let text = format!("[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[conntrack]\n{lines}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let warnings = |lines: &str| conntrack(lines).unwrap().warnings();
+    assert_eq!(
+        warnings("max_flows = 65_536\nmax_half_open = 65_537"),
+        [
+            "`max_half_open` (65537) is larger than `max_flows`, so that it is taken as 65536; leave it out for a quarter of `max_flows`"
+        ]
+    );
+    assert!(warnings("max_flows = 65_536\nmax_half_open = 65_536").is_empty());
+    assert!(warnings("max_half_open = 65_537").is_empty(), "the size of the table is not known");
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_reported_with_every_broken_line() {
     insta::assert_snapshot!(mistakes("[[interface]]\nname = exposed\nzones = [\"onprem\"\n[metrics]\nlisten = \"x\n"));
 }
@@ -154,6 +224,9 @@ fn an_empty_file_lacks_an_interface() {
 fn a_missing_file_is_reported_by_name() {
     let error = AgentConfig::load(Path::new("/nowhere/agent.toml")).unwrap_err();
     assert!(error.render(false).starts_with("error: /nowhere/agent.toml: No such file"), "{error}");
+    assert_eq!((error.exit_code(), error.verdict()), (1, "could not be read"));
+    let invalid = AgentConfig::parse("agent.toml", "").unwrap_err();
+    assert_eq!((invalid.exit_code(), invalid.verdict()), (3, "is invalid"));
 }
 
 proptest::proptest! {

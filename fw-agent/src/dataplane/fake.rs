@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fw_common::DropReason;
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
@@ -13,6 +14,7 @@ use fw_common::abi::event::{Denied, DeniedKey, FlowEnd};
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::nic::Mode;
 
@@ -40,6 +42,10 @@ pub struct FakeState {
     pub segment_limits: BTreeMap<IpNet, u16>,
     /// How often next hops were invalidated.
     pub invalidations: u32,
+    /// That fails, and nothing else.
+    pub invalidations_fail: bool,
+    /// How often it was said that routes are followed.
+    pub followed: u32,
     /// Rules by handle.
     pub rule_names: BTreeMap<u32, String>,
     /// Epoch of the running policy.
@@ -70,6 +76,8 @@ pub struct FakeState {
     pub capture: Option<(CaptureFilter, u32)>,
     /// Packets that wait for the capture.
     pub captured: Vec<(CapturedHead, Vec<u8>)>,
+    /// Somebody waits for such packets.
+    pub is_waited_for: bool,
     /// Packets that come just before the capture ends.
     pub captured_last: Vec<(CapturedHead, Vec<u8>)>,
     /// How many flows are ended before that fails, while everything does.
@@ -110,6 +118,16 @@ fn wait(patience: Duration) {
     std::thread::sleep(patience.min(Duration::from_millis(5)));
 }
 
+/// Waits a little for a descriptor; whether it can be read.
+fn is_readable(gone: Option<BorrowedFd<'_>>, patience: Duration) -> bool {
+    let Some(gone) = gone else {
+        wait(patience);
+        return false;
+    };
+    let little = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+    poll(&mut [PollFd::from_borrowed_fd(gone, PollFlags::IN)], Some(&little)).is_ok_and(|ready| ready > 0)
+}
+
 impl Dataplane for FakeDataplane {
     fn adopted(&self) -> Option<Adopted> {
         self.state().adopted.clone()
@@ -139,6 +157,10 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError> {
+        self.forget(slot)
+    }
+
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
         let mut state = self.change()?;
         state.own = own.to_vec();
@@ -162,11 +184,16 @@ impl Dataplane for FakeDataplane {
     }
 
     fn follow_routes_for(&self, _seconds: u32) -> Result<(), DataplaneError> {
-        self.change().map(drop)
+        self.change()?.followed += 1;
+        Ok(())
     }
 
     fn invalidate_next_hops(&self) -> Result<(), DataplaneError> {
-        self.change()?.invalidations += 1;
+        let mut state = self.change()?;
+        if state.invalidations_fail {
+            return Err(told_to_fail());
+        }
+        state.invalidations += 1;
         Ok(())
     }
 
@@ -284,12 +311,19 @@ impl Dataplane for FakeDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
-        let captured = std::mem::take(&mut self.change()?.captured);
-        if captured.is_empty() {
-            wait(patience);
-        }
+        let end = Instant::now() + patience;
+        let captured = loop {
+            let mut state = self.change()?;
+            let captured = std::mem::take(&mut state.captured);
+            state.is_waited_for = captured.is_empty();
+            drop(state);
+            if !captured.is_empty() || Instant::now() >= end || is_readable(gone, patience) {
+                break captured;
+            }
+        };
         captured.iter().for_each(|(head, bytes)| visit(head, bytes));
         Ok(())
     }

@@ -7,6 +7,7 @@ pub mod kernel;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
@@ -237,6 +238,9 @@ pub trait Dataplane: Send + Sync {
     fn carried(&self, ifindex: u32) -> Option<Mode>;
     /// Forgets an interface whose device has vanished.
     fn forget(&self, slot: u32) -> Result<(), DataplaneError>;
+    /// Forgets an interface whose device is another one's now, be it that it is attached for that already. The program stays on it, and
+    /// drops everything there until it is attached.
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError>;
     /// Replaces the set of the host's own addresses and of the directed broadcasts.
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError>;
     /// Names the pair of devices through which packets without a resolved next hop go to the kernel.
@@ -284,10 +288,12 @@ pub trait Dataplane: Send + Sync {
     /// Begins to capture the packets that a filter wants, for so many seconds at most; or ends that. What was captured until the end
     /// is still to be had.
     fn set_capture(&self, capture: Option<(CaptureFilter, u32)>) -> Result<(), DataplaneError>;
-    /// Waits for so long at most until packets have been captured, and calls `visit` with each.
+    /// Waits for so long at most until packets have been captured, and calls `visit` with each; or until `gone` can be read, because
+    /// nobody wants them any more.
     fn wait_captured(
         &self,
         patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError>;
     /// Puts back what of the data plane's pins was removed by others; whether programs must be attached again.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::pcapng::{self, DecidedBy};
 use crate::address_range::AddressRange;
 use crate::clock::Clock;
+use crate::conditions::{self, DropName, ProtocolName};
 use crate::facts::Facts;
 use crate::names::Names;
 
@@ -34,13 +35,13 @@ pub struct CaptureRequest {
     pub port: Option<u16>,
     /// A protocol's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
+    pub protocol: Option<ProtocolName>,
     /// "allow" or "deny".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// A drop reason.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<DropName>,
     /// An interface, as `agent.toml` or the kernel names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -64,6 +65,10 @@ impl CaptureRequest {
 
     /// The request as the data plane takes it, but for its end; the error is for the one who asked.
     pub fn filter(&self, facts: &Facts) -> Result<CaptureFilter, String> {
+        // To the data plane it would mean any port.
+        if self.port == Some(0) {
+            return Err("port 0 is no port to capture: it is 1 to 65535".to_owned());
+        }
         let mut filter = CaptureFilter {
             snaplen: self.snaplen.unwrap_or(MAX_SNAPLEN).clamp(1, MAX_SNAPLEN),
             port: self.port.unwrap_or(0),
@@ -75,8 +80,8 @@ impl CaptureRequest {
             (filter.addr, filter.mask) = (addr.words(), Address::from(prefix.netmask()).words());
             filter.family = addr.family;
         }
-        if let Some(protocol) = &self.protocol {
-            filter.protocol = number_of(protocol).ok_or_else(|| format!("there is no protocol {protocol:?}"))?;
+        if let Some(protocol) = self.protocol {
+            filter.protocol = protocol.0;
             filter.conditions |= capture_conditions::PROTOCOL;
         }
         filter.conditions |= match self.verdict.as_deref() {
@@ -85,28 +90,22 @@ impl CaptureRequest {
             Some("deny") => capture_conditions::DENIED,
             Some(other) => return Err(format!("the verdict is allow or deny, not {other:?}")),
         };
-        if let Some(name) = &self.reason {
-            let reason = DropReason::ALL.iter().find(|reason| reason.name() == name);
-            filter.reason = *reason.ok_or_else(|| format!("there is no drop reason {name:?}"))? as u8;
+        if let Some(reason) = self.reason {
+            filter.reason = reason.0 as u8;
             filter.conditions |= capture_conditions::REASON;
         }
         if let Some(name) = &self.interface {
             let interfaces =
                 facts.interfaces.iter().filter_map(|interface| Some((interface, interface.device.as_ref()?)));
             let mut found = interfaces.filter(|(interface, device)| interface.key == *name || device.name == *name);
-            let (_, device) = found.next().ok_or_else(|| format!("there is no interface {name:?}"))?;
+            let Some((_, device)) = found.next() else {
+                let known: Vec<&str> = facts.interfaces.iter().map(|interface| interface.key.as_str()).collect();
+                return Err(conditions::unknown("interface", name, &known));
+            };
             filter.ifindex = device.ifindex;
         }
         Ok(filter)
     }
-}
-
-/// The number of a protocol, by its name or number.
-fn number_of(protocol: &str) -> Option<u8> {
-    protocol
-        .parse()
-        .ok()
-        .or_else(|| (0..=u8::MAX).find(|number| crate::names::protocol(*number).eq_ignore_ascii_case(protocol)))
 }
 
 /// The blocks of a capture: what is written before a packet, and the packet.

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Happening};
 use crate::address_range::AddressRange;
+use crate::conditions::{self, ProtocolName, ReasonName};
+use crate::names::{Names, protocol};
 
 /// Conditions, all of which must hold; those that are not given hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub struct ObserveFilter {
     pub event: Option<Happening>,
     /// Why a flow ended or was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<ReasonName>,
     /// The rule that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -32,10 +34,24 @@ pub struct ObserveFilter {
     pub port: Option<u16>,
     /// A protocol's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
+    pub protocol: Option<ProtocolName>,
 }
 
+/// What `verdict` may be.
+pub const VERDICTS: [&str; 4] = ["allow", "drop", "reject", "deny"];
+
 impl ObserveFilter {
+    /// Refuses what there is not.
+    ///
+    /// # Errors
+    /// What is not there, and what is.
+    pub fn check(&self, names: &Names) -> Result<(), String> {
+        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
+            return Err(conditions::unknown("verdict", verdict, &VERDICTS));
+        }
+        conditions::check(self.zone.as_deref(), self.rule.as_deref(), names)
+    }
+
     /// Whether the event is wanted.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
@@ -46,14 +62,14 @@ impl ObserveFilter {
         let in_zone = |zone: &String| event.from_zone.as_ref() == Some(zone) || event.to_zone.as_ref() == Some(zone);
         self.verdict.as_ref().is_none_or(of_verdict)
             && self.event.is_none_or(|wanted| event.event == wanted)
-            && self.reason.as_ref().is_none_or(|reason| event.reason.as_ref() == Some(reason))
+            && self.reason.is_none_or(|reason| event.reason.as_deref() == Some(reason.name()))
             && self.rule.as_ref().is_none_or(|rule| event.rule.as_ref() == Some(rule))
             && self.zone.as_ref().is_none_or(in_zone)
             && self
                 .addr
                 .is_none_or(|range| range.contains(event.parties.src_addr) || range.contains(event.parties.dst_addr))
             && self.port.is_none_or(|port| event.parties.involves_port(port))
-            && self.protocol.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&event.protocol))
+            && self.protocol.is_none_or(|wanted| protocol(wanted.0) == event.protocol)
     }
 }
 
@@ -61,7 +77,6 @@ impl ObserveFilter {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::names::Names;
     use fw_common::DropReason;
     use fw_common::abi::event::{DeniedKey, FirstDenied};
     use time::Duration;
@@ -96,8 +111,8 @@ mod tests {
         assert!(!filter(|filter| filter.verdict = Some("allow".to_owned())));
         assert!(filter(|filter| filter.event = Some(Happening::Denied)));
         assert!(!filter(|filter| filter.event = Some(Happening::Opened)));
-        assert!(filter(|filter| filter.reason = Some("rejected".to_owned())));
-        assert!(!filter(|filter| filter.reason = Some("policy".to_owned())));
+        assert!(filter(|filter| filter.reason = "rejected".parse().ok()));
+        assert!(!filter(|filter| filter.reason = "policy".parse().ok()));
         assert!(filter(|filter| filter.rule = Some("ot-001".to_owned())));
         assert!(!filter(|filter| filter.rule = Some("ot-002".to_owned())));
         assert!(filter(|filter| filter.zone = Some("local".to_owned())));
@@ -106,7 +121,8 @@ mod tests {
         assert!(!filter(|filter| filter.addr = "10.2.0.0/16".parse().ok()));
         assert!(filter(|filter| filter.port = Some(502)));
         assert!(!filter(|filter| filter.port = Some(503)));
-        assert!(filter(|filter| filter.protocol = Some("TCP".to_owned())));
-        assert!(!filter(|filter| filter.protocol = Some("udp".to_owned())));
+        assert!(filter(|filter| filter.protocol = "TCP".parse().ok()));
+        assert!(filter(|filter| filter.protocol = "6".parse().ok()));
+        assert!(!filter(|filter| filter.protocol = "udp".parse().ok()));
     }
 }

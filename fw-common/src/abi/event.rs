@@ -31,7 +31,7 @@ pub enum EndReason {
     Closed = 2,
     /// TCP reset.
     Reset = 3,
-    /// A new policy forbids it.
+    /// A new policy forbids it, or its source has become an address of the firewall.
     PolicyChange = 4,
     /// An operator has ended it.
     Killed = 5,

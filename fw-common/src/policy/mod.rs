@@ -90,12 +90,54 @@ pub struct Lookup {
     to_zone: u64,
     /// The query in each dimension, by number.
     values: [u32; 3],
+    /// Where the lists begin that may hold the clause, and behind the last one [`NO_LIST`].
+    lists: Lists,
+    /// By list: a clause in front of which it has none.
+    first_clauses: Lists,
+    /// How many lists there are.
+    lists_found: u32,
     /// The place in a list.
     list: u32,
     /// The first clause that has matched so far.
     best: u32,
     /// [`HeaderLine::pair_buckets`].
     pair_buckets: u32,
+}
+
+/// Something about each list: a pair of addresses has four at most, by whether prefixes of many or of few other ones hold them.
+type Lists = [u32; 4];
+
+/// No list. No table is so long.
+const NO_LIST: u32 = u32::MAX;
+
+/// The lists of a pair of addresses, to be remembered for the next question about the same two: see [`Lookup::lists`].
+pub type KnownLists = [u32; 3];
+
+/// The lists are not known.
+pub const UNKNOWN_LISTS: KnownLists = [NO_LIST - 1; 3];
+
+impl Lookup {
+    /// What [`find_lists`] has found, if there is room for it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lists(&self) -> KnownLists {
+        let [first, second, third, fourth] = self.lists;
+        if fourth == NO_LIST { [first, second, third] } else { UNKNOWN_LISTS }
+    }
+
+    /// How many lists [`find_lists`] has found.
+    #[must_use]
+    pub const fn list_count(&self) -> u32 {
+        self.lists_found
+    }
+
+    /// Puts back what [`Lookup::lists`] gave under the same policy; whether it says something.
+    #[inline(always)]
+    pub const fn know_lists(&mut self, [first, second, third]: KnownLists) -> bool {
+        self.lists = [first, second, third, NO_LIST];
+        self.first_clauses = [0; 4];
+        first != UNKNOWN_LISTS[0]
+    }
 }
 
 /// Behind all clauses.
@@ -106,8 +148,27 @@ const NO_CLAUSE: u32 = u32::MAX;
 #[inline(always)]
 #[must_use]
 pub fn classify<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query) -> Decision {
+    find_lists(tables, lookup, query);
+    search(tables, lookup, query)
+}
+
+/// The first part of [`classify`], which depends on the addresses alone: in which lists the rule may stand.
+#[inline(always)]
+pub fn find_lists<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query) {
     lookup.source = address::class(tables, lookup, Side::Source, &query.src_addr);
     lookup.destination = address::class(tables, lookup, Side::Destination, &query.dst_addr);
+    lookup.lists = [NO_LIST; 4];
+    lookup.lists_found = 0;
+    if let Some(header) = tables.line::<HeaderLine>(0) {
+        lookup.pair_buckets = header.pair_buckets;
+        tables.repeat::<Pairs>(4, lookup);
+    }
+}
+
+/// The second part of [`classify`]: finds the rule in the lists.
+#[inline(always)]
+#[must_use]
+pub fn search<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query) -> Decision {
     lookup.from_zone = zone::bit(query.from_zone);
     lookup.to_zone = zone::bit(query.to_zone);
     lookup.values = [0; 3];
@@ -115,10 +176,7 @@ pub fn classify<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query)
     lookup.values[dimension::SOURCE_PORT as usize] = u32::from(query.src_port);
     lookup.values[dimension::ZONES as usize] = list::zones(query.from_zone, query.to_zone);
     lookup.best = NO_CLAUSE;
-    if let Some(header) = tables.line::<HeaderLine>(0) {
-        lookup.pair_buckets = header.pair_buckets;
-        tables.repeat::<Pairs>(4, lookup);
-    }
+    tables.repeat::<EachList>(4, lookup);
     match clause(tables, lookup.best) {
         Some(clause) => Decision {
             action: Action::from_number(clause.action),
@@ -133,8 +191,8 @@ pub fn classify<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query)
 
 /// The pairs of the classes of two addresses, one after the other.
 ///
-/// VERIFIER: a walk, so that what looks a pair up and walks its list is verified once, not four times in a row with all
-/// paths of the first before the second. Test: `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
+/// VERIFIER: a walk, so that what looks a pair up is verified once, not four times in a row with all paths of the first before the
+/// second. Test: `prog_run::maps::the_programs_stay_far_from_the_limit_of_the_verifier`.
 struct Pairs;
 
 impl<T: PolicyTables> Walk<T> for Pairs {
@@ -151,10 +209,31 @@ impl<T: PolicyTables> Walk<T> for Pairs {
         if source & of_destination != 0
             && destination & of_source != 0
             && let Some(found) = pair::find(tables, lookup.pair_buckets, key)
-            // A list whose first clause is behind the best cannot have a better one.
-            && found.first_clause < lookup.best
         {
-            lookup.list = found.list;
+            let place = (lookup.lists_found & 3) as usize;
+            lookup.lists[place] = found.list;
+            lookup.first_clauses[place] = found.first_clause;
+            lookup.lists_found += 1;
+        }
+        true
+    }
+}
+
+/// The lists, one after the other.
+///
+/// VERIFIER: as [`Pairs`].
+struct EachList;
+
+impl<T: PolicyTables> Walk<T> for EachList {
+    #[inline(always)]
+    fn step(lookup: &mut Lookup, position: u32, tables: &T) -> bool {
+        let place = (position & 3) as usize;
+        lookup.list = lookup.lists[place];
+        if lookup.list == NO_LIST {
+            return false;
+        }
+        // A list whose first clause is behind the best cannot have a better one.
+        if lookup.first_clauses[place] < lookup.best {
             tables.repeat::<list::Search>(MAX_SPLITS + MAX_LIST, lookup);
         }
         true

@@ -99,16 +99,52 @@ fn chains_that_no_stack_makes_are_refused() {
     assert!(read(&packet(TAG, &longest, true)).is_ok());
 }
 
+/// What is read of a first fragment with these chunks.
+fn read_first(chunks: &[Chunk]) -> Result<Chunks, DropReason> {
+    let whole = packet(TAG, chunks, true);
+    let bytes = whole.as_slice();
+    let mut parsed = frame(&bytes)?;
+    parsed.part = Part::First;
+    read_chunks(&bytes, &mut parsed, Extent::Whole)?;
+    Ok(parsed.chunks)
+}
+
 #[test]
 fn a_first_fragment_is_read_as_far_as_it_goes() {
-    let whole =
-        packet(TAG, &[(chunk_type::SACK, 0, None, value(12)), (chunk_type::DATA, 3, Some(3000), value(40))], true);
-    assert_eq!(read(&whole), Err(DropReason::SctpChunks));
-    let bytes = whole.as_slice();
-    let mut parsed = frame(&bytes).unwrap();
-    parsed.part = Part::First;
-    assert_eq!(read_chunks(&bytes, &mut parsed, Extent::Whole), Ok(()));
-    assert_eq!(parsed.chunks, SACK.and(DATA));
+    let sack = || (chunk_type::SACK, 0, None, value(12));
+    let cut = |chunk_type| (chunk_type, 0, Some(3000), value(40));
+    let whole = |chunk_type| (chunk_type, 0, None, value(44));
+    assert_eq!(read(&packet(TAG, &[sack(), cut(chunk_type::DATA)], true)), Err(DropReason::SctpChunks));
+    // Data: its rest, or more of it, is all that follows.
+    assert_eq!(read_first(&[sack(), cut(chunk_type::DATA)]), Ok(SACK.and(DATA)));
+    assert_eq!(read_first(&[sack(), whole(chunk_type::DATA)]), Ok(SACK.and(DATA)));
+    for chunks in [[cut(chunk_type::I_DATA)], [whole(chunk_type::I_DATA)]] {
+        assert_eq!(read_first(&chunks), Ok(Chunks::OTHER));
+    }
+    // Long ones that are known by their headers.
+    for (chunk_type, found) in [
+        (chunk_type::INIT, Chunks::INIT),
+        (chunk_type::INIT_ACK, Chunks::INIT_ACK),
+        (chunk_type::COOKIE_ECHO, Chunks::COOKIE_ECHO),
+    ] {
+        assert_eq!(read_first(&[cut(chunk_type)]), Ok(found));
+        assert_eq!(read_first(&[whole(chunk_type)]), Err(DropReason::SctpChunks), "what follows?");
+        assert!(read(&packet(TAG, &[whole(chunk_type)], true)).is_ok());
+    }
+    let echo = || (chunk_type::COOKIE_ECHO, 0, None, value(20));
+    assert_eq!(read_first(&[echo(), cut(chunk_type::DATA)]), Ok(Chunks::COOKIE_ECHO.and(DATA)));
+    // Behind these anything could follow.
+    let others = [3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 65, 80, 128, 129, 192, 193, 255];
+    for chunk_type in others {
+        for chunk in [cut(chunk_type), whole(chunk_type)] {
+            assert_eq!(read_first(core::slice::from_ref(&chunk)), Err(DropReason::SctpChunks), "{chunk:?}");
+        }
+    }
+    assert_eq!(read_first(&[whole(chunk_type::DATA), sack()]), Err(DropReason::SctpChunks));
+    // More than are looked at.
+    let many = std::vec![(chunk_type::DATA, 0, None, value(13)); MAX_CHUNKS as usize + 1];
+    assert_eq!(read_first(&many), Err(DropReason::SctpChunks));
+    assert_eq!(read_first(&many[1..]), Ok(DATA));
 }
 
 proptest! {

@@ -122,6 +122,9 @@ const ALONE: Chunks = Chunks::INIT.and(Chunks::INIT_ACK).and(Chunks::SHUTDOWN_CO
 /// Chunks that come first in their packet (RFC 9260, sections 5.1 C and D), but for their authentication (RFC 4895, section 6).
 const FIRST: Chunks = Chunks::COOKIE_ECHO.and(Chunks::COOKIE_ACK);
 
+/// Chunks that may be longer than a path carries, and behind which nothing is hidden: they stand alone, or before data.
+const LONG: Chunks = Chunks::INIT.and(Chunks::INIT_ACK).and(Chunks::COOKIE_ECHO);
+
 /// Bytes of a chunk's header.
 const HEADER_LEN: u32 = 4;
 /// Bytes of the common header.
@@ -146,6 +149,10 @@ pub struct Walk {
     chunks: Chunks,
     /// The packet may go on where it cannot be read: a first fragment, or a packet of the host, which is not in one piece.
     is_cut: u32,
+    /// The first fragment of a packet.
+    is_first_fragment: u32,
+    /// The type of the chunk before this place.
+    last: u32,
 }
 
 impl Walk {
@@ -158,6 +165,8 @@ impl Walk {
             end: packet.l3_offset as u32 + packet.ip_len as u32,
             chunks: Chunks::NONE,
             is_cut: (!matches!(extent, Extent::Whole) || matches!(packet.part, Part::First)) as u32,
+            is_first_fragment: matches!(packet.part, Part::First) as u32,
+            last: 0,
         }
     }
 
@@ -193,6 +202,7 @@ impl Walk {
             return false;
         }
         self.chunks = before.and(this);
+        self.last = u32::from(chunk_type);
         if this.has_any(Chunks::ABORT.and(Chunks::SHUTDOWN_COMPLETE)) && flags & REFLECTED_BIT != 0 {
             self.chunks = self.chunks.and(Chunks::REFLECTED);
         }
@@ -212,7 +222,23 @@ impl Walk {
         if self.chunks.0 == 0 || (self.goes_on() && !self.is_cut()) || (announces && packet.initiate_tag == 0) {
             return Err(DropReason::SctpChunks);
         }
+        if self.is_first_fragment != 0 && self.hides_chunks() {
+            return Err(DropReason::SctpChunks);
+        }
         Ok(self.chunks)
+    }
+
+    /// Whether later fragments may have chunks that matter.
+    ///
+    /// Behind data there is only data (RFC 9260, section 6.10), which is cut when the path has become narrower (section 6.9), or by a
+    /// router. And a chunk that goes on in the next fragment is known by its header: a long INIT or INIT ACK stands alone, behind
+    /// a long COOKIE ECHO is data or an ERROR. No stack has a reason to make others longer than the path, or to put anything behind them then.
+    #[inline(always)]
+    const fn hides_chunks(&self) -> bool {
+        if self.last == chunk_type::DATA as u32 || self.last == chunk_type::I_DATA as u32 {
+            return self.goes_on();
+        }
+        self.at <= self.end || self.last >= 16 || !LONG.has(Chunks::of(self.last as u8))
     }
 }
 

@@ -8,7 +8,7 @@ pub struct End {
     /// Another tag that it may have by now: one that it has announced, or by which it was addressed, but on which both ends
     /// have not agreed. 0: none.
     pub offered: u32,
-    /// Bits of [`end_flags`], about [`End::offered`].
+    /// Bits of [`end_flags`], about [`End::offered`]; above them, with [`end_flags::ECHOED`], the second of the last COOKIE ECHO.
     pub flags: u32,
 }
 
@@ -21,7 +21,20 @@ pub mod end_flags {
     /// The other end has sent a SHUTDOWN ACK to the offered tag, of an older association that it is still closing: all that may
     /// follow is the SHUTDOWN COMPLETE that reflects it (RFC 9260, section 8.5.1 (C)).
     pub const CLOSING: u32 = 4;
+    /// An INIT ACK has answered the offered tag, or announced it.
+    pub const ANSWERED: u32 = 8;
+    /// Since then an INIT with another tag has gone by: the next one takes the place.
+    pub const PASSED_OVER: u32 = 16;
+    /// Where the second of the last COOKIE ECHO begins.
+    pub const SECOND_SHIFT: u32 = 8;
 }
+
+/// The bits of a second that are kept: they come again after 194 days.
+const SECOND_MASK: u32 = u32::MAX >> end_flags::SECOND_SHIFT;
+
+/// For how many seconds after a COOKIE ECHO no INIT takes the place of its attempt: three repetitions of it (RFC 9260, section 16:
+/// the first after one second, each next after twice the time).
+pub const ECHO_HOLD: u32 = 10;
 
 impl End {
     /// An end with a tag; 0: one whose tag is not known.
@@ -70,18 +83,18 @@ impl End {
         self.flags & end_flags::TRIED != 0
     }
 
-    /// Notes a tag that this end announces while an association is being opened.
-    ///
-    /// `first`: in its own first attempt, or in answer to the other end's. Answers to further attempts, which may be a stranger's, do
-    /// not take the place of that one.
+    /// Notes that an INIT ACK has answered this tag, or announced it.
     #[inline(always)]
-    pub(super) fn announce(&mut self, tag: u32, first: bool) {
-        if first && self.tag == 0 {
-            self.tag = tag;
-        } else if tag != self.tag {
-            self.offered = tag;
-            self.flags = 0;
+    pub(super) fn mark_answered(&mut self, tag: u32) {
+        if self.offered == tag && self.flags == 0 {
+            self.flags = end_flags::ANSWERED;
         }
+    }
+
+    /// Whether an INIT ACK has answered the offered tag, or announced it.
+    #[inline(always)]
+    pub(super) const fn was_answered(&self) -> bool {
+        self.flags & (end_flags::ANSWERED | end_flags::PASSED_OVER) != 0
     }
 
     /// Notes a tag that the other end believes this one to have, which takes the place of none that this end has announced.
@@ -93,15 +106,54 @@ impl End {
         }
     }
 
-    /// Notes another tag that this end announces; whether it is not the one that was noted.
+    /// Forgets that an INIT with another tag may go by.
+    #[inline(always)]
+    pub(super) fn forget_answer(&mut self) {
+        if self.flags & end_flags::ANSWERED != 0 {
+            self.flags = end_flags::PASSED_OVER;
+        }
+    }
+
+    /// Notes another tag that this end announces in an INIT; whether it is not the one that was noted.
+    ///
+    /// An attempt that was answered lets one INIT go by. Not more, because everybody's INIT is answered, a stranger's too: who has
+    /// begun anew gets the place when it repeats its own.
     #[inline(always)]
     pub(super) fn offer(&mut self, tag: u32) -> bool {
+        if self.offered != 0 && self.flags & end_flags::ANSWERED != 0 && self.offered != tag {
+            self.forget_answer();
+            return false;
+        }
+        self.note(tag)
+    }
+
+    /// Notes another tag that this end announces; whether it is not the one that was noted.
+    #[inline(always)]
+    pub(super) fn note(&mut self, tag: u32) -> bool {
         let is_new = self.offered != tag || !self.has_announced();
         if is_new {
             self.offered = tag;
             self.flags = 0;
         }
         is_new
+    }
+
+    /// Notes that the other end has sent a COOKIE ECHO to the offered tag: it has got the answer that announced it.
+    #[inline(always)]
+    pub(super) fn echo(&mut self, now: u32) {
+        self.flags = end_flags::ECHOED | now << end_flags::SECOND_SHIFT;
+    }
+
+    /// Whether a COOKIE ECHO to the offered tag is under way, or its answer.
+    #[inline(always)]
+    pub(super) const fn is_echoed(&self) -> bool {
+        self.flags & end_flags::ECHOED != 0
+    }
+
+    /// Whether that was so lately that the answer may still come.
+    #[inline(always)]
+    pub(super) const fn is_held(&self, now: u32) -> bool {
+        self.is_echoed() && now.wrapping_sub(self.flags >> end_flags::SECOND_SHIFT) & SECOND_MASK < ECHO_HOLD
     }
 
     /// From now on this is the end's tag.
@@ -115,6 +167,13 @@ impl End {
     pub(super) fn forget_offer(&mut self) {
         self.offered = 0;
         self.flags = 0;
+    }
+
+    /// Forgets its tag: if it has announced another, that is its tag now.
+    #[inline(always)]
+    pub(super) fn forget_first(&mut self) {
+        let other = if self.has_announced() { self.offered } else { 0 };
+        self.settle(other);
     }
 
     /// Forgets a tag that it has announced.

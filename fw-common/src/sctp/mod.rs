@@ -18,7 +18,7 @@ mod stranger_tests;
 mod tests;
 
 pub use chunks::{Chunks, MAX_CHUNKS, Walk, chunk_type, read_chunks};
-pub use end::{End, end_flags};
+pub use end::{ECHO_HOLD, End, end_flags};
 
 use self::state::{is_over, is_unanswered};
 use crate::DropReason;
@@ -104,7 +104,7 @@ pub const fn names_originator(chunks: Chunks) -> bool {
 
 /// Judges a packet of an association, and changes what is known of both ends unless it is dropped.
 ///
-/// `liberal`: the association was not seen from its beginning.
+/// `liberal`: the association was not seen from its beginning. `now`: seconds of any clock.
 #[inline(always)]
 #[must_use]
 pub fn judge(
@@ -114,19 +114,20 @@ pub fn judge(
     sender: &mut End,
     receiver: &mut End,
     liberal: bool,
+    now: u32,
 ) -> Judgement {
     let chunks = message.chunks;
     if state == State::Ended {
         return Judgement::Reopen;
     }
     if chunks.has(Chunks::INIT) {
-        return init(state, side, message, sender, receiver);
+        return init(state, side, message, sender, receiver, now);
     }
     if message.tag == 0 {
         return Judgement::WrongTag;
     }
     if chunks.has(Chunks::ABORT) {
-        return abort(state, message, sender, receiver, liberal);
+        return abort(state, side, message, sender, receiver, liberal);
     }
     if chunks.has(Chunks::SHUTDOWN_COMPLETE) {
         return shutdown_complete(state, message, sender, receiver);
@@ -138,13 +139,13 @@ pub fn judge(
     if matches!(state, State::SctpCookieWait | State::SctpCookieEchoed) {
         in_handshake(state, side, message, sender, receiver)
     } else {
-        in_association(state, side, message, sender, receiver, liberal)
+        in_association(state, side, message, sender, receiver, liberal, now)
     }
 }
 
 /// An INIT begins an association, or another one in its place.
 #[inline(always)]
-fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver: &mut End) -> Judgement {
+fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver: &mut End, now: u32) -> Judgement {
     if message.tag != 0 {
         return Judgement::WrongTag;
     }
@@ -155,7 +156,11 @@ fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver:
     if state == State::SctpCookieWait {
         // The first of this side (both may begin: RFC 9260, section 5.2.1), a repetition, or another attempt. The tag of
         // the first stays good: another attempt may be a stranger's.
-        sender.announce(message.initiate_tag, true);
+        if sender.tag == 0 {
+            sender.tag = message.initiate_tag;
+        } else if sender.tag != message.initiate_tag {
+            sender.offer(message.initiate_tag);
+        }
         return Judgement::Pass(State::SctpCookieWait);
     }
     if message.initiate_tag == sender.tag {
@@ -168,7 +173,8 @@ fn init(state: State, side: Side, message: &Message, sender: &mut End, receiver:
     // Its receiver answers, and changes nothing until the sender has proved with a cookie that it got the answer (RFC 9260,
     // section 5.2.2). So does this: the tag is noted, and counts when both have agreed on it.
     // While a cookie is on its way, the tag that was announced before may be the one that the answer to it has.
-    if !(state == State::SctpCookieEchoed && sender.has_announced()) && sender.offer(message.initiate_tag) {
+    let is_held = sender.has_announced() && (state == State::SctpCookieEchoed || receiver.is_held(now));
+    if !is_held && sender.offer(message.initiate_tag) {
         receiver.forget_offer();
     }
     Judgement::Tolerate
@@ -188,8 +194,9 @@ fn in_handshake(state: State, side: Side, message: &Message, sender: &mut End, r
         return Judgement::WrongTag;
     }
     if chunks.has(Chunks::INIT_ACK) {
-        sender.announce(message.initiate_tag, message.tag == receiver.tag);
-        return Judgement::Pass(state);
+        answer(state, message, sender, receiver);
+        // A cookie that is on its way is not waited for any longer because somebody's INIT was answered.
+        return if state == State::SctpCookieWait { Judgement::Pass(state) } else { Judgement::Tolerate };
     }
     if chunks.has(Chunks::COOKIE_ECHO) {
         // Who has announced no tag has got no cookie. So both tags are known from here on.
@@ -215,6 +222,25 @@ fn in_handshake(state: State, side: Side, message: &Message, sender: &mut End, r
     Judgement::Pass(state::next(state, side, chunks))
 }
 
+/// An INIT ACK before both ends agree: which place its tag takes.
+#[inline(always)]
+fn answer(state: State, message: &Message, sender: &mut End, receiver: &mut End) {
+    let tag = message.initiate_tag;
+    let first = message.tag == receiver.tag;
+    if first && sender.tag == 0 {
+        sender.tag = tag;
+    } else if first && state == State::SctpCookieWait && receiver.was_answered() && sender.was_answered() {
+        // The other places are those of a second attempt and of its answer, and stay so.
+        sender.tag = tag;
+    } else if tag != sender.tag {
+        sender.note(tag);
+        sender.mark_answered(tag);
+    }
+    if !first {
+        receiver.mark_answered(message.tag);
+    }
+}
+
 /// A packet of an association whose ends agree.
 #[inline(always)]
 fn in_association(
@@ -224,6 +250,7 @@ fn in_association(
     sender: &mut End,
     receiver: &mut End,
     liberal: bool,
+    now: u32,
 ) -> Judgement {
     let chunks = message.chunks;
     // Of an association that was not seen from its beginning, what was learnt first need not have been right.
@@ -261,52 +288,83 @@ fn in_association(
         return Judgement::Pass(state);
     }
     if message.tag == receiver.offered && receiver.has_announced() {
-        return restart(side, message, sender, receiver);
+        return restart(side, message, sender, receiver, now);
     }
     Judgement::WrongTag
 }
 
 /// A packet with a tag that its receiver has offered, but that counts for nothing yet (RFC 9260, section 5.2.2).
 #[inline(always)]
-fn restart(side: Side, message: &Message, sender: &mut End, receiver: &mut End) -> Judgement {
+fn restart(side: Side, message: &Message, sender: &mut End, receiver: &mut End, now: u32) -> Judgement {
     let chunks = message.chunks;
     if side == Side::Originator {
         if !chunks.has(Chunks::COOKIE_ECHO) {
             return Judgement::WrongTag;
         }
-        receiver.flags |= end_flags::ECHOED;
+        // Only who got the INIT ACK knows this tag. From now on no INIT takes the place of this attempt.
+        receiver.echo(now);
+        sender.forget_answer();
         return Judgement::Tolerate;
     }
     if chunks.has(Chunks::INIT_ACK) {
         // Who has given a cookie back heeds no other (RFC 9260, section 5.2.3).
-        if sender.flags & end_flags::ECHOED == 0 {
-            sender.offer(message.initiate_tag);
+        if !sender.is_echoed() {
+            sender.note(message.initiate_tag);
         }
+        receiver.mark_answered(message.tag);
         return Judgement::Tolerate;
     }
     // The responder has verified the cookie: of both ends only the new tags are right.
-    if chunks.has(Chunks::COOKIE_ACK) && sender.flags & end_flags::ECHOED != 0 {
+    if chunks.has(Chunks::COOKIE_ACK) && sender.is_echoed() {
         receiver.settle(message.tag);
         sender.settle(sender.offered);
         return Judgement::Pass(state::next(State::SctpEstablished, side, chunks));
     }
-    if chunks.has(Chunks::ERROR) { Judgement::Tolerate } else { Judgement::WrongTag }
+    if !chunks.has(Chunks::ERROR) {
+        return Judgement::WrongTag;
+    }
+    // The responder has not kept the cookie (RFC 9260, section 5.2.6): the originator begins again, perhaps under the same tag.
+    if chunks.has(Chunks::STALE_COOKIE) {
+        receiver.forget_offer();
+    }
+    Judgement::Tolerate
 }
 
 /// An ABORT ends the association only if its tag is right (RFC 9260, section 8.5.1 (B)): that of the receiver, or of a
 /// sender that does not know the association, its own, by which it was addressed.
 #[inline(always)]
-fn abort(state: State, message: &Message, sender: &End, receiver: &End, liberal: bool) -> Judgement {
-    let (end, is_learnt) = match message.chunks.has(Chunks::REFLECTED) {
-        true => (sender, false),
-        // As of any other packet, what it says is believed of a receiver of which nothing is known.
-        false => (receiver, liberal && receiver.tag == 0),
-    };
-    if is_learnt || end.tag == message.tag {
-        return if is_over(state) { Judgement::Tolerate } else { Judgement::Pass(State::Closed) };
+fn abort(
+    state: State,
+    side: Side,
+    message: &Message,
+    sender: &mut End,
+    receiver: &mut End,
+    liberal: bool,
+) -> Judgement {
+    let reflected = message.chunks.has(Chunks::REFLECTED);
+    // As of any other packet, what it says is believed of a receiver of which nothing is known.
+    let is_learnt = !reflected && liberal && receiver.tag == 0;
+    let end = if reflected { sender } else { receiver };
+    if !is_learnt && !end.is_addressed_by(message.tag) {
+        return Judgement::WrongTag;
     }
-    // It refuses an association that was offered and has not begun: the one that there is goes on.
-    if end.is_addressed_by(message.tag) { Judgement::Tolerate } else { Judgement::WrongTag }
+    if is_over(state) {
+        return Judgement::Tolerate;
+    }
+    if !is_learnt && end.tag != message.tag {
+        // It refuses an association that was offered and has not begun: the one that there is goes on.
+        end.forget_announced();
+        return Judgement::Tolerate;
+    }
+    // Until both agree, a stranger may know the tag of one end: that of his own INIT, which was the first in its name. So the
+    // attempt that there is besides goes on; and that of the originator, if the responder forgets one of its own.
+    let is_open = matches!(state, State::SctpCookieWait | State::SctpCookieEchoed);
+    let is_forgotten = state == State::SctpCookieWait && reflected && matches!(side, Side::Responder);
+    if (is_open && end.has_announced()) || is_forgotten {
+        end.forget_first();
+        return Judgement::Tolerate;
+    }
+    Judgement::Pass(State::Closed)
 }
 
 /// A SHUTDOWN COMPLETE ends an association that both ends have shut down (RFC 9260, section 8.5.1 (C)).

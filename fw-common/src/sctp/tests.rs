@@ -22,19 +22,21 @@ pub(super) struct Watched {
     pub(super) state: State,
     pub(super) ends: [End; 2],
     pub(super) liberal: bool,
+    /// Seconds.
+    pub(super) now: u32,
 }
 
 impl Watched {
     pub(super) fn opened_by(message: &Message) -> Self {
         let Opening::Flow(state) = opening(message, true) else { panic!("{message:?} opens nothing") };
         let (sender, receiver) = message.ends();
-        Self { state, ends: [sender, receiver], liberal: state == State::SctpHeartbeatSent }
+        Self { state, ends: [sender, receiver], liberal: state == State::SctpHeartbeatSent, now: 1000 }
     }
 
     pub(super) fn judge(&mut self, side: Side, message: Message) -> Judgement {
         let [originator, responder] = &mut self.ends;
         let (sender, receiver) = if side == ORIGINATOR { (originator, responder) } else { (responder, originator) };
-        let judgement = judge(self.state, side, &message, sender, receiver, self.liberal);
+        let judgement = judge(self.state, side, &message, sender, receiver, self.liberal, self.now);
         if let Judgement::Pass(next) = judgement {
             self.state = next;
         }
@@ -174,6 +176,7 @@ fn a_restart_counts_when_both_ends_agree() {
 fn another_restart_takes_the_place_of_one_that_was_given_up() {
     let mut watched = established();
     for (initiate_tag, answer) in [(NEW_ONE, NEW_TWO), (NEW_ONE + 1, NEW_TWO + 1)] {
+        watched.now += ECHO_HOLD;
         assert_eq!(watched.judge(ORIGINATOR, init(initiate_tag)), Judgement::Tolerate);
         assert_eq!(watched.judge(RESPONDER, init_ack(initiate_tag, answer)), Judgement::Tolerate);
         assert_eq!(watched.judge(ORIGINATOR, message(answer, Chunks::COOKIE_ECHO)), Judgement::Tolerate);
@@ -297,10 +300,11 @@ proptest! {
     #[test]
     fn states_of_other_protocols_never_come_out(
         number in 10u8..18, tags: [u16; 4], tag: u16, initiate_tag: u16, chunks in (0u32..1 << 19).prop_map(Chunks), responder: bool, liberal: bool,
+        now: u32,
     ) {
-        let end = |tag: u16, offered: u16| End { tag: u32::from(tag % 4), offered: u32::from(offered % 4), flags: u32::from(offered / 4 % 5) };
+        let end = |tag: u16, offered: u16| End { tag: u32::from(tag % 4), offered: u32::from(offered % 4), flags: u32::from(offered / 4) };
         let ends = [end(tags[0], tags[1]), end(tags[2], tags[3])];
-        let mut watched = Watched { state: State::from_number(number), ends, liberal };
+        let mut watched = Watched { state: State::from_number(number), ends, liberal, now };
         let message = Message { tag: u32::from(tag % 4), initiate_tag: u32::from(initiate_tag % 4), chunks };
         match watched.judge(if responder { RESPONDER } else { ORIGINATOR }, message) {
             Judgement::Pass(State::Closed) => {}

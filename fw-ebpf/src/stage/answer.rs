@@ -16,8 +16,8 @@ use fw_common::wire::protocol;
 use crate::job::Job;
 use crate::maps::{ANSWER_BUDGET, CONFIG, EGRESS};
 use crate::packet::{Linear, frame_len, move_end, move_start};
-use crate::stage::count;
 use crate::stage::sum::{MAX_L4_OFFSET, sum_of};
+use crate::stage::{checksum as transport_checksum, count};
 
 /// TTL and hop limit of answers.
 const ANSWER_TTL: u8 = 64;
@@ -31,7 +31,9 @@ const MAX_LINK_LEN: usize = 22;
 #[inline(always)]
 pub(crate) fn answer(ctx: &XdpContext, job: &mut Job, reason: DropReason) -> u32 {
     let answer = match answer_to(job, reason) {
-        Some(answer) if job.parsed && may_answer(&job.packet) && within_budget(job) => answer,
+        Some(answer) if job.parsed && may_answer(&job.packet) && within_budget(job) && is_sound(ctx, job, answer) => {
+            answer
+        }
         _ => return XDP_DROP,
     };
     job.answer = answer;
@@ -67,6 +69,15 @@ fn answer_to(job: &Job, reason: DropReason) -> Option<Answer> {
 #[inline(always)]
 fn resets_unknown() -> bool {
     CONFIG.get(0).is_some_and(|config| config.flags & config_flags::RESET_UNKNOWN_TCP != 0)
+}
+
+/// Whether a packet is what its sender has sent, if the answer says that it is unwelcome: to one that was damaged on its way, its
+/// receiver would say nothing (RFC 9293, section 3.1).
+#[inline(always)]
+fn is_sound(ctx: &XdpContext, job: &Job, answer: Answer) -> bool {
+    !matches!(answer, Answer::Prohibited)
+        || transport_checksum::is_right(ctx, job)
+        || transport_checksum::was_left_out(ctx, job)
 }
 
 /// Takes one answer from this second's budget.

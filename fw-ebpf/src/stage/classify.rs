@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_loop;
 use fw_common::abi::tables::{TableLine, table};
-use fw_common::policy::{Lookup, PolicyTables, Walk, classify};
+use fw_common::policy::{self, Lookup, PolicyTables, Walk};
 
 use crate::job::Job;
 use crate::maps::TABLES;
@@ -20,16 +20,36 @@ struct Tables {
 /// Asks the policy about `job.query`; the answer is in `job.decision`.
 #[inline(always)]
 pub(crate) fn decide(job: &mut Job) {
-    ask(job);
+    find_lists(job);
+    search(job);
 }
 
 verified_once! {
-    fn ask(job: &mut Job) -> u32 {
-        let tables = Tables { first: job.active.slot * table::COUNT };
-        job.lookup.tables = tables.first;
-        job.decision = classify(&tables, &mut job.lookup, &job.query);
+    /// The first part of [`decide`], of which the answer is in `job.lookup`: the lists for both addresses.
+    pub(crate) fn find_lists(job: &mut Job) -> u32 {
+        let tables = Tables::of(job);
+        policy::find_lists(&tables, &mut job.lookup, &job.query);
         0
     } else 0
+}
+
+verified_once! {
+    /// The second part of [`decide`]: the rule, from the lists in `job.lookup`.
+    pub(crate) fn search(job: &mut Job) -> u32 {
+        let tables = Tables::of(job);
+        job.decision = policy::search(&tables, &mut job.lookup, &job.query);
+        0
+    } else 0
+}
+
+impl Tables {
+    /// Those that judge the packet.
+    #[inline(always)]
+    const fn of(job: &mut Job) -> Self {
+        let first = job.active.slot * table::COUNT;
+        job.lookup.tables = first;
+        Self { first }
+    }
 }
 
 impl PolicyTables for Tables {

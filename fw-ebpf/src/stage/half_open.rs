@@ -61,18 +61,17 @@ fn count_one(table: Option<*mut Table>, one: u64) {
 
 #[inline(always)]
 fn admit_in(job: &mut Job) -> bool {
-    if is_counted_only(job) {
-        if is_at_limit(job) {
-            // Those that are over count until they are removed, and nobody else moves that hand while nothing opens.
-            sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
-            if is_at_limit(job) {
-                return false;
-            }
-        }
-        job.half_open = UNPLACED;
-        return true;
+    let counted_only = is_counted_only(job);
+    if count_of(table::table_of(job)) >= most(counted_only) {
+        // Those that are over, or have no place any more, count until they are removed, and nobody else moves that hand in time.
+        sweep::advance(job.packet.is_ipv4(), job.now, STEPS_AT_LIMIT);
     }
-    turn(job, true);
+    if counted_only {
+        let admitted = count_of(table::table_of(job)) < most(true);
+        job.half_open = if admitted { UNPLACED } else { 0 };
+    } else {
+        turn(job, true);
+    }
     job.half_open != 0
 }
 
@@ -80,15 +79,36 @@ fn admit_in(job: &mut Job) -> bool {
 /// whatever else opens: its flows have places in any case.
 #[inline(always)]
 fn is_counted_only(job: &Job) -> bool {
-    let flags = CONFIG.get(0).map_or(0, |config| config.flags);
-    flags & config_flags::REFUSE_HALF_OPEN != 0 && !table::is_of_host(job)
+    refuses() && !table::is_of_host(job)
 }
 
+/// Whether, as a setting, flows are turned away at the limit.
 #[inline(always)]
-fn is_at_limit(job: &Job) -> bool {
-    let (Some(config), Some(table)) = (CONFIG.get(0), table::table_of(job)) else { return true };
+fn refuses() -> bool {
+    CONFIG.get(0).is_some_and(|config| config.flags & config_flags::REFUSE_HALF_OPEN != 0)
+}
+
+/// How many half-open flows there are.
+#[inline(always)]
+fn count_of(table: Option<*mut Table>) -> u64 {
     // SAFETY: an aligned word of a live map value.
-    unsafe { read(&raw const (*table).half_open) >= u64::from(config.half_open_limit) }
+    table.map_or(u64::MAX, |table| unsafe { read(&raw const (*table).half_open) })
+}
+
+/// How many there may be: `refusing`, without places, or with the places of the host. More than the latter are there only if
+/// some have no place.
+#[inline(always)]
+fn most(refusing: bool) -> u64 {
+    let limit = CONFIG.get(0).map_or(0, |config| config.half_open_limit);
+    u64::from(if refusing { limit } else { limit + half_open::for_host(limit) })
+}
+
+/// Whether a flow opened when others were turned away for it, which is no longer the setting, and must make room now.
+#[inline(always)]
+pub(crate) fn is_in_the_way<F: Family>(flow: NonNull<Flow>) -> bool {
+    // SAFETY: a word of a live map value.
+    let place = unsafe { (&raw const (*flow.as_ptr()).half_open).read_volatile() };
+    place == UNPLACED && !refuses() && count_of(F::table()) >= most(false)
 }
 
 /// Ends half-open flows for the sake of a table that is full.
@@ -224,7 +244,7 @@ fn retire<F: Family>(job: &Job, entry: *mut u64, place: u32) {
         if let Some(record) = record {
             record.submit(0);
         }
-        (*pointer).flags &= !flow_flags::LOG;
+        table::clear_flags(flow, flow_flags::LOG);
         (&raw mut (*pointer).state).write_volatile(State::Ended as u8);
         entry.write_volatile(Entry::retired(held.slot(), moment(job)).0);
         (&raw mut (*pointer).last_seen).write_volatile(job.now.saturating_sub(1));

@@ -1,16 +1,18 @@
 //! What this processor has found out a moment ago about two hosts, for the next flow between them: that neither address is ours nor
-//! forged, their zones, and the way.
+//! forged, their zones, the way, and in which lists of the policy a rule about them may stand.
 //!
 //! Asking the kernel for a route and its neighbour, the zones and the host's addresses takes as long as the policy and the table together.
 //! The answers depend on nothing but what is in the question, on the policy, and on routes, neighbours, interfaces and addresses,
 //! whose changes are what the generation counts: so a passage is as good as the next hop that a flow holds. Each processor has its
 //! own passages, and a question has one place among them.
 
+use fw_common::policy::KnownLists;
 use fw_common::wire::Packet;
 
 use crate::job::Job;
 use crate::maps::PASSAGES;
 use crate::stage::next_hop;
+use crate::verified_once::verified_once;
 
 /// Passages of each processor.
 pub(crate) const PASSAGES_LEN: usize = 1 << INDEX_BITS;
@@ -31,12 +33,13 @@ pub(crate) struct Passage {
     next_hop: u16,
     from_zone: u8,
     to_zone: u8,
-    _pad: [u32; 3],
+    lists: KnownLists,
 }
 
 const _: () = assert!(size_of::<Passage>() == 64);
 
-/// Puts zones, next hop and egress of the packet into the job, if they are known.
+/// Puts zones, next hop and egress of the packet into the job, and the lists of the policy, if they are known; whether all but the lists
+/// are.
 #[inline(always)]
 pub(super) fn recall(job: &mut Job) -> bool {
     let question = question(&job.packet, job.ingress_ifindex);
@@ -52,13 +55,21 @@ pub(super) fn recall(job: &mut Job) -> bool {
         job.query.from_zone = (*passage).from_zone;
         job.query.to_zone = (*passage).to_zone;
         job.next_hop = (*passage).next_hop;
+        job.lists_known = job.lookup.know_lists((*passage).lists);
     }
     next_hop::recall(job, job.next_hop)
 }
 
-/// Notes what was found out about the packet, and the reference to its next hop.
+verified_once! {
+    /// Notes what was found out about the packet, last of all from the policy, and the reference to its next hop.
+    pub(super) fn note_passage(job: &mut Job) -> u32 {
+        note(job);
+        0
+    } else 0
+}
+
 #[inline(always)]
-pub(super) fn note(job: &mut Job) {
+fn note(job: &mut Job) {
     if job.unresolved {
         return;
     }
@@ -76,6 +87,7 @@ pub(super) fn note(job: &mut Job) {
         (*passage).next_hop = job.next_hop;
         (*passage).from_zone = job.query.from_zone;
         (*passage).to_zone = job.query.to_zone;
+        (*passage).lists = job.lookup.lists();
     }
 }
 

@@ -7,6 +7,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
+use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{Flow, LANES};
 use fw_common::conntrack::{self, SWEEP_BATCH};
 use fw_common::flow_index::Place;
@@ -15,7 +16,8 @@ use crate::atomic;
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::table::{Family, Ipv4, Ipv6};
-use crate::stage::{count, table};
+use crate::stage::{count, half_open, table};
+use crate::verified_once::verified_once;
 
 /// What the steps of a walk need.
 struct Walk {
@@ -117,16 +119,18 @@ pub(crate) fn sweep_batch() {
     }
 }
 
-/// Removes the flow in a slot if it has been over for longer than the grace period.
-#[inline(never)]
-fn examine4(number: u32, now: u32, now_ns: u64) -> u32 {
-    u32::from(examine_slot::<Ipv4>(number, now, now_ns).is_some())
+verified_once! {
+    /// Removes the flow in a slot if it has been over for longer than the grace period.
+    fn examine4(number: u32, now: u32, now_ns: u64) -> u32 {
+        u32::from(examine_slot::<Ipv4>(number, now, now_ns).is_some())
+    }
 }
 
-/// As [`examine4`].
-#[inline(never)]
-fn examine6(number: u32, now: u32, now_ns: u64) -> u32 {
-    u32::from(examine_slot::<Ipv6>(number, now, now_ns).is_some())
+verified_once! {
+    /// As [`examine4`].
+    fn examine6(number: u32, now: u32, now_ns: u64) -> u32 {
+        u32::from(examine_slot::<Ipv6>(number, now, now_ns).is_some())
+    }
 }
 
 #[inline(always)]
@@ -136,6 +140,9 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     }
     let slot = F::slot(number)?;
     let flow = F::flow(slot);
+    if half_open::is_in_the_way::<F>(flow) {
+        return make_room::<F>(slot, flow, now, now_ns);
+    }
     let last_seen = claim_if_over(flow, now)?;
     // SAFETY: a live map value that this processor has claimed.
     let reason = table::end_reason(unsafe { (*flow.as_ptr()).state });
@@ -148,6 +155,24 @@ fn examine_slot<F: Family>(number: u32, now: u32, now_ns: u64) -> Option<()> {
     table::remove::<F>(number);
     count::happening(|happenings| happenings.swept += 1);
     Some(())
+}
+
+/// Ends a half-open flow that has no place of which it could be told when its turn comes. The hand removes it when it comes again.
+#[inline(always)]
+fn make_room<F: Family>(slot: NonNull<F::Slot>, flow: NonNull<Flow>, now: u32, now_ns: u64) -> Option<()> {
+    // SAFETY: a live map value, of which a single word is read.
+    let last_seen = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+    if !table::claim(flow, last_seen) {
+        return None;
+    }
+    let record =
+        table::record_end(flow, last_seen, EndReason::Evicted, (F::NUMBER, now_ns), |wide| F::write_key(slot, wide));
+    if let Some(record) = record {
+        record.submit(0);
+    }
+    table::close(F::table(), flow, now);
+    count::happening(|happenings| happenings.evicted += 1);
+    None
 }
 
 /// Claims the flow if it has been over for long enough; its last packet's time.

@@ -4,13 +4,14 @@ use fw_common::abi::tables::{AddressClass, HeaderLine, PairSlot};
 
 use super::budget::{self, most_expensive};
 use super::bundles::Bundles;
+use super::clause::Clause;
 use super::hash::IdMap;
 use super::lists::{Candidate, Lists, OutOfMemory};
 use super::operands::{FamilyClause, Operands};
+use super::pair_table::PairTable;
 use super::pairs::{Grouping, Renewed, TooMany};
 use super::rules::RuleList;
 use super::trie::{Trie, join};
-use super::{clause::Clause, pair_table};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::set::interval::{Cidr, Family};
@@ -24,6 +25,8 @@ pub(super) struct Classifier {
     /// Sources by family, then destinations.
     tries: [Vec<Trie>; 2],
     pairs: Vec<PairSlot>,
+    /// The hash of them, of the last time that tables were filled.
+    pair_table: PairTable,
     lists: Lists,
     /// By family: the pairs with what applies to them, as [`Grouping::pairs`] says, until sets change in place.
     listed: Vec<Vec<(u64, u32)>>,
@@ -42,13 +45,14 @@ impl Classifier {
         rules: &RuleList,
         operands: &[Operands; 2],
         budget: u64,
-        last: Option<Self>,
+        mut last: Option<Self>,
         same_addresses: [bool; 2],
         report: &mut Report,
     ) -> Option<Self> {
+        let pair_table = last.as_mut().map(|last| std::mem::take(&mut last.pair_table)).unwrap_or_default();
         let mut kept = last.map_or([None, None], |last| last.found(same_addresses));
         let mut tries = Vec::new();
-        let mut classifier = Self::default();
+        let mut classifier = Self { pair_table, ..Self::default() };
         for ((operands, family), kept) in operands.iter().zip(Family::ALL).zip(&mut kept) {
             let found = match kept.take().map_or_else(|| Found::new(operands, family), Ok) {
                 Ok(found) => found,
@@ -141,7 +145,7 @@ impl Classifier {
 
     /// Fills the tables of classes, pairs, lists and clauses; what is above the budget is reported.
     pub(super) fn fill(
-        &self,
+        &mut self,
         rules: &RuleList,
         operands: &[Operands; 2],
         budget: u64,
@@ -150,7 +154,8 @@ impl Classifier {
     ) {
         join(self.tries.iter().flatten(), tables);
         tables.clauses = rules.clauses.iter().map(Clause::to_table).collect();
-        tables.pairs = pair_table::build(&self.pairs);
+        self.pair_table = PairTable::following(Some(std::mem::take(&mut self.pair_table)), &self.pairs);
+        tables.pairs.clone_from(&self.pair_table.buckets);
         tables.header =
             HeaderLine { pair_buckets: u32::try_from(tables.pairs.len()).unwrap_or(0), ..HeaderLine::default() };
         (tables.entries, tables.splits) = (self.lists.entries.clone(), self.lists.splits.clone());
@@ -196,7 +201,7 @@ impl Writer<'_> {
         let mut of_one: Vec<Option<Written>> = vec![None; self.bundles.len()];
         let mut of_several: IdMap<Vec<u32>, Written> = IdMap::default();
         let mut pairs = Vec::with_capacity(listed.len());
-        self.lists.reserve(self.bundles.len());
+        self.lists.reserve(self.rules.clauses.len());
         for run in listed.chunk_by(|(one, _), (other, _)| one == other) {
             let written = match run {
                 [(_, bundle)] => self.list_of_one(*bundle, &mut of_one)?,

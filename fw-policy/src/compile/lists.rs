@@ -52,6 +52,8 @@ pub(super) struct Lists {
     /// Runs that are written, by what is in them; those of one entry apart, as most are.
     written: IdMap<Vec<Item>, u32>,
     written_alone: IdMap<Item, u32>,
+    /// By clause: the first of its services that was written alone. Most clauses have one.
+    first_alone: Vec<Option<(Services, u32)>>,
 }
 
 /// What an entry is: a clause and services of it.
@@ -62,9 +64,9 @@ type Item = (u32, Services);
 pub(super) struct OutOfMemory;
 
 impl Lists {
-    /// Makes room for so many lists of one entry in all.
-    pub(super) fn reserve(&mut self, count: usize) {
-        self.written_alone.reserve(count.saturating_sub(self.written_alone.len()));
+    /// Makes room for lists of one entry of so many clauses.
+    pub(super) fn reserve(&mut self, clauses: usize) {
+        self.first_alone.resize(clauses.max(self.first_alone.len()), None);
     }
 
     /// Bytes that the lists take so far.
@@ -104,7 +106,13 @@ impl Lists {
     /// Writes a list of one entry.
     pub(super) fn write_one(&mut self, clause: u32, services: Services) -> u32 {
         let item = (clause, services);
-        *self.written_alone.entry(item).or_insert_with(|| new_run(&mut self.entries, &[item]))
+        match self.first_alone.get_mut(clause as usize) {
+            Some(Some((first, start))) if *first == services => *start,
+            Some(first @ None) => first.insert((services, new_run(&mut self.entries, &[item]))).1,
+            Some(Some(_)) | None => {
+                *self.written_alone.entry(item).or_insert_with(|| new_run(&mut self.entries, &[item]))
+            }
+        }
     }
 
     fn run(&mut self, list: &[Candidate]) -> u32 {
@@ -268,7 +276,7 @@ mod tests {
             header: HeaderLine { pair_buckets: 1, ..HeaderLine::default() },
             roots,
             classes: std::iter::once(class).collect(),
-            pairs: crate::compile::pair_table::build(&[slot]),
+            pairs: crate::compile::pair_table::PairTable::following(None, &[slot]).buckets,
             splits: lists.splits,
             entries: lists.entries,
             clauses: table.into_iter().collect(),

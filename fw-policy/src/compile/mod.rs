@@ -42,6 +42,7 @@ pub use infos::{RuleInfo, RuleInfos};
 pub use live::{LiveSets, SetChangeError};
 use operands::Operands;
 use rules::RuleList;
+pub use system_rules::{AllowError, check_allow};
 use zones::ZoneIds;
 
 /// What the compiler can be told beside the binding.
@@ -173,13 +174,13 @@ impl Compilation {
         });
         let zones = zones::describe(policy, binding, &list.ids);
         let refused = report.has_errors();
-        let (classifier, digest) = std::thread::scope(|scope| {
+        let (mut classifier, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| digest::digest(&tables, &list.clauses, &operands, &list.infos, &zones));
             let classifier = (!refused)
                 .then(|| Classifier::new(&list, &operands, options.memory_budget, last, same_addresses, &mut report));
             (classifier.flatten(), digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        if let Some(classifier) = &classifier {
+        if let Some(classifier) = &mut classifier {
             classifier.fill(&list, &operands, options.memory_budget, &mut tables, &mut report);
         }
         report.finish()?;

@@ -124,10 +124,22 @@ fn by_zones(list: &[Candidate], decided: u32) -> Cut {
     if list.iter().all(|candidate| (candidate.from_zones, candidate.to_zones) == first) {
         return cut;
     }
+    // The zones that some entry tells from the ones before them. Most zones do not exist, or no entry tells them apart.
+    let told_apart = |zones: fn(&Candidate) -> u64| {
+        list.iter().map(zones).fold(1, |told_apart, zones| told_apart | (zones ^ zones << 1))
+    };
+    let from_told_apart = told_apart(|candidate| candidate.from_zones);
+    let to_told_apart = told_apart(|candidate| candidate.to_zones);
+    // Whether the last source zone had one list for all destinations.
+    let mut one_list = false;
     for from in 0..zone::COUNT as u8 {
+        if one_list && from_told_apart & zone::bit(from) == 0 {
+            continue;
+        }
         let from_here: Vec<u32> =
             (0..).zip(list).filter(|(_, one)| one.from_zones & zone::bit(from) != 0).map(|(at, _)| at).collect();
-        for to in 0..zone::COUNT as u8 {
+        one_list = from_here.is_empty() || to_told_apart == 1;
+        for to in (0..zone::COUNT as u8).filter(|to| to_told_apart & zone::bit(*to) != 0) {
             let here = from_here.iter().copied().filter(|at| list[*at as usize].to_zones & zone::bit(to) != 0);
             cut.push(zones(from, to), end.cut(list, here));
         }
@@ -141,6 +153,49 @@ impl Cut {
         if self.lists.last() != Some(&members) {
             self.keys.push(key);
             self.lists.push(members);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::compile::operands::Services;
+
+    fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+        let bits = || prop_oneof![1 => Just(u64::MAX), 1 => Just(0), 3 => any::<u64>(), 3 => (0u64..16).prop_map(|bits| bits << 60)];
+        let services = Services { first: 0, last: MAX_SERVICE, src_port: (0, u16::MAX) };
+        let one = (bits(), bits());
+        prop::collection::vec(one, 1..6).prop_map(move |zones| {
+            let one = |(clause, (from_zones, to_zones))| Candidate { services, clause, from_zones, to_zones };
+            (0..).zip(zones).map(one).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn zones_are_cut_where_entries_tell_them_apart(list in candidates()) {
+            let cut = by_zones(&list, 0);
+            if cut.lists.is_empty() {
+                let first = (list[0].from_zones, list[0].to_zones);
+                prop_assert!(list.iter().all(|candidate| (candidate.from_zones, candidate.to_zones) == first));
+                return Ok(());
+            }
+            let end = End::new(&list, 1 << dimension::ZONES);
+            for from in 0..zone::COUNT as u8 {
+                for to in 0..zone::COUNT as u8 {
+                    let matches = |at: &u32| {
+                        let candidate = &list[*at as usize];
+                        candidate.from_zones & zone::bit(from) != 0 && candidate.to_zones & zone::bit(to) != 0
+                    };
+                    let interval = cut.keys.partition_point(|key| *key <= zones(from, to)) - 1;
+                    let expected = end.cut(&list, (0..).take(list.len()).filter(matches));
+                    prop_assert_eq!(&cut.lists[interval], &expected, "{} to {}", from, to);
+                }
+            }
+            prop_assert!(cut.lists.windows(2).all(|lists| lists[0] != lists[1]), "no interval goes on with the one before");
         }
     }
 }

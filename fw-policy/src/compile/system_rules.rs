@@ -14,7 +14,7 @@ use crate::binding::{Binding, ManagementBinding};
 use crate::diagnostic::{Report, suggestion};
 use crate::set::address::{self, AddressSet, number};
 use crate::set::service::{Ports, ServiceSet};
-use crate::set::{SetAlgebra, service_term};
+use crate::set::{SetAlgebra, TermError, service_term};
 
 /// Judged in the program, with checks that the policy language has no words for (hop limit 255: RFC 4861, section 6.1).
 const NEIGHBOUR_DISCOVERY: &str = "system-neighbour-discovery";
@@ -191,10 +191,13 @@ fn of_management(management: &ManagementBinding, report: &mut Report) -> Vec<Sys
                 "local",
                 vec![Match { source, ..Match::new(MANAGEMENT, LOCAL, services) }],
             )),
-            Err(why) => {
+            Err(AllowError { message, help }) => {
                 report
-                    .general(Code::ManagementAllow, format!("agent.toml: `[management] allow` has `{written}`: {why}"))
-                    .help("write a service and where it may come from: `tcp/9477 from 10.3.0.0/16`");
+                    .general(
+                        Code::ManagementAllow,
+                        format!("agent.toml: `[management] allow` has `{written}`: {message}"),
+                    )
+                    .help(help);
             }
         }
     }
@@ -213,10 +216,37 @@ pub(super) fn management_rule_id(number: usize) -> String {
     format!("system-management-{number}")
 }
 
+/// Why a text is no entry of `[management] allow`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowError {
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+/// How an entry is written.
+const ALLOW_FORM: &str = "write a service and where it may come from: `tcp/9477 from 10.3.0.0/16`";
+
+/// Reads an entry of `[management] allow` without using it.
+///
+/// # Errors
+/// If it is not `SERVICE from ADDRESS`.
+pub fn check_allow(written: &str) -> Result<(), AllowError> {
+    parse_allow(written).map(drop)
+}
+
 /// Reads `SERVICE from ADDRESS`.
-pub(super) fn parse_allow(written: &str) -> Result<(ServiceSet, AddressSet), String> {
-    let (service, source) = written.split_once(" from ").ok_or("there is no ` from `")?;
-    let services = service_term::parse_literal(service.trim()).map_err(|error| error.message)?;
-    let source = address::parse_literal(source.trim()).map_err(|error| error.message)?;
+pub(super) fn parse_allow(written: &str) -> Result<(ServiceSet, AddressSet), AllowError> {
+    let wrong = |error: TermError| {
+        // What is said of terms in policies speaks of sets, which there are none of here; but that a prefix may be another one is right.
+        let help = error.help.filter(|_| error.code == Code::HostBits).unwrap_or_else(|| ALLOW_FORM.to_owned());
+        AllowError { message: error.message, help }
+    };
+    let (service, source) = written
+        .split_once(" from ")
+        .ok_or_else(|| AllowError { message: "there is no ` from `".to_owned(), help: ALLOW_FORM.to_owned() })?;
+    let services = service_term::parse_literal(service.trim()).map_err(wrong)?;
+    let source = address::parse_literal(source.trim()).map_err(wrong)?;
     Ok((services, source))
 }

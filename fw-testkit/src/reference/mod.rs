@@ -10,6 +10,7 @@ mod firewall;
 mod flow;
 mod policy;
 mod sctp;
+mod sctp_names;
 mod sctp_packet;
 mod service;
 mod tcp;

@@ -3,6 +3,7 @@
 
 use fw_common::DropReason;
 
+use super::sctp_names::{Answer, Because, Names};
 use super::sctp_packet::{SctpChunk, SctpPacket};
 use crate::packet::chunk;
 
@@ -28,56 +29,6 @@ pub(super) enum Ruling {
     Another,
     WrongTag,
     WrongState,
-}
-
-/// Why an end may have another name than the one that both agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Because {
-    /// It has said so; the other end has given it a cookie back by that name.
-    Announced { echoed: bool },
-    /// Somebody has tried to reach it by that name.
-    Tried,
-    /// It was called so in an association that the other end has not done with.
-    Closing,
-}
-
-/// What an end is called.
-#[derive(Clone, Copy, Debug, Default)]
-struct Names {
-    name: Option<u32>,
-    other: Option<(u32, Because)>,
-}
-
-impl Names {
-    const fn only(name: Option<u32>) -> Self {
-        Self { name, other: None }
-    }
-
-    fn is(&self, tag: u32) -> bool {
-        self.name == Some(tag)
-    }
-
-    fn may_be(&self, tag: u32) -> bool {
-        self.is(tag) || self.other.is_some_and(|(other, because)| other == tag && because != Because::Closing)
-    }
-
-    fn tried(&self) -> Option<u32> {
-        self.other.filter(|(_, because)| *because == Because::Tried).map(|(tag, _)| tag)
-    }
-
-    fn announced(&self) -> Option<(u32, bool)> {
-        match self.other {
-            Some((tag, Because::Announced { echoed })) => Some((tag, echoed)),
-            Some((_, Because::Tried | Because::Closing)) | None => None,
-        }
-    }
-
-    /// Another name by hearsay counts less than what the end has said itself.
-    fn hear(&mut self, tag: u32, because: Because) {
-        if self.announced().is_none() {
-            self.other = Some((tag, because));
-        }
-    }
 }
 
 /// An association.
@@ -171,46 +122,88 @@ impl Association {
         if self.is_over() || self.phase == Phase::HeartbeatSent {
             return Ruling::Another;
         }
-        if self.phase == Phase::CookieWait {
-            self.announce(from, tag, self.names[from].name.is_none());
+        let awaits_agreement = self.phase == Phase::CookieWait;
+        if awaits_agreement && self.names[from].name.is_none() {
+            self.names[from].name = Some(tag);
+        } else if awaits_agreement && !self.names[from].is(tag) {
+            self.names[from].begin(tag);
         } else if !self.names[from].is(tag) {
             if from != ORIGINATOR {
                 return Ruling::WrongState;
             }
-            let awaits_answer = self.phase == Phase::CookieEchoed && self.names[from].announced().is_some();
-            if !awaits_answer && self.names[from].announced().is_none_or(|(other, _)| other != tag) {
-                self.names[from].other = Some((tag, Because::Announced { echoed: false }));
+            if !self.has_cookie_under_way() && self.names[from].begin(tag) {
                 self.names[1].other = None;
             }
         }
         Ruling::Pass
     }
 
-    /// While nothing is agreed on, an end may have announced itself twice; `as_first`: if it has no name yet, this is it.
-    fn announce(&mut self, end: usize, tag: u32, as_first: bool) {
-        let names = &mut self.names[end];
-        if names.name.is_none() && as_first {
-            names.name = Some(tag);
-        } else if !names.is(tag) {
-            names.other = Some((tag, Because::Announced { echoed: false }));
+    /// Whether the originator's other name is one by which an attempt goes on that only who got an INIT ACK can have come so far with. The
+    /// reference has no clock: it waits for ever.
+    fn has_cookie_under_way(&self) -> bool {
+        let echoed = self.phase == Phase::CookieEchoed || matches!(self.names[1].announced(), Some((_, true)));
+        echoed && self.names[ORIGINATOR].announced().is_some()
+    }
+
+    /// An INIT ACK while nothing is agreed on.
+    fn answered(&mut self, from: usize, called: u32, tag: u32) {
+        let [own, others] = match from {
+            ORIGINATOR => [0, 1],
+            _ => [1, 0],
+        };
+        let to_first_name = self.names[others].is(called);
+        // There is a second attempt, with an answer of its own.
+        let other_is_taken =
+            self.phase == Phase::CookieWait && self.names.iter().all(|names| names.answer() != Answer::Awaited);
+        if !to_first_name {
+            self.names[others].say(called, Answer::Seen);
+        } else if self.names[own].name.is_none() || other_is_taken {
+            self.names[own].name = Some(tag);
+            return;
+        }
+        if !self.names[own].is(tag) {
+            self.names[own].say(tag, Answer::Seen);
         }
     }
 
     /// An ABORT or SHUTDOWN COMPLETE, which may have the name of either end.
     fn last_word(&mut self, from: usize, packet: &SctpPacket, kind: u8) -> Ruling {
-        let called = self.names[if packet.reflects() { from } else { 1 - from }];
-        let aborts = kind == chunk::ABORT;
-        let nobody_knows = aborts && !packet.reflects() && !self.seen_from_its_start && called.name.is_none();
-        if called.is(packet.tag) || nobody_knows {
-            if aborts && !self.is_over() {
-                self.phase = Phase::Aborted;
-            } else if !aborts && self.phase == Phase::ShutdownAckSent {
-                self.phase = Phase::Closed;
+        let about = if packet.reflects() { from } else { 1 - from };
+        let called = self.names[about];
+        if kind == chunk::ABORT {
+            let nobody_knows = !packet.reflects() && !self.seen_from_its_start && called.name.is_none();
+            if called.is(packet.tag) || nobody_knows {
+                self.aborted(about, packet.reflects());
+                return Ruling::Pass;
             }
-            return Ruling::Pass;
+            if called.may_be(packet.tag) && !self.is_over() {
+                self.names[about].take_back();
+            }
+        } else if called.is(packet.tag) && self.phase == Phase::ShutdownAckSent {
+            self.phase = Phase::Closed;
         }
-        let concludes = !aborts && packet.reflects() && called.other == Some((packet.tag, Because::Closing));
+        let concludes =
+            kind != chunk::ABORT && packet.reflects() && called.other == Some((packet.tag, Because::Closing));
         if called.may_be(packet.tag) || concludes { Ruling::Pass } else { Ruling::WrongTag }
+    }
+
+    /// An ABORT by the name of an end: the end of the association, or, before both have agreed on one, of an attempt that is not the only one.
+    fn aborted(&mut self, about: usize, by_itself: bool) {
+        let names = &mut self.names[about];
+        let other = names.announced().map(|(tag, _)| tag);
+        match self.phase {
+            Phase::Closed | Phase::Aborted => {}
+            Phase::CookieWait | Phase::CookieEchoed if other.is_some() => *names = Names::only(other),
+            // The responder has begun as well, or so it seemed: the originator goes on.
+            Phase::CookieWait if about != ORIGINATOR && by_itself => *names = Names::default(),
+            Phase::CookieWait
+            | Phase::CookieEchoed
+            | Phase::Established
+            | Phase::ShutdownSent
+            | Phase::ShutdownReceived
+            | Phase::ShutdownAckSent
+            | Phase::HeartbeatSent => self.phase = Phase::Aborted,
+        }
     }
 
     fn before_agreement(&mut self, from: usize, packet: &SctpPacket) -> Ruling {
@@ -224,7 +217,7 @@ impl Association {
             return Ruling::WrongTag;
         }
         if let Some(tag) = packet.announced() {
-            self.announce(from, tag, self.names[to].is(packet.tag));
+            self.answered(from, packet.tag, tag);
         } else if packet.has(chunk::COOKIE_ECHO) {
             // A cookie is for who has begun.
             if self.names[from].name.is_none() {
@@ -317,14 +310,20 @@ impl Association {
             if !packet.has(chunk::COOKIE_ECHO) {
                 return Ruling::WrongTag;
             }
-            self.names[to].other = Some((packet.tag, Because::Announced { echoed: true }));
+            self.names[to].other = Some((packet.tag, Because::Announced { echoed: true, answer: Answer::Seen }));
+            if let Some((_, Because::Announced { answer, .. })) = &mut self.names[from].other
+                && *answer == Answer::Seen
+            {
+                *answer = Answer::Old;
+            }
             return Ruling::Pass;
         }
         let mine = self.names[from].announced();
         if let Some(tag) = packet.announced() {
-            if !matches!(mine, Some((_, true))) && mine.map(|(tag, _)| tag) != Some(tag) {
-                self.names[from].other = Some((tag, Because::Announced { echoed: false }));
+            if !matches!(mine, Some((_, true))) {
+                self.names[from].say(tag, Answer::Awaited);
             }
+            self.names[to].say(packet.tag, Answer::Seen);
             return Ruling::Pass;
         }
         if let (true, Some((tag, true))) = (packet.has(chunk::COOKIE_ACK), mine) {
@@ -333,6 +332,9 @@ impl Association {
             self.phase = Phase::Established;
             self.shut_down(from, packet);
             return Ruling::Pass;
+        }
+        if packet.is_stale_cookie() {
+            self.names[to].take_back();
         }
         if packet.has(chunk::ERROR) { Ruling::Pass } else { Ruling::WrongTag }
     }

@@ -136,6 +136,9 @@ impl Association {
     fn strange(&self, random: &mut Random) -> (usize, SctpPacket) {
         let from = index(random, 2);
         let tag = pick(random, &[1, 2, self.before[1 - from]]);
+        if self.stage != Stage::Start && random.below(3) == 0 {
+            return self.packet(0, 0, vec![SctpChunk::Init(pick(random, &[1, 2]))]);
+        }
         let kind = match self.stage {
             Stage::Start | Stage::Asked | Stage::Answered | Stage::Echoed => {
                 pick(random, &[chunk::SHUTDOWN_ACK, chunk::SHUTDOWN_ACK, chunk::COOKIE_ECHO, chunk::COOKIE_ACK])

@@ -56,6 +56,7 @@ fn what_once_differed_does_not_any_more() {
     for path in paths {
         let case: Case =
             std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|why| panic!("{path:?}: {why}"));
+        assert!(!case.policies.is_empty(), "{}: without a policy nothing is compared", path.display());
         if let Some(difference) = rival.difference(&case) {
             panic!("{}: {difference}", path.display());
         }

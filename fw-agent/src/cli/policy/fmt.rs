@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::refusal::Refusal;
 use super::{read, rewrite};
-use crate::cli::exit;
 use crate::cli::output::{Format, print};
 
 /// Which files, and whether they are written.
@@ -27,8 +26,7 @@ pub(super) fn run(arguments: &Arguments, output: Format) -> anyhow::Result<ExitC
     let changed = match read(directory)?.and_then(|files| changed(&files)) {
         Ok(changed) => changed,
         Err(refusal) => {
-            refusal.show(output, "fmt", directory)?;
-            return Ok(ExitCode::from(exit::POLICY_INVALID));
+            return refusal.show(output, "fmt", directory);
         }
     };
     if !check {

@@ -11,7 +11,6 @@ use fw_policy::{ImportError, ImportFormat, Imported, Outcome};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use crate::cli::exit;
 use crate::cli::output::{Format, print};
 use crate::text;
 
@@ -58,8 +57,7 @@ pub(super) fn run(arguments: &ImportArguments, output: Format) -> anyhow::Result
     let imported = match fw_policy::import(from.format(), &text) {
         Ok(imported) => imported,
         Err(ImportError::Invalid(diagnostics)) => {
-            Refusal::Policy(diagnostics).show(output, "import", file)?;
-            return Ok(ExitCode::from(exit::POLICY_INVALID));
+            return Refusal::Policy(diagnostics).show(output, "import", file);
         }
         Err(error) => return Err(anyhow!("{}: {error}", file.display())),
     };

@@ -25,6 +25,7 @@ use refusal::Refusal;
 use super::output::{Format, print};
 use super::{exit, junit, style};
 use crate::config::AgentConfig;
+use crate::files::Place;
 use crate::metrics::hex;
 use crate::policy_set::{self, PolicyError};
 
@@ -206,16 +207,13 @@ struct Checked {
 fn compile(arguments: &Arguments, output: Format, command: &str) -> anyhow::Result<Result<Checked, ExitCode>> {
     match try_compile(arguments)? {
         Ok(compiled) => Ok(Ok(compiled)),
-        Err(refusal) => {
-            refusal.show(output, command, &arguments.directory)?;
-            Ok(Err(ExitCode::from(exit::POLICY_INVALID)))
-        }
+        Err(refusal) => Ok(Err(refusal.show(output, command, &arguments.directory)?)),
     }
 }
 
 /// The files of a policy.
 fn read(directory: &Path) -> anyhow::Result<Result<Arc<[SourceFile]>, Refusal>> {
-    match policy_set::read(directory) {
+    match policy_set::read(directory, &Place::default()) {
         Ok(files) => Ok(Ok(files)),
         Err(error @ PolicyError::NotText { .. }) => Ok(Err(Refusal::NotText(error.to_string()))),
         Err(error) => Err(error.into()),

@@ -1,12 +1,13 @@
 //! Why a policy is not looked at further, in each form of an answer.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use fw_policy::{Diagnostics, sarif, sarif_of_problem};
 use serde_json::{Value, json};
 
 use crate::cli::output::{Format, print};
-use crate::cli::style;
+use crate::cli::{exit, style};
 use crate::config::ConfigError;
 
 /// Why.
@@ -20,10 +21,12 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Says why: on standard output if that is asked for in a form for scripts, else for people on standard error.
-    pub(super) fn show(&self, output: Format, command: &str, directory: &Path) -> anyhow::Result<()> {
+    /// Says why: on standard output if that is asked for in a form for scripts, else for people on standard error. The exit code.
+    pub(super) fn show(&self, output: Format, command: &str, directory: &Path) -> anyhow::Result<ExitCode> {
+        let exit = ExitCode::from(self.exit_code());
         if output == Format::Sarif {
-            return Ok(print(&serde_json::to_string_pretty(&self.sarif(directory))?)?);
+            print(&serde_json::to_string_pretty(&self.sarif(directory))?)?;
+            return Ok(exit);
         }
         let mut answer = self.json()?;
         answer["schema"] = json!(format!("fwctl.policy-{command}/1"));
@@ -31,7 +34,14 @@ impl Refusal {
         if !output.json(&answer, "diagnostics")? {
             eprintln!("{}", self.render());
         }
-        Ok(())
+        Ok(exit)
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotText(_) | Self::Policy(_) => exit::POLICY_INVALID,
+            Self::Config(error) => error.exit_code(),
+        }
     }
 
     fn json(&self) -> serde_json::Result<Value> {

@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 
 use super::refusal::Refusal;
 use super::{read, rewrite};
-use crate::cli::exit;
 use crate::cli::output::{Format, print};
 
 /// What is renamed, and where.
@@ -53,10 +52,7 @@ impl Kind {
 
 pub(super) fn run(arguments: &Arguments, output: Format) -> anyhow::Result<ExitCode> {
     let Arguments { kind, old, new, directory } = arguments;
-    let refused = |refusal: &Refusal| {
-        refusal.show(output, "rename", directory)?;
-        Ok(ExitCode::from(exit::POLICY_INVALID))
-    };
+    let refused = |refusal: &Refusal| refusal.show(output, "rename", directory);
     let files = match read(directory)? {
         Ok(files) => files,
         Err(refusal) => return refused(&refusal),

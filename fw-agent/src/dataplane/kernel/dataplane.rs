@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -56,6 +57,10 @@ impl Dataplane for KernelDataplane {
 
     fn forget(&self, slot: u32) -> Result<(), DataplaneError> {
         attach::forget(&mut self.object(), &self.pin_dir, slot)
+    }
+
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError> {
+        attach::vacate(&mut self.object(), slot)
     }
 
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
@@ -236,7 +241,7 @@ impl Dataplane for KernelDataplane {
 
     fn wait_observed(&self, patience: Duration, visit: &mut dyn FnMut(Observed)) -> Result<(), DataplaneError> {
         let mut ring = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.wait(patience, &mut |record| {
+        ring.wait(patience, None, &mut |record| {
             if let Some(observed) = ring::observed(record) {
                 visit(observed);
             }
@@ -253,10 +258,11 @@ impl Dataplane for KernelDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
         let mut ring = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.wait(patience, &mut |record| {
+        ring.wait(patience, gone, &mut |record| {
             if let Some((head, bytes)) = ring::captured(record) {
                 visit(&head, bytes);
             }

@@ -173,10 +173,10 @@ pub const MAPS: &[MapDescription] = &[
     },
     MapDescription {
         name: "PASSAGES", kind: "percpu_array", key_size: INDEX, value_size: 64, capacity: Fixed(1024), pinned: false,
-        holds: "by both addresses: zones and next hop of the flow that opened last", when_full: "another pair of hosts takes the place",
+        holds: "by both addresses, protocol and interface: zones, next hop and lists of the policy, as the last packet that asked to open a flow found them", when_full: "another pair of hosts takes the place",
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 864, capacity: Fixed(2), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 904, capacity: Fixed(2), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];

@@ -17,6 +17,7 @@ use super::handles::Assigned;
 use super::layout::MAPS;
 use super::policy::Zones;
 use super::ring::Ring;
+use super::tables::Loaded;
 use crate::dataplane::DataplaneError;
 
 /// The programs and the maps, as the build embeds them.
@@ -57,6 +58,8 @@ pub(super) struct Object {
     zones: [Option<Zones>; 2],
     /// The rules of the last policy that was loaded, with their handles.
     assigned: Assigned,
+    /// The tables that were switched to, as long as a packet may be judged by those before.
+    pub(super) unsettled: Option<Loaded>,
 }
 
 impl Object {
@@ -89,7 +92,15 @@ impl Object {
         let events_map = MapData::from_pin(pin).map_err(|error| map_error(EVENTS, &error))?;
         let events = ebpf.take_map("EVENTS").ok_or(DataplaneError::Load("the object has no map EVENTS".to_owned()))?;
         let events = RingBuf::try_from(events).map_err(|error| map_error("EVENTS", &error))?;
-        Ok(Self { ebpf, events, events_map, captured: false, zones: [None, None], assigned: Assigned::default() })
+        Ok(Self {
+            ebpf,
+            events,
+            events_map,
+            captured: false,
+            zones: [None, None],
+            assigned: Assigned::default(),
+            unsettled: None,
+        })
     }
 
     /// A ring buffer that is not pinned, which can be had once.

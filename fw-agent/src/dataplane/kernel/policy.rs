@@ -24,6 +24,7 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 /// moment goes on with the old tables; the last step waits until there is none, so that the next policy may fill their
 /// slot.
 pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, DataplaneError> {
+    settle(object)?;
     let next = match Active::from_word(object.config()?.active) {
         Some(active) => Active { epoch: next_epoch(active.epoch), slot: 1 - active.slot },
         None => Active { epoch: 1, slot: 0 },
@@ -38,8 +39,21 @@ pub(super) fn apply(object: &mut Object, policy: &Compiled) -> Result<u32, Datap
     store_timeouts(object, &policy.tables, &handles)?;
     store_limits(object, &policy.rules, &handles)?;
     object.activate(next)?;
-    loaded.wait(object)?;
+    object.unsettled = Some(loaded);
+    if let Err(error) = settle(object) {
+        tracing::warn!(%error, "the policy is in force; before another one is loaded, the packets of the one before are waited for");
+    }
     Ok(next.epoch)
+}
+
+/// Waits until the last switch is over for every packet.
+fn settle(object: &mut Object) -> Result<(), DataplaneError> {
+    let Some(loaded) = object.unsettled.take() else { return Ok(()) };
+    let waited = loaded.wait(object);
+    if waited.is_err() {
+        object.unsettled = Some(loaded);
+    }
+    waited
 }
 
 /// The idle time-outs that rules ask for, by handle.

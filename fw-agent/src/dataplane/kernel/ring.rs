@@ -1,7 +1,7 @@
 //! A ring buffer that somebody waits for, apart from the lock of the object.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
@@ -26,13 +26,21 @@ impl Ring {
         Self { name, ring }
     }
 
-    /// Waits until there are records, and visits them.
-    pub(super) fn wait(&mut self, patience: Duration, visit: &mut dyn FnMut(&[u8])) -> Result<(), DataplaneError> {
+    /// Waits until there are records, or until `gone` can be read, and visits them.
+    pub(super) fn wait(
+        &mut self,
+        patience: Duration,
+        gone: Option<BorrowedFd<'_>>,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), DataplaneError> {
         if self.visit(visit) > 0 {
             return Ok(());
         }
         let patience = Timespec::try_from(patience).map_err(|error| map_error(self.name, &error))?;
-        match poll(&mut [PollFd::new(&self.ring.as_fd(), PollFlags::IN)], Some(&patience)) {
+        let ring = self.ring.as_fd();
+        let mut ends =
+            [PollFd::new(&ring, PollFlags::IN), PollFd::from_borrowed_fd(gone.unwrap_or(ring), PollFlags::IN)];
+        match poll(&mut ends, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(map_error(self.name, &io::Error::from(error))),
         }

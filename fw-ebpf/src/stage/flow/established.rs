@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
+use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{DYING, FROM_HOST, Flow};
 use fw_common::abi::interface::interface_flags;
 use fw_common::abi::policy::zone;
@@ -17,8 +18,8 @@ use super::side::{direction_of, next_hop_of, other_direction_of, side_of, zones_
 use super::{sctp, tcp};
 use crate::atomic;
 use crate::job::Job;
-use crate::stage::zone::zone_of;
-use crate::stage::{half_open, next_hop, route};
+use crate::stage::zone::{source_is_not_ours, zone_of};
+use crate::stage::{half_open, next_hop, route, table};
 
 /// A packet of an established flow from the wire.
 #[inline(never)]
@@ -62,6 +63,13 @@ fn next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>, side: Side) ->
 /// Looks the next hop up, checks that it leads where the policy was asked about, and notes it in the flow.
 #[inline(never)]
 fn look_up_next_hop(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    if let Err(reason) = source_is_not_ours(&job.packet.src_addr) {
+        // It has become that since the flow was opened.
+        // SAFETY: a live map value.
+        let judged = unsafe { (&raw const (*flow.as_ptr()).last_seen).read_volatile() };
+        table::end_now(job, flow, judged, EndReason::PolicyChange);
+        return Err(reason);
+    }
     route::resolve(ctx, job)?;
     let side = side_of(job, flow);
     check_egress(job, flow, side)?;

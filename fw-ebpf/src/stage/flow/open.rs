@@ -13,19 +13,21 @@ use fw_common::sctp::{self, Message};
 use fw_common::tcp::{End, Segment};
 use fw_common::wire::parse::{Kind, tcp_flag};
 
-use super::rejudge::{ask, flags_of};
+use super::rejudge::{ask, describe, flags_of};
 use crate::job::Job;
 use crate::maps::CONFIG;
 use crate::stage::limits::Admission;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{count, half_open, limits, observe, passage, route, table};
+use crate::stage::{classify, count, half_open, limits, observe, passage, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
 pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     job.next_hop = 0;
+    job.lists_known = false;
     let known = passage::recall(job);
+    job.notes_passage = false;
     if !known {
         check_ends(job)?;
     }
@@ -40,7 +42,7 @@ pub(super) fn open_from_wire(ctx: &XdpContext, job: &mut Job, stale: Option<NonN
         job.query.to_zone = zone::LOCAL;
     } else if !known {
         route_new(ctx, job)?;
-        passage::note(job);
+        job.notes_passage = true;
     }
     open(job, stale)
 }
@@ -93,6 +95,8 @@ fn route_new(ctx: &XdpContext, job: &mut Job) -> Result<(), DropReason> {
 #[inline(never)]
 pub(super) fn open_from_host(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     job.next_hop = 0;
+    job.lists_known = false;
+    job.notes_passage = false;
     let to_zone = zone_of(job.active.slot, job.interface.slot, &job.packet.dst_addr);
     job.query.from_zone = zone::LOCAL;
     job.query.to_zone = to_zone;
@@ -124,7 +128,14 @@ fn picks_up(job: &Job) -> bool {
 #[inline(never)]
 fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     let icmp = [job.packet.icmp_type, job.packet.icmp_code];
-    ask(job, true, icmp);
+    describe(job, true, icmp);
+    if !job.lists_known {
+        classify::find_lists(job);
+    }
+    classify::search(job);
+    if job.notes_passage {
+        passage::note_passage(job);
+    }
     job.reversed = false;
     if job.decision.action != Action::Allow && is_picked_up(job) {
         ask_reversed(job, icmp);

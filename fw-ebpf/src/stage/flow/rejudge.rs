@@ -15,6 +15,7 @@ use super::side::side_of;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
 use crate::stage::{classify, count, interface, limits, route, table};
+use crate::verified_once::verified_once;
 
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
 #[inline(never)]
@@ -36,8 +37,20 @@ pub(super) fn rejudge_from_wire(ctx: &XdpContext, job: &mut Job, flow: NonNull<F
 
 /// Asks the current policy about a flow, whose originator's packets leave by the interface in `job.egress.slot`. Forbidden
 /// flows are ended.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
+    if rejudge_flow(job, flow) == 0 { Err(DropReason::PolicyChanged) } else { Ok(()) }
+}
+
+verified_once! {
+    fn rejudge_flow(job: &mut Job, &flow: Flow) -> u32 {
+        u32::from(is_allowed(job, flow))
+    } else 0
+}
+
+/// As [`rejudge`]; whether the flow goes on.
+#[inline(always)]
+fn is_allowed(job: &mut Job, flow: NonNull<Flow>) -> bool {
     count::happening(|happenings| happenings.rejudged += 1);
     let pointer = flow.as_ptr();
     let by_originator = side_of(job, flow) == Side::Originator;
@@ -71,22 +84,25 @@ pub(super) fn rejudge(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReas
     let allowed = from_zone != zone::NONE && to_zone != zone::NONE && job.decision.action == Action::Allow;
     if !allowed {
         table::end_now(job, flow, judged, EndReason::PolicyChange);
-        return Err(DropReason::PolicyChanged);
+        return false;
     }
     limits::transfer(job, flow);
+    let flags = flags_of(&job.decision);
+    // First the new ones: without an idle time-out of its rule, a flow might be over for a moment.
+    table::set_flags(flow, flags);
+    table::clear_flags(flow, !flags & (flow_flags::LOG | flow_flags::RULE_TIMEOUT));
     // SAFETY: a live map value; processors that race write the same.
     unsafe {
         (*pointer).from_zone = from_zone;
         (*pointer).to_zone = to_zone;
         (*pointer).rule = job.decision.rule;
-        (*pointer).flags = ((*pointer).flags & !(flow_flags::LOG | flow_flags::RULE_TIMEOUT)) | flags_of(&job.decision);
         // The responder's zone may be elsewhere now: where its packets come from and go to is checked again.
         (*pointer).directions[1].checked = UNCHECKED;
         // Both next hops, too: interfaces may have other slots since.
         (&raw mut (*pointer).next_hops).cast::<u32>().write_volatile(0);
         (&raw mut (*pointer).epoch).write_volatile(job.active.epoch);
     }
-    Ok(())
+    true
 }
 
 /// What the rule asks for in the flow's flags.
@@ -102,9 +118,16 @@ fn slot_of(ifindex: u32) -> Option<u32> {
     interface::find(ifindex).map(|interface| interface.slot)
 }
 
-/// Fills the query, but for the zones, from the originator's point of view, and asks the policy.
+/// Asks the policy, from the originator's point of view; the zones are in the query.
 #[inline(always)]
 pub(super) fn ask(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
+    describe(job, by_originator, icmp);
+    classify::decide(job);
+}
+
+/// Fills the query, but for the zones, from the originator's point of view.
+#[inline(always)]
+pub(super) fn describe(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
     let packet = &job.packet;
     let query = &mut job.query;
     query.protocol = packet.protocol;
@@ -115,7 +138,6 @@ pub(super) fn ask(job: &mut Job, by_originator: bool, icmp: [u8; 2]) {
         _ if by_originator => (packet.src_port, packet.dst_port),
         _ => (packet.dst_port, packet.src_port),
     };
-    classify::decide(job);
 }
 
 /// Both addresses as the originator sent them.

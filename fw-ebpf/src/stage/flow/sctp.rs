@@ -38,7 +38,7 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
     let (mut sender, mut receiver) = (read(flow, own), read(flow, 1 - own));
     let before = (sender, receiver);
     let message = Message::of(&job.packet);
-    match sctp::judge(state, side, &message, &mut sender, &mut receiver, liberal) {
+    match sctp::judge(state, side, &message, &mut sender, &mut receiver, liberal, job.now) {
         Judgement::Pass(next) => {
             if next != state {
                 // SAFETY: as above.

@@ -11,7 +11,7 @@ use super::Progress;
 use super::said::{self, CONTINUES, REOPENS, WRONG_NUMBER, WRONG_STATE, progress};
 use super::side::index_of;
 use crate::job::Job;
-use crate::stage::limits;
+use crate::stage::{limits, table};
 use crate::verified_once::verified_once;
 
 /// Lets a segment change the state and the numbers of its connection.
@@ -61,11 +61,11 @@ fn judge(job: &mut Job, flow: NonNull<Flow>, side: Side) -> u32 {
             CONTINUES
         }
         Judgement::Restart => {
+            table::set_flags(flow, flow_flags::LIBERAL);
             // SAFETY: as above. A segment of the old connection that another processor judges meanwhile finds the numbers of
             // one or the other; the new ones are complete when the originator acknowledges the answer, which is still to leave.
             unsafe {
                 (*pointer).ignored_syn = ignored.0;
-                (*pointer).flags |= flow_flags::LIBERAL;
                 (*pointer).state = State::SynReceived as u8;
             }
             write(flow, own, &before, &sender);

@@ -259,7 +259,6 @@ pub(crate) fn conclude(job: &mut Job, verdict: Verdict) -> Verdict {
 #[inline(always)]
 fn forgive_numbers(job: &mut Job) {
     if let Some(flow) = flow_table::find(job) {
-        // SAFETY: a live map value.
-        unsafe { (*flow.as_ptr()).flags |= flow_flags::LIBERAL };
+        flow_table::set_flags(flow, flow_flags::LIBERAL);
     }
 }

@@ -3,6 +3,7 @@
 //! See `docs/adr/0008-own-flow-table.md` for who may touch what, and when.
 
 mod family;
+mod flags;
 mod index;
 mod record;
 
@@ -17,6 +18,7 @@ use fw_common::wire::Packet;
 
 use self::family::copy_key;
 pub(crate) use self::family::{Family, Ipv4, Ipv6};
+pub(crate) use self::flags::{clear_flags, set_flags};
 pub(crate) use self::record::{copy_flow, end_reason, record_end, report_end_of, write_flow_record};
 use crate::atomic;
 use crate::job::Job;
@@ -332,10 +334,10 @@ pub(crate) fn end_now(job: &Job, flow: NonNull<Flow>, judged: u32, reason: EndRe
 #[inline(always)]
 pub(crate) fn close(table: Option<*mut Table>, flow: NonNull<Flow>, now: u32) {
     settle(table, flow);
+    clear_flags(flow, flow_flags::LOG);
     let pointer = flow.as_ptr();
     // SAFETY: a map value that this processor has claimed; `last_seen` gives it free again and is written last.
     unsafe {
-        (*pointer).flags &= !flow_flags::LOG;
         (&raw mut (*pointer).state).write_volatile(State::Ended as u8);
         (&raw mut (*pointer).last_seen).write_volatile(now.saturating_sub(1));
     }
