@@ -24,7 +24,14 @@ pub(crate) fn was_left_out(ctx: &XdpContext, job: &Job) -> bool {
     let place = match job.packet.kind {
         Kind::Tcp => 16,
         Kind::Udp => 6,
-        _ => return false,
+        Kind::Sctp
+        | Kind::IcmpQuery
+        | Kind::IcmpReply
+        | Kind::IcmpError
+        | Kind::NeighbourDiscovery
+        | Kind::MulticastListener
+        | Kind::Other
+        | Kind::Fragment => return false,
     };
     frame.bytes(offset + place).is_some_and(|written| u16::from_be_bytes(written) == fold(initial))
 }
