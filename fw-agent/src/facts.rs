@@ -138,7 +138,7 @@ pub enum Outcome {
     Refused,
     /// It is valid, and not to be taken: it was rolled back, is older, or another one waits for confirmation.
     Held,
-    /// The data plane could not take it.
+    /// Its files could not be read, or the data plane could not take it: it is tried again.
     Failed,
 }
 

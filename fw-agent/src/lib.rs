@@ -6,6 +6,7 @@
 pub mod address_range;
 pub mod agent;
 pub mod api;
+pub mod arguments;
 pub mod change;
 pub mod cli;
 pub mod clock;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fw_policy::{
     Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError,
-    SourceFile, TestResult,
+    SourceFile, TestKind, TestResult,
 };
 use time::OffsetDateTime;
 
@@ -28,7 +28,7 @@ pub struct CheckedPolicy {
     pub compiled: Arc<Compiled>,
     /// What its author should look at.
     pub warnings: Vec<Diagnostic>,
-    /// Number of `[[test]]`s that passed.
+    /// Number of `[[test]]`s and `[[invariant]]`s that passed.
     pub tests: usize,
 }
 
@@ -93,7 +93,7 @@ pub enum PolicyError {
     /// It would cut the access to the firewall itself.
     #[error("{0}")]
     Lockout(#[from] Lockout),
-    /// Some of the policy's own tests failed.
+    /// Some of the policy's own tests failed, or some of its invariants do not hold.
     #[error("{}", describe_failures(.0))]
     TestsFailed(Vec<TestResult>),
 }
@@ -184,15 +184,41 @@ fn options(running: Option<&Compiled>) -> Options {
 }
 
 fn describe_failures(failed: &[TestResult]) -> String {
-    let describe =
-        |result: &TestResult| format!("{}:{}: test \"{}\": {}", result.file, result.line, result.name, result.message);
+    let describe = |result: &TestResult| {
+        let kind = match result.kind {
+            TestKind::Test => "test",
+            TestKind::Invariant => "invariant",
+        };
+        format!("{}:{}: {kind} \"{}\": {}", result.file, result.line, result.name, result.message)
+    };
     let lines: Vec<_> = failed.iter().map(describe).collect();
-    format!("{} of the policy's own tests failed:\n{}", failed.len(), lines.join("\n"))
+    format!("{} of the policy's own tests and invariants failed:\n{}", failed.len(), lines.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invariant_that_does_not_hold_refuses_the_policy() {
+        let check = |services: &str| {
+            let text = format!(
+                "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[[rule]]\nid = \"r\"\nfrom = [\"a\"]\nto = [\"a\"]\n\
+                 services = [\"{services}\"]\naction = \"allow\"\n\
+                 [[invariant]]\ndeny_all = {{ from = [\"a\"], to = [\"a\"], services = [\"udp\"] }}\n"
+            );
+            let files = [SourceFile { name: "a.toml".to_owned(), text }];
+            let binding = Binding::offline(&fw_policy::load(&files).unwrap());
+            Checker::default().check(&files, &binding, OffsetDateTime::UNIX_EPOCH, None)
+        };
+        assert_eq!(check("tcp").unwrap().tests, 1);
+        let refused = check("udp/53").unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "1 of the policy's own tests and invariants failed:\na.toml:11: invariant \"deny_all from a to a\": `r` (a.toml:5) allows \
+             a 1.0.0.1 > a 1.0.0.2, udp/53 from port 49152"
+        );
+    }
 
     #[test]
     fn a_replaced_set_is_tested_like_a_file() {

@@ -34,6 +34,24 @@ fn an_answer_that_finds_no_room_is_a_failure_and_no_panic() -> io::Result<()> {
 }
 
 #[test]
+fn what_is_taken_otherwise_than_it_is_written_is_a_warning() -> io::Result<()> {
+    let (mut reader, writer) = io::pipe()?;
+    let toml = "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 4097\n";
+    assert_eq!(check(toml, Stdio::null(), writer.into())?, Some(0));
+    let said = io::read_to_string(&mut reader)?;
+    assert!(said.contains("agent.toml: `max_half_open` (4097) is larger than `max_flows`"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_failure_and_not_invalid() -> io::Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fw-agent"));
+    let status = command.args(["check", "--config", "/nowhere/agent.toml"]).stderr(Stdio::null()).status()?;
+    assert_eq!(status.code(), Some(1));
+    Ok(())
+}
+
+#[test]
 fn bytes_that_are_no_text_are_named_with_their_place() -> io::Result<()> {
     let (mut reader, writer) = io::pipe()?;
     assert_eq!(check(b"# text\n# and \xe9\n", Stdio::null(), writer.into())?, Some(3));

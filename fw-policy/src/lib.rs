@@ -32,32 +32,50 @@
 //! # Ok::<(), fw_policy::Diagnostics>(())
 //! ```
 
+mod analysis;
 mod binding;
 mod compile;
 mod diagnostic;
 mod edit;
 pub mod explain;
+mod export;
+mod format;
+mod import;
+mod invariant;
+mod json_schema;
 mod limits;
 mod parse;
 mod policy;
 mod policy_test;
 mod reader;
+mod rename;
 mod set;
 mod source;
+mod stats;
 mod tables;
 mod validate;
 
+pub use analysis::{ExamplePacket, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
 pub use binding::{Binding, InterfaceBinding, ManagementBinding};
 pub use compile::{
     AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos,
     SetChangeError, ZoneInfo, check_allow,
 };
-pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use diagnostic::{
+    Applicability, Code, DEFAULT_WIDTH, Diagnostic, Diagnostics, Example, ExampleVerdict, Explanation, Fix, Part,
+    Place, Severity, sarif, sarif_of_problem,
+};
+pub use export::AuditRow;
+pub use format::format;
+pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
+pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
-pub use policy_test::TestResult;
+pub use policy_test::{TestKind, TestResult};
 pub use reader::Reader;
+pub use rename::{RenameError, Renamed, rename};
 pub use source::SourceFile;
+pub use stats::{Expiring, Owner, PairServices, RuleCounts, SetSize, Stats, TableMemory};
 pub use tables::{Column, Packed, Prefix, Tables, ZonePrefix};
 
 /// Reads a policy: all of its files, in the order in which their rules are to be matched.

@@ -18,8 +18,8 @@ pub enum Per {
 
 impl Per {
     /// The words of the language.
-    pub(crate) const WORDS: &'static [(&'static str, Self)] =
-        &[("rule", Self::Rule), ("source", Self::Source), ("source-destination", Self::SourceDestination)];
+    pub(crate) const WORDS: [(&'static str, Self); 3] =
+        [("rule", Self::Rule), ("source", Self::Source), ("source-destination", Self::SourceDestination)];
 
     const fn number(self) -> u8 {
         match self {

@@ -9,11 +9,13 @@ use time::OffsetDateTime;
 
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
+use crate::invariant::Invariant;
 use crate::limits::Limits;
-use crate::parse::Packet;
+use crate::parse::{FlowState, Packet};
 use crate::set::address::{AddressSet, Network};
 use crate::set::resolve::{NamedSets, Recipe};
 use crate::set::service::ServiceSet;
+use crate::set::{SetDefinition, named};
 use crate::source::{Location, Sources};
 
 /// A policy that [`crate::load`] has found valid.
@@ -25,7 +27,11 @@ pub struct Policy {
     pub(crate) rules: Vec<Placed>,
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
+    pub(crate) invariants: Vec<Invariant>,
     pub(crate) addresses: NamedSets<AddressSet>,
+    pub(crate) services: NamedSets<ServiceSet>,
+    pub(crate) named_addresses: Vec<NamedSet>,
+    pub(crate) named_services: Vec<NamedSet>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -72,6 +78,12 @@ impl Policy {
         self.tests.len()
     }
 
+    /// Number of invariants that the files hold.
+    #[must_use]
+    pub fn invariant_count(&self) -> usize {
+        self.invariants.len()
+    }
+
     /// The address sets by name.
     pub(crate) const fn address_sets(&self) -> &NamedSets<AddressSet> {
         &self.addresses
@@ -94,6 +106,8 @@ impl Policy {
     }
 
     fn make_sets_of(&mut self, rules: &[usize]) {
+        // There are few of them.
+        self.invariants.iter_mut().for_each(|invariant| invariant.make_sets(&self.addresses));
         for position in rules {
             let Rule { source, destination, recipes, .. } = Arc::make_mut(&mut self.rules[*position].rule);
             for (set, recipe) in [source, destination].into_iter().zip(recipes) {
@@ -163,6 +177,26 @@ impl Zone {
     }
 }
 
+/// Where a set of `[addresses]` or `[services]` stands, and what it names.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSet {
+    pub(crate) name: String,
+    pub(crate) at: Location,
+    /// The sets of the same kind that it names.
+    pub(crate) names: Vec<String>,
+}
+
+impl NamedSet {
+    pub(crate) fn all<T>(definitions: &[SetDefinition<T>]) -> Vec<Self> {
+        let set = |set: &SetDefinition<T>| Self {
+            name: set.name.value.clone(),
+            at: set.name.at,
+            names: named(&set.terms).map(str::to_owned).collect(),
+        };
+        definitions.iter().map(set).collect()
+    }
+}
+
 /// Which zones a rule is about: a set of positions in [`Policy::zones`], and the firewall itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ZoneSelector {
@@ -188,6 +222,8 @@ pub struct Rule {
     /// How source and destination are made, if they name sets.
     pub(crate) recipes: [Option<Arc<Recipe<AddressSet>>>; 2],
     pub(crate) services: Arc<ServiceSet>,
+    /// The service sets that the rule names.
+    pub(crate) service_sets: Vec<String>,
     pub(crate) action: Action,
     pub(crate) log: bool,
     pub(crate) limits: Limits,
@@ -285,7 +321,7 @@ impl ZonePair {
     /// The id in counters and logs: `default:it>onprem`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("default:{}>{}", self.from.display, self.to.display)
+        zone_pair_id(&self.from.display, &self.to.display)
     }
 
     /// What it does; never [`Action::Allow`].
@@ -293,6 +329,11 @@ impl ZonePair {
     pub const fn action(&self) -> Action {
         self.action
     }
+}
+
+/// The id of the default of a zone pair.
+pub(crate) fn zone_pair_id(from: &str, to: &str) -> String {
+    format!("default:{from}>{to}")
 }
 
 /// A test that the author of the policy wrote.
@@ -304,6 +345,7 @@ pub(crate) struct PolicyTest {
     pub(crate) src_addr: IpAddr,
     pub(crate) dst_addr: IpAddr,
     pub(crate) packet: Packet,
+    pub(crate) state: FlowState,
     pub(crate) expected_action: Action,
     pub(crate) expected_rule: Option<String>,
     pub(crate) moment: Option<OffsetDateTime>,

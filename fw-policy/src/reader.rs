@@ -137,12 +137,15 @@ impl Last {
                 *at = at.shifted(by);
             }
         };
-        let Policy { defaults, zones, rules, zone_pairs, tests, .. } = &mut self.policy;
+        let Policy { defaults, zones, rules, zone_pairs, tests, invariants, named_addresses, named_services, .. } =
+            &mut self.policy;
         rules[first..].iter_mut().take_while(|rule| rule.at.file == file).for_each(|rule| shift(&mut rule.at));
         shift(&mut defaults.at);
         zones.iter_mut().for_each(|zone| shift(&mut zone.at));
         zone_pairs.iter_mut().for_each(|pair| shift(&mut pair.at));
         tests.iter_mut().for_each(|test| shift(&mut test.at));
+        invariants.iter_mut().for_each(|invariant| shift(&mut invariant.at));
+        named_addresses.iter_mut().chain(named_services).for_each(|set| shift(&mut set.at));
     }
 }
 

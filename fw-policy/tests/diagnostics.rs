@@ -1,10 +1,15 @@
 //! Every diagnostic as its reader sees it. Each case names the codes that it must produce, in order, and its text is a
 //! snapshot.
 
+#[path = "diagnostics/rendering.rs"]
+mod rendering;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use fw_policy::{Binding, Code, Diagnostics, InterfaceBinding, ManagementBinding, Options, Policy, SourceFile, load};
+use fw_policy::{
+    Binding, Code, Diagnostics, InterfaceBinding, ManagementBinding, Options, Policy, SourceFile, WorkLimits, load,
+};
 use time::macros::datetime;
 
 /// What a valid file needs beside what a case is about.
@@ -66,9 +71,9 @@ fn cases_of_text() -> BTreeSet<Code> {
         "unsupported",
         &[
             &rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"),
-            "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n[[invariant]]\n",
+            "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n",
         ],
-        &[Code::Unsupported; 5],
+        &[Code::Unsupported; 4],
     );
     case(
         "duplicate_in_files",
@@ -209,6 +214,41 @@ fn cases_of_references() -> BTreeSet<Code> {
         )],
         &[Code::TestPacket; 4],
     );
+    let invariant = |keys: &str| format!("[[invariant]]\n{keys}\n");
+    let scope = "from = [\"ot\"], to = [\"it\"]";
+    case(
+        "invariant",
+        &[&headed(&format!(
+            "{ZONES}{}",
+            [
+                invariant("name = \"nothing\""),
+                invariant(&format!("deny_all = {{ {scope} }}\nallow_all = {{ {scope} }}")),
+                invariant("deny_all = { from = [\"ot\"], services = [\"tcp/0\"], ports = [1] }"),
+                invariant("allow_all = { from = [\"oz\"], to = [\"it\"], source = [\"@plc\"] }"),
+                invariant(&format!("deny_all = {{ {scope}, except = {{}} }}")),
+                invariant(&format!("deny_all = {{ {scope}, except = [1] }}")),
+                invariant(&format!("deny_all = {{ {scope}, except = [{{ expect = 1 }}] }}")),
+                invariant("name = \"nothing\"\ndeny_all = true"),
+                invariant(&format!("name = \"twice\"\ndeny_all = {{ {scope} }}")),
+                invariant(&format!("name = \"twice\"\ndeny_all = {{ {scope} }}")),
+            ]
+            .concat()
+        ))],
+        &[
+            Code::MissingKey,
+            Code::Contradiction,
+            Code::MissingKey,
+            Code::InvalidService,
+            Code::UnknownKey,
+            Code::UnknownZone,
+            Code::UnknownSet,
+            Code::MissingKey,
+            Code::WrongType,
+            Code::UnknownKey,
+            Code::WrongType,
+            Code::Duplicate,
+        ],
+    );
     case("exclusions_only", &[&headed("[addresses]\nelsewhere = [\"!10.0.0.0/8\"]")], &[Code::ExclusionsOnly]);
     case(
         "matches_nothing",
@@ -218,6 +258,111 @@ fn cases_of_references() -> BTreeSet<Code> {
         &[Code::MatchesNothing; 2],
     );
     case("listed_twice", &[&rule("services = [\"tcp/80\", \"tcp/80\"]")], &[Code::ListedTwice]);
+    seen
+}
+
+/// Rules from `ot` to `it`, each with its action and other keys.
+fn rules_of(rules: &[(&str, &str)]) -> String {
+    let mut text = format!("{HEAD}{ZONES}");
+    for (number, (action, keys)) in rules.iter().enumerate() {
+        let _ = write!(
+            text,
+            "[[rule]]\nid = \"r-{number}\"\nfrom = [\"ot\"]\nto = [\"it\"]\naction = \"{action}\"\n{keys}\n"
+        );
+    }
+    text
+}
+
+fn cases_of_analysis() -> BTreeSet<Code> {
+    let mut seen = BTreeSet::new();
+    let mut case = |name, text: &str, limits: WorkLimits, expected: &[Code]| {
+        let policy = valid(text);
+        let mut found = policy.analyse_within(&Binding::offline(&policy), datetime!(2026-07-01 0:00 UTC), limits);
+        // This one is for all of these policies.
+        found.items.retain(|item| item.code != Code::PairsWithoutRules || expected.contains(&item.code));
+        seen.extend(check(name, &found, expected));
+    };
+    let limits = WorkLimits::default();
+    case(
+        "no_such_packet",
+        &rules_of(&[
+            ("allow", "source = [\"10.9.0.0/16\"]\nservices = [\"tcp/80\"]"),
+            ("allow", "services = [\"proto/2\"]"),
+        ]),
+        limits,
+        &[Code::NoSuchPacket; 2],
+    );
+    case(
+        "shadowed",
+        &rules_of(&[
+            ("allow", "source = [\"10.1.0.0/17\"]\nservices = [\"tcp\"]"),
+            ("allow", "destination = [\"10.2.7.0/24\"]\nservices = [\"udp\"]"),
+            ("allow", "source = [\"10.1.128.0/17\"]\nservices = [\"tcp/1-5000\"]"),
+            ("allow", "destination = [\"10.2.7.7\"]\nservices = [\"tcp/443\", \"udp/443\"]"),
+            ("reject", "source = [\"10.1.9.9\"]\nservices = [\"sctp\"]\nlog = false"),
+            ("drop", "source = [\"10.1.9.9\"]\nservices = [\"sctp/80\"]\nlog = false"),
+        ]),
+        limits,
+        &[Code::Shadowed; 2],
+    );
+    case(
+        "allow_hidden",
+        &rules_of(&[
+            ("allow", "source = [\"10.1.1.0/25\"]\nservices = [\"tcp\"]"),
+            ("reject", "source = [\"10.1.0.0/16\"]"),
+            ("allow", "source = [\"10.1.1.0/24\"]\nservices = [\"tcp/22\"]"),
+        ]),
+        limits,
+        &[Code::AllowHidden],
+    );
+    case(
+        "deny_hidden",
+        &rules_of(&[("allow", "services = [\"tcp\"]"), ("drop", "services = [\"tcp/23\"]")]),
+        limits,
+        &[Code::DenyHidden],
+    );
+    case(
+        "redundant",
+        &rules_of(&[
+            ("allow", "source = [\"10.1.1.1\"]\nservices = [\"tcp/22\"]"),
+            ("drop", "source = [\"10.1.1.1\"]\nservices = [\"udp\"]"),
+            ("allow", "source = [\"10.1.1.0/24\"]\nservices = [\"tcp\", \"udp\"]"),
+        ]),
+        limits,
+        &[Code::Redundant],
+    );
+    case("restates_default", &rules_of(&[("drop", "services = [\"tcp/23\"]")]), limits, &[Code::RestatesDefault]);
+    case("allows_everything", &rules_of(&[("allow", "source = [\"10.0.0.0/8\"]")]), limits, &[Code::AllowsEverything]);
+    case(
+        "expired",
+        &rules_of(&[
+            ("allow", "services = [\"tcp/22\"]\nexpires = 2026-06-30"),
+            ("allow", "services = [\"tcp/22\"]\nexpires = 2026-07-30T12:00:00Z"),
+            ("allow", "services = [\"tcp/22\"]"),
+        ]),
+        limits,
+        &[Code::Expired, Code::ExpiresSoon, Code::Redundant],
+    );
+    case(
+        "unused",
+        &(rules_of(&[("allow", "services = [\"@web\"]")])
+            + "[addresses]\nhosts = [\"10.1.0.1\"]\nall = [\"@hosts\"]\n[services]\nweb = [\"@http\"]\nhttp = [\"tcp/80\"]\nssh = [\"tcp/22\"]\n"),
+        limits,
+        &[Code::Unused; 3],
+    );
+    let elsewhere =
+        "[[invariant]]\ndeny_all = { from = [\"ot\"], to = [\"it\"], destination = [\"192.168.0.0/16\"] }\n";
+    let text = rules_of(&[("allow", "services = [\"tcp/22\"]")]) + elsewhere;
+    case("empty_invariant", &text, limits, &[Code::EmptyInvariant]);
+    let pairs = "[[zone_pair]]\nfrom = \"it\"\nto = \"ot\"\naction = \"reject\"\n";
+    case(
+        "pairs_without_rules",
+        &(rules_of(&[("allow", "services = [\"tcp/22\"]")]) + pairs),
+        limits,
+        &[Code::PairsWithoutRules],
+    );
+    let text = rules_of(&[("allow", "services = [\"tcp/1-9\"]"), ("allow", "services = [\"tcp/5-20\"]")]);
+    case("not_analysed", &text, WorkLimits { rule: 3, all: 100 }, &[Code::NotAnalysed]);
     seen
 }
 
@@ -290,29 +435,9 @@ fn cases_of_size() -> BTreeSet<Code> {
 fn every_code_has_a_case() {
     let mut seen = cases_of_text();
     seen.extend(cases_of_references());
+    seen.extend(cases_of_analysis());
     seen.extend(cases_of_binding());
     seen.extend(cases_of_size());
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
-}
-
-#[test]
-fn as_json_a_finding_has_its_place_and_its_help() {
-    let diagnostics = loaded(&[&rule("sorce = [\"10.1.0.1\"]")]);
-    insta::assert_snapshot!(serde_json::to_string_pretty(&diagnostics).unwrap());
-}
-
-#[test]
-fn color_adds_escape_sequences_and_nothing_else() {
-    let diagnostics = loaded(&[&rule("sorce = [\"10.1.0.1\"]")]);
-    let (plain, colored) = (diagnostics.render(false), diagnostics.render(true));
-    let mut uncolored = String::new();
-    let mut rest = colored.as_str();
-    while let Some((before, after)) = rest.split_once('\u{1b}') {
-        uncolored.push_str(before);
-        rest = after.split_once('m').expect("an escape sequence ends").1;
-    }
-    uncolored.push_str(rest);
-    assert!(!plain.contains('\u{1b}') && colored.contains('\u{1b}'));
-    assert_eq!(uncolored, plain);
 }

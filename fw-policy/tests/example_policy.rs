@@ -1,6 +1,6 @@
 //! The policy in `policies/`, which the demo and the lab use, is valid and passes its own tests.
 
-use fw_policy::{Binding, InterfaceBinding, ManagementBinding, SourceFile, load};
+use fw_policy::{Binding, InterfaceBinding, ManagementBinding, Severity, SourceFile, TestKind, load};
 use time::macros::datetime;
 
 /// The files in byte order of their names, as the agent reads them.
@@ -41,8 +41,11 @@ fn it_is_valid_and_passes_its_tests() {
     let now = datetime!(2026-07-01 0:00 UTC);
     for binding in [reference_binding(), Binding::offline(&policy)] {
         let compiled = policy.compile(&binding, now).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+        let found = policy.analyse(&binding, now);
+        assert!(found.items.iter().all(|finding| finding.severity == Severity::Note), "{found}");
         let results = policy.run_tests(&compiled, now);
-        assert!(results.len() >= 8);
+        let invariants = results.iter().filter(|result| result.kind == TestKind::Invariant).count();
+        assert!(results.len() >= 12 && invariants == policy.invariant_count());
         for result in results {
             assert!(result.passed, "{}:{}: {}: {}", result.file, result.line, result.name, result.message);
         }

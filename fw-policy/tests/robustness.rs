@@ -1,61 +1,11 @@
 //! Whatever is in the files: the answer is a policy or diagnostics, never a panic.
 
-use fw_policy::{Binding, SourceFile, load};
+use fw_policy::{Binding, Severity, SourceFile, load};
 use proptest::prelude::*;
 use time::macros::datetime;
 
 /// A policy that uses the whole language.
-const COMPLETE: &str = r#"version = 1
-[defaults]
-action = "drop"
-log = false
-[zones.ot]
-description = "OT"
-networks = ["10.1.0.0/16", "fd00:0:0:100::/56"]
-[zones.it]
-[addresses]
-plc = ["192.168.10.0/24", "!192.168.10.9", "10.0.0.1-10.0.0.7"]
-all = ["@plc", "!@others", "fd00::/8"]
-others = ["!10.0.0.0/8"]
-[services]
-web = ["tcp/80", "tcp/443", "!udp/1-99", "icmp/8/0", "icmpv6", "proto/47"]
-dcom = [{ proto = "tcp", port = ["135", "49152-65535"], source_port = ["1024-65535"] }, "!@web"]
-[[rule]]
-id = "a-1"
-description = "d"
-from = ["any", "local"]
-to = ["it", "ot"]
-source = ["@plc", "!10.0.0.3"]
-destination = ["@all"]
-services = ["@dcom", "sctp"]
-action = "allow"
-log = true
-mode = "enforce"
-idle_timeout = "24h"
-starts = 2026-01-01
-expires = 2026-07-15T12:00:00+02:00
-owner = "o"
-ticket = "t"
-[[rule]]
-id = "a-2"
-from = ["it"]
-to = ["local"]
-action = "reject"
-expires = 2027-01-01
-expires_opens = true
-[[zone_pair]]
-from = "it"
-to = "ot"
-action = "reject"
-log = true
-[[test]]
-name = "x"
-packet = { from = "it", to = "ot", src = "10.2.0.1", dst = "10.1.0.1", service = "tcp/80" }
-source_port = 1000
-expect = "reject"
-rule = "default:it>ot"
-at = 2026-02-01
-"#;
+const COMPLETE: &str = include_str!("complete.toml");
 
 /// Does everything that can be done with a text.
 fn exercise(texts: &[String]) {
@@ -71,6 +21,8 @@ fn exercise(texts: &[String]) {
             assert_eq!(policy.warning_report().render(false).is_empty(), policy.warnings().is_empty());
             if let Ok(compiled) = policy.compile(&Binding::offline(&policy), now) {
                 let _results = policy.run_tests(&compiled, now);
+                let found = policy.analyse(&Binding::offline(&policy), now);
+                assert!(found.items.iter().all(|finding| finding.severity != Severity::Error), "{found}");
             }
         }
     }

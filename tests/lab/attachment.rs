@@ -42,7 +42,7 @@ fn crossings(lab: &Lab) -> usize {
     from(at_it, addresses(OT)) + from(at_ot, addresses(IT))
 }
 
-fn echo_works(lab: &Lab) -> bool {
+pub(crate) fn echo_works(lab: &Lab) -> bool {
     both(OT, 5000)
         .iter()
         .all(|to| client::udp_exchange(lab.ns(Node::It), *to, Duration::from_millis(300)).unwrap().is_ok())
@@ -148,7 +148,7 @@ fn generic_mode_is_for_who_asks_for_it() {
 }
 
 /// A datagram each millisecond from OT to a port of the firewall that its policy keeps closed, and who listens there.
-fn knocking(firewall: &Firewall) -> ([NumberedStream; 2], [UdpSocket; 2]) {
+pub(crate) fn knocking(firewall: &Firewall) -> ([NumberedStream; 2], [UdpSocket; 2]) {
     let doors: [IpAddr; 2] = [ENI_OT.ipv4.into(), ENI_OT.ipv6.unwrap().into()];
     let doors = doors.map(|addr| SocketAddr::new(addr, 4444));
     let listening = doors.map(|door| {

@@ -23,6 +23,7 @@ mod observe;
 mod policy_change;
 mod reading;
 mod redirects;
+mod renaming;
 mod repair;
 mod restart;
 mod rule_hits;

@@ -79,7 +79,7 @@ fn a_fifo_in_the_place_of_agent_toml_is_refused_and_holds_nobody_up() {
     firewall.agent.signal(Signal::HUP).unwrap();
     follows(&firewall);
     let refused = firewall.agent.fwctl(&["reload"]).unwrap();
-    assert!(!refused.status.success());
+    assert_eq!(refused.status.code(), Some(1), "it is not the file that is invalid");
     assert!(refused.stderr.contains("agent.toml: this is a FIFO and not a file"), "{refused:?}");
 
     fs::remove_file(&path).unwrap();
@@ -106,7 +106,7 @@ fn what_is_no_file_among_the_policy_files_is_refused_and_not_passed_over() {
     let place = policies.join("30-more.toml");
     let refused = |what: &str| {
         let refused = firewall.agent.fwctl(&["reload"]).unwrap();
-        assert!(!refused.status.success());
+        assert_eq!(refused.status.code(), Some(1));
         assert!(refused.stderr.contains(&format!("30-more.toml: this is {what} and not a file")), "{refused:?}");
     };
     fifo(&firewall, &place);
@@ -154,6 +154,24 @@ fn while_git_holds_its_lock_the_kernel_is_followed_and_reloads_are_answered_when
     let _waiting = reload_in_background(&firewall, "fourth");
     wait::until_true("it waits for the lock", TOLD, || told(&firewall).is_some()).unwrap();
     ends_promptly(&mut firewall);
+}
+
+#[test]
+fn a_lock_that_was_held_for_too_long_is_no_refusal_and_the_same_files_are_tried_again() {
+    let Some(mut firewall) = Firewall::before_the_agent("max_flows = 65_536") else { return };
+    // Before the agent watches its parent.
+    let git = firewall.lab.directory().join("policies/.git");
+    fs::create_dir(&git).unwrap();
+    firewall.agent.start().unwrap();
+    let lock = git.join("index.lock");
+    fs::write(&lock, "").unwrap();
+    let reload = firewall.agent.fwctl(&["reload"]).unwrap();
+    assert_eq!(reload.status.code(), Some(1), "{reload:?}");
+    assert!(reload.stderr.contains("index.lock: the files are still being changed"), "{reload:?}");
+    let status = || firewall.agent.fwctl(&["status"]).unwrap().stdout;
+    assert!(status().starts_with("NOT READY"), "{}", status());
+    fs::remove_file(&lock).unwrap();
+    wait::until_true("the files are read again", TOLD, || status().starts_with("ready")).unwrap();
 }
 
 /// A file system that never answers. Dropping it makes all that wait for it fail, and takes it away.

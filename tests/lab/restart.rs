@@ -1,5 +1,6 @@
 //! The agent is killed, ended and started again under traffic: not one packet is lost, and flows are kept.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -8,8 +9,11 @@ use fw_testkit::lab::{Agent, IT, Node, OT};
 use fw_testkit::traffic::NumberedStream;
 use fw_testkit::wait;
 use rustix::process::Signal;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::firewall::{Firewall, SOON, both};
+use crate::firewall::{Firewall, NEVER, SOON, both};
+use crate::policy_change::epoch;
 
 /// Size of the transfer in bytes.
 const LENGTH: u64 = 60_000_000;
@@ -124,4 +128,31 @@ fn a_hang_up_reloads_without_losing_a_packet() {
     }
     let report = stream.finish();
     assert_eq!((report.missing, report.repeated), (Vec::new(), 0), "of {} datagrams", report.sent);
+}
+
+/// Also of a rule that expires while no agent runs: the next one sees to it, whatever lies on the disk.
+#[test]
+fn a_rule_expires_also_if_the_files_are_refused_at_a_restart() {
+    let Some(mut firewall) = Firewall::up() else { return };
+    // Late enough that the agent is back.
+    let expires = (OffsetDateTime::now_utc() + Duration::from_secs(20)).replace_nanosecond(0).unwrap();
+    let rule = format!(
+        "version = 1\n[[rule]]\nid = \"short\"\nfrom = [\"ot\"]\nto = [\"it\"]\nservices = [\"tcp/502\"]\naction = \"allow\"\nexpires = {}\n",
+        expires.format(&Rfc3339).unwrap()
+    );
+    let file = firewall.lab.directory().join("policies/30-short.toml");
+    fs::write(&file, rule).unwrap();
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    let connect =
+        |firewall: &Firewall, within| client::connect(firewall.lab.ns(Node::Ot), both(IT, 502)[0], within).unwrap();
+    assert!(connect(&firewall, SOON).is_ok());
+    firewall.agent.kill().unwrap();
+    fs::write(&file, "nonsense\n").unwrap();
+    firewall.agent.start_unready().unwrap();
+    wait::until_true("the agent answers", SOON, || firewall.agent.fwctl_json(&["status"]).is_ok()).unwrap();
+    let in_force = || firewall.agent.fwctl_json(&["rules"]).unwrap().to_string().contains("\"short\"");
+    assert!(in_force() && connect(&firewall, SOON).is_ok(), "what was in force still is");
+    let before = epoch(&firewall.agent);
+    wait::until_true("the rule expires", Duration::from_secs(40), || epoch(&firewall.agent) > before).unwrap();
+    assert!(connect(&firewall, NEVER).is_err());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::changes::aside;
-use super::policy::{Attempt, Weighed, keeps_access, refuse};
+use super::policy::{Attempt, Weighed, for_now, keeps_access, refuse};
 use super::reading::{Apply, Scope};
 use super::supervisor::Supervisor;
 use super::{RunError, interfaces};
@@ -109,6 +109,8 @@ impl Supervisor {
         if let Some(why) = interfaces::named_twice(&self.config, &self.observed) {
             return Err(PolicyError::NamedTwice(why).into());
         }
+        let (running, now) = (self.facts.policy.compiled.clone(), OffsetDateTime::now_utc());
+        let policy = for_now(&self.checker, (Arc::clone(&files), self.config.binding()), policy, running, now).await?;
         if keeps_access(&self.config) {
             self.check_access(&policy).await?;
         }

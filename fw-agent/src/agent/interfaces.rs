@@ -171,11 +171,12 @@ impl Supervisor {
         }
         let mut facts = Vec::new();
         let all = place(&self.config, &self.observed, self.kept.as_ref());
-        // Before another entry gets the device: to let go of it takes the program off.
-        all.iter().filter(|placed| placed.taken.is_some()).for_each(|placed| self.refuse(placed));
+        let owned: BTreeSet<u32> = all.iter().filter_map(|placed| Some(placed.link.as_ref()?.index)).collect();
+        let mut refused = Vec::new();
         for mut placed in all {
             if let Some(Taken { why, .. }) = placed.taken.take() {
-                facts.push(placed.facts(&self.observed, Some(why)));
+                facts.push(placed.facts(&self.observed, Some(why.clone())));
+                refused.push((placed, why));
                 continue;
             }
             if placed.slot == NO_SLOT {
@@ -185,34 +186,35 @@ impl Supervisor {
             }
             let refused = if self.is_as_wanted(&placed) { None } else { self.prepare(&mut placed).await };
             let problem = match refused {
-                None => self.refresh_interface(&placed),
-                Some(refused) => self.refresh_what_is_there(placed.clone()).or(Some(refused)),
+                None => self.refresh_interface(&placed, &owned),
+                Some(refused) => self.refresh_what_is_there(placed.clone(), &owned).or(Some(refused)),
             };
             facts.push(placed.facts(&self.observed, problem));
         }
+        // After their owners have got the devices.
+        refused.iter().for_each(|(placed, why)| self.refuse(placed, why, &owned));
         self.facts.interfaces = facts;
     }
 
     /// Its device is another entry's.
-    fn refuse(&mut self, placed: &Placed) {
-        let why = placed.taken.as_ref().map(|taken| taken.why.as_str());
-        let is_told = self.facts.interfaces.iter().any(|known| known.problem.as_deref() == why);
-        if let (Some(problem), false) = (why, is_told) {
+    fn refuse(&mut self, placed: &Placed, problem: &str, owned: &BTreeSet<u32>) {
+        let is_told = self.facts.interfaces.iter().any(|known| known.problem.as_deref() == Some(problem));
+        if !is_told {
             tracing::error!(problem, "an interface is configured twice");
         }
-        self.forget(placed);
+        self.forget(placed, owned);
     }
 
     /// The device is refused: it gets no program that is not there. One that is there, be it from before the agent's start, judges
     /// packets, so it goes on as it is, and learns what else has changed.
-    fn refresh_what_is_there(&mut self, placed: Placed) -> Option<String> {
+    fn refresh_what_is_there(&mut self, placed: Placed, owned: &BTreeSet<u32>) -> Option<String> {
         let mode = self.dataplane.carried(placed.link.as_ref()?.index)?;
         tracing::warn!(interface = %placed.key, ?mode, "the program that is on the device goes on there");
-        self.refresh_interface(&Placed { mode, ..placed })
+        self.refresh_interface(&Placed { mode, ..placed }, owned)
     }
 
-    /// Why the program is not on the interface, if it is not.
-    fn refresh_interface(&mut self, placed: &Placed) -> Option<String> {
+    /// Why the program is not on the interface, if it is not. `owned`: the devices that are interfaces.
+    fn refresh_interface(&mut self, placed: &Placed, owned: &BTreeSet<u32>) -> Option<String> {
         let attached = self.attached.get(&placed.slot);
         let wanted = placed.attachment(&self.observed);
         if attached == wanted.as_ref() {
@@ -220,7 +222,7 @@ impl Supervisor {
         }
         let device = |interface: Option<&AttachedInterface>| interface.map(|interface| interface.ifindex);
         if device(attached) != device(wanted.as_ref()) {
-            self.forget(placed);
+            self.forget(placed, owned);
         }
         let interface = wanted?;
         if let Err(error) = self.dataplane.attach(&interface) {
@@ -235,10 +237,19 @@ impl Supervisor {
         None
     }
 
-    fn forget(&mut self, placed: &Placed) {
+    /// The interface is no longer the device that it was. A device that is another interface now keeps the program, so that there is no
+    /// moment in which nobody judges what comes in for the host.
+    fn forget(&mut self, placed: &Placed, owned: &BTreeSet<u32>) {
         let Some(gone) = self.attached.remove(&placed.slot) else { return };
-        tracing::warn!(interface = %placed.key, device = %gone.name, ifindex = gone.ifindex, "the device has vanished");
-        if let Err(error) = self.dataplane.forget(placed.slot) {
+        let (why, forgotten) = if owned.contains(&gone.ifindex) {
+            ("the device is another interface's now", self.dataplane.vacate(placed.slot))
+        } else if self.observed.links.contains_key(&gone.ifindex) {
+            ("the device is no longer this interface's: the program is off", self.dataplane.forget(placed.slot))
+        } else {
+            ("the device has vanished", self.dataplane.forget(placed.slot))
+        };
+        tracing::warn!(interface = %placed.key, device = %gone.name, ifindex = gone.ifindex, "{why}");
+        if let Err(error) = forgotten {
             tracing::error!(interface = %placed.key, %error, "the data plane could not forget the interface");
         }
     }

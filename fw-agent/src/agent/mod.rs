@@ -15,6 +15,7 @@ mod orders;
 mod policy;
 mod reading;
 mod rescue;
+mod retry;
 mod routes;
 mod start;
 mod supervisor;
@@ -41,10 +42,10 @@ pub enum RunError {
     /// Another agent runs, or the runtime directory cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// `agent.toml` is invalid, and there is no data plane to go on with.
+    /// `agent.toml` is invalid or cannot be read, and there is no data plane to go on with.
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// The policy is invalid, and there is no data plane to go on with.
+    /// The policy is invalid or cannot be read, and there is no data plane to go on with.
     #[error("{0}")]
     Policy(#[from] PolicyError),
     /// The forward chain could not be loaded.
@@ -89,12 +90,12 @@ impl RunError {
         format!("error: {self}")
     }
 
-    /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1.
+    /// The exit code: 3 for an invalid configuration or policy, 4 for failed policy tests, else 1, also for files that were not read.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_)
-            | Self::Policy(
+            Self::Config(error) => error.exit_code(),
+            Self::Policy(
                 PolicyError::Invalid(_)
                 | PolicyError::NotText { .. }
                 | PolicyError::Bundle { .. }

@@ -77,8 +77,6 @@ impl Opening {
                 opening.files = Some(files);
                 Ok(policy)
             }
-            // A data plane at work goes on with what it has, unless that is what was not confirmed.
-            Err(error) if opening.expired.is_none() && options.has_pins() => Err(error),
             Err(error) => opening.fall_back(config, checker, &standing, error).await?,
         };
         Ok((opening, policy))

@@ -72,6 +72,23 @@ pub(super) async fn check(
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
+/// What was checked, as it is to judge packets now. Since the check began a rule may have started or expired, and the policy in force
+/// has followed that: with the tables of before, what has expired would come into force again.
+pub(super) async fn for_now(
+    checker: &SharedChecker,
+    (files, binding): (Arc<[SourceFile]>, Binding),
+    checked: CheckedPolicy,
+    running: Option<Arc<Compiled>>,
+    now: OffsetDateTime,
+) -> Result<CheckedPolicy, RunError> {
+    if checked.compiled.next_change.is_none_or(|at| at > now) {
+        return Ok(checked);
+    }
+    let recompiled =
+        check(checker, files, move |checker, files| checker.recompile(files, &binding, now, running.as_deref()));
+    Ok(CheckedPolicy { compiled: recompiled.await??.compiled, ..checked })
+}
+
 /// Refuses a policy that would cut the access to the firewall itself.
 pub(super) async fn check_access(
     dataplane: &Arc<dyn Dataplane>,
@@ -134,9 +151,9 @@ impl Supervisor {
         }
         self.facts.policy.next_change = None;
         let Some(in_force) = self.in_force.clone() else { return };
-        let problem = self.facts.policy.problem.clone();
+        let of_files = (self.facts.policy.outcome, self.facts.policy.problem.clone());
         let result = self.recompile(in_force, now).await;
-        self.facts.policy.problem = problem;
+        keep_outcome(&mut self.facts, of_files);
         if let Err(error) = result {
             tracing::error!(problem = %error, "a rule starts or expires, but the policy could not be applied; trying again");
             refuse(&mut self.facts, &error);
@@ -206,11 +223,16 @@ impl Supervisor {
     }
 }
 
-/// Notes why the files on disk are not what runs.
+/// What the files on disk came to stays true while time changes what is in force: if they could not be read, they are tried again.
+fn keep_outcome(facts: &mut Facts, of_files: (Outcome, Option<String>)) {
+    if of_files.1.is_some() {
+        (facts.policy.outcome, facts.policy.problem) = of_files;
+    }
+}
+
+/// Notes why the files on disk are not what runs: it is they that are wrong, or something that may pass by itself.
 pub(super) fn refuse(facts: &mut Facts, error: &RunError) {
-    // What the disk has refused may be taken the next time.
-    let is_refused = matches!(error, RunError::Policy(error) if !matches!(error, PolicyError::Store(_)));
-    facts.policy.outcome = if is_refused { Outcome::Refused } else { Outcome::Failed };
+    facts.policy.outcome = if error.exit_code() == 1 { Outcome::Failed } else { Outcome::Refused };
     facts.policy.problem = Some(error.to_string());
 }
 
@@ -245,6 +267,64 @@ mod tests {
         apply(&dataplane, other, "test", &mut facts).await.unwrap();
         assert_eq!((facts.policy.outcome, facts.policy.epoch), (Outcome::Applied, 2));
         assert_eq!(facts.policy.digest, fake.state().digest);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_starts_or_expires_while_the_files_are_checked_does_so_once() {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(3_600);
+        let (before, after) = (at - Duration::from_secs(1), at + Duration::from_secs(1));
+        let binding = || AgentConfig::parse("agent.toml", CONFIG).unwrap().binding();
+        for bound in ["expires", "starts"] {
+            let rule = "[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n";
+            let text = format!("{POLICY}{rule}{bound} = 1970-01-01T01:00:00Z\n");
+            let files: Arc<[SourceFile]> = [SourceFile { name: "a.toml".to_owned(), text }].into();
+            let checker = SharedChecker::default();
+            let checked_at = |moment| checker.lock().unwrap().check(&files, &binding(), moment, None).unwrap();
+            let (checked, in_time) = (checked_at(before), checked_at(after));
+            // The policy in force follows the time while the check goes on.
+            let (fake, dataplane) = fake();
+            let mut facts = Facts::default();
+            apply(&dataplane, in_time, "a rule starts or expires", &mut facts).await.unwrap();
+            assert_ne!(facts.policy.digest, Some(checked.compiled.digest));
+
+            let running = facts.policy.compiled.clone();
+            let checked = for_now(&checker, (Arc::clone(&files), binding()), checked, running, after).await.unwrap();
+            apply(&dataplane, checked, "test", &mut facts).await.unwrap();
+            assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1), "{bound}");
+        }
+    }
+
+    #[test]
+    fn files_that_were_not_read_are_not_refused() {
+        let path = || std::path::PathBuf::from("/policies");
+        let outcome = |error: PolicyError| {
+            let mut facts = Facts::default();
+            refuse(&mut facts, &error.into());
+            facts.policy.outcome
+        };
+        let passing = [
+            PolicyError::InFlux(path()),
+            PolicyError::TooSlow { path: path(), patience: Duration::from_secs(20) },
+            PolicyError::TooLarge { path: path(), size: 1 << 40 },
+            PolicyError::Unreadable { path: path(), reason: std::io::Error::from(std::io::ErrorKind::NotFound).into() },
+        ];
+        assert_eq!(passing.map(outcome), [Outcome::Failed; 4]);
+        let lasting = [PolicyError::TestsFailed(Vec::new()), PolicyError::NamedTwice(String::new())];
+        assert_eq!(lasting.map(outcome), [Outcome::Refused; 2]);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_not_read_are_tried_again_also_after_a_rule_has_expired() {
+        let (_fake, dataplane) = fake();
+        let mut facts = Facts::default();
+        apply(&dataplane, checked(""), "test", &mut facts).await.unwrap();
+        refuse(&mut facts, &PolicyError::InFlux("/policies".into()).into());
+        let of_files = (facts.policy.outcome, facts.policy.problem.clone());
+        let other = checked("[[rule]]\nid = \"r\"\nfrom = [\"ot\"]\nto = [\"local\"]\naction = \"allow\"\n");
+        apply(&dataplane, other, "a rule starts or expires", &mut facts).await.unwrap();
+        keep_outcome(&mut facts, of_files.clone());
+        assert_eq!((facts.policy.outcome, &facts.policy.problem), (Outcome::Failed, &of_files.1));
+        assert_eq!(facts.policy.epoch, 2);
     }
 
     #[tokio::test]

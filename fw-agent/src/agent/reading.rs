@@ -55,8 +55,14 @@ pub(super) enum Scope {
 struct Wish {
     scope: Scope,
     reason: String,
-    clients: Vec<ReloadRequest>,
+    clients: Vec<Client>,
     apply: Option<Apply>,
+}
+
+/// Who waits, and since when.
+struct Client {
+    since: Instant,
+    answer: ReloadRequest,
 }
 
 /// A change that an operator asks for.
@@ -135,7 +141,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Wants something read, and `client` told what it came to.
     pub(super) fn ask(&mut self, scope: Scope, reason: &str, client: Option<ReloadRequest>) {
-        self.wish(scope, reason).clients.extend(client);
+        self.wish(scope, reason).clients.extend(client.map(|answer| Client { since: Instant::now(), answer }));
     }
 
     /// Wants the policy read and applied. One change goes on at a time: another one is given back.
@@ -189,6 +195,7 @@ impl Reader {
                     let wish = self.running.take().map(|running| running.wish);
                     let read = ended.unwrap_or_else(|_| Read::interrupted());
                     let (clients, apply) = wish.map(|wish| (wish.clients, wish.apply)).unwrap_or_default();
+                    let clients = clients.into_iter().map(|client| client.answer).collect();
                     return Progress::Done(Box::new(Read { clients, apply, ..read }));
                 }
                 None => {
@@ -205,10 +212,12 @@ impl Reader {
     fn slow(&mut self) -> Option<Slow> {
         let running = self.running.as_mut()?;
         let path = running.place.path()?;
-        let (mut clients, mut apply) = (Vec::new(), None);
+        let waiting = std::iter::once(&mut running.wish).chain(&mut self.next);
+        let given_up =
+            waiting.flat_map(|wish| wish.clients.extract_if(.., |client| client.since.elapsed() >= PATIENCE));
+        let clients = given_up.map(|client| client.answer).collect();
+        let mut apply = None;
         if running.began.elapsed() >= PATIENCE {
-            clients.append(&mut running.wish.clients);
-            clients.extend(self.next.iter_mut().flat_map(|next| next.clients.drain(..)));
             // Withdrawn: who was told that it failed is not to find it applied later.
             apply = running.wish.apply.take().or_else(|| self.next.as_mut()?.apply.take());
         }
@@ -246,12 +255,15 @@ async fn read(known: Known, scope: Scope, reason: String, place: Place) -> Read 
     read
 }
 
-/// Reads `agent.toml`.
+/// Reads `agent.toml`. What is taken otherwise than it is written is told in the log.
 pub(super) async fn load(path: PathBuf, place: &Place) -> Result<AgentConfig, ConfigError> {
     place.enter(&path);
     let name = path.display().to_string();
     let loaded = spawn_blocking(move || AgentConfig::load(&path)).await;
-    loaded.unwrap_or_else(|_| Err(ConfigError::unreadable(&name, "reading it was interrupted".to_owned())))
+    let loaded =
+        loaded.unwrap_or_else(|_| Err(ConfigError::unreadable(&name, "reading it was interrupted".to_owned())));
+    loaded.iter().flat_map(AgentConfig::warnings).for_each(|warning| tracing::warn!("agent.toml: {warning}"));
+    loaded
 }
 
 /// The policy files, if nobody is in the middle of changing them.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::answers::Reload;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 const CONFIG: &str = "[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[policy]\ndirectory = \"DIRECTORY\"\n";
 const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n";
@@ -69,4 +70,24 @@ async fn what_is_asked_for_meanwhile_is_one_reading_that_begins_afterwards() {
     let read = fixture.read().await;
     assert_eq!((read.reason.as_str(), read.clients.len(), read.config.is_some()), ("later", 2, true));
     assert!(!fixture.reader.is_due());
+}
+
+#[tokio::test]
+async fn each_client_is_kept_waiting_for_as_long_as_the_others() {
+    let [(early, mut told), (late, mut kept), (next, mut kept_too)] = [client(), client(), client()];
+    let place = Place::default();
+    place.enter("/policies".as_ref());
+    let mut reader = Reader::default();
+    reader.ask(Scope::Policy, "test", Some(early));
+    reader.ask(Scope::Policy, "test", Some(late));
+    let mut wish = reader.next.take().unwrap();
+    wish.clients[0].since -= PATIENCE;
+    let (since, next_look) = (OffsetDateTime::now_utc(), Instant::now());
+    reader.running = Some(Running { wish, task: tokio::spawn(pending()), place, began: next_look, since, next_look });
+    reader.ask(Scope::Policy, "test", Some(next));
+    let Progress::Slow(slow) = reader.progress().await else { panic!("it does not end") };
+    assert_eq!(slow.clients.len(), 1);
+    drop(slow);
+    assert_eq!(told.try_recv(), Err(TryRecvError::Closed), "he has waited long enough");
+    assert_eq!([kept.try_recv(), kept_too.try_recv()], [Err(TryRecvError::Empty), Err(TryRecvError::Empty)]);
 }

@@ -1,5 +1,5 @@
-//! `agent.toml` is invalid at the start, but a data plane is at work: it goes on, aged and logged as before, until the
-//! file is valid again.
+//! `agent.toml` is invalid or cannot be read at the start, but a data plane is at work: it goes on, aged and logged as before, until
+//! the file is valid again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,13 +49,14 @@ pub(super) async fn until_valid(
     if dataplane.adopted().is_none() {
         return Err(error.into());
     }
-    tracing::error!(problem = %error, "agent.toml is invalid; the data plane goes on with what it has");
+    let verdict = error.verdict();
+    tracing::error!(problem = %error, "agent.toml {verdict}; the data plane goes on with what it has");
     let mut facts = adopted_facts(&dataplane)?;
     facts.config_problem = Some(error.to_string());
     let store = Store::at(&options.state_dir);
     facts.changes.ledger = Arc::new(store.ledger().unwrap_or_default());
     facts.changes.store = store;
-    notify(&[NotifyState::Ready, NotifyState::Status("not ready: agent.toml is invalid")]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("not ready: agent.toml {verdict}"))]);
     keep_going(options, dataplane, facts, (file, orders)).await
 }
 
@@ -119,19 +120,21 @@ async fn wait(
             read = file.read() => read,
             () = told_to_stop(orders) => return None,
         };
-        let problem = match read {
+        let error = match read {
             Ok(config) => {
                 tracing::info!("agent.toml is valid now");
                 return Some(config);
             }
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
+        let problem = error.to_string();
         let mut facts = shared.facts.load().as_ref().clone();
         facts.config_problem = Some(problem.clone());
         let epoch = facts.policy.epoch;
         shared.facts.store(Arc::new(facts));
         if let Some(reply) = reply {
-            let result = Outcome::Refused.name().to_owned();
+            let outcome = if error.exit_code() == 1 { Outcome::Failed } else { Outcome::Refused };
+            let result = outcome.name().to_owned();
             let _client_is_gone =
                 reply.send(Reload { result, epoch, problem: Some(problem), waiting_for_restart: vec![] });
         }

@@ -19,6 +19,7 @@ use super::opening::Opening;
 use super::options::RunOptions;
 use super::policy::{self, SharedChecker};
 use super::reading::Reader;
+use super::retry::Retry;
 use super::supervisor::{Supervisor, notify};
 use super::vouching::Vouching;
 use super::watch::Watch;
@@ -201,6 +202,7 @@ fn assemble(
         reloads,
         requests,
         reader: Reader::default(),
+        retry: Retry::default(),
         shared,
         facts,
         vouching: Vouching::default(),
@@ -307,7 +309,7 @@ mod tests {
         assert!(take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.is_err());
         fake.state().adopted = Some(Adopted { epoch: 7, digest: [7; 32] });
         let (facts, _) = take_policy_over(&dataplane, &config, &Observed::default(), in_flux()).await.unwrap();
-        assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Refused));
+        assert_eq!((facts.policy.epoch, facts.policy.outcome), (7, Outcome::Failed));
         assert_eq!(fake.state().epoch, 0, "nothing was applied");
         assert!(!facts.is_ready());
     }

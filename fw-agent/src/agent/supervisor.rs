@@ -18,6 +18,7 @@ use super::options::RunOptions;
 use super::orders::{Order, Orders};
 use super::policy::{InForce, SharedChecker};
 use super::reading::{Known, Progress, Read, Reader, Scope, Slow};
+use super::retry::Retry;
 use super::vouching::Vouching;
 use super::watch::Watch;
 use crate::api;
@@ -58,6 +59,8 @@ pub(super) struct Supervisor {
     pub(super) requests: mpsc::Receiver<ChangeRequest>,
     /// What reads files beside this task, so that nothing else waits for them.
     pub(super) reader: Reader,
+    /// When a policy is tried again whose files could not be read, or that the data plane did not take.
+    pub(super) retry: Retry,
     pub(super) shared: Arc<Shared>,
     pub(super) facts: Facts,
     pub(super) vouching: Vouching,
@@ -99,6 +102,7 @@ impl Supervisor {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut guards = interval_at(Instant::now() + GUARD, GUARD);
         guards.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.note_attempt();
         loop {
             if self.reader.is_due() {
                 let known = self.known();
@@ -121,6 +125,7 @@ impl Supervisor {
                     Progress::Done(read) => self.take(*read).await,
                     Progress::Slow(slow) => self.tell_slow(slow),
                 },
+                () = self.retry.due() => self.reader.ask(Scope::PolicyIfChanged, "another attempt", None),
                 () = sleep(next_change) => {
                     self.follow_deadline().await;
                     self.follow_schedule().await;
@@ -163,6 +168,7 @@ impl Supervisor {
         let reason = read.reason.as_str();
         self.tell_read();
         let whole = read.config.is_some();
+        let unread = matches!(&read.config, Some(Err(error)) if error.exit_code() == 1);
         match read.config {
             Some(Ok((config, waiting))) => {
                 tracing::info!(reason, waiting_for_restart = ?waiting, "read agent.toml");
@@ -172,7 +178,8 @@ impl Supervisor {
                 self.set_settings();
             }
             Some(Err(error)) => {
-                tracing::error!(reason, problem = %error, "agent.toml is invalid: going on with what it said before");
+                let verdict = error.verdict();
+                tracing::error!(reason, problem = %error, "agent.toml {verdict}: going on with what it said before");
                 self.facts.config_problem = Some(error.to_string());
             }
             None => {}
@@ -183,12 +190,23 @@ impl Supervisor {
         if let Some(policy) = read.policy {
             self.take_policy(policy, reason, whole, read.apply).await;
         }
+        self.note_attempt();
         if whole {
             self.reconcile(false).await;
         }
-        for client in read.clients {
-            let _client_is_gone = client.send(self.reload_result());
+        let mut result = self.reload_result();
+        if unread && self.facts.policy.outcome != Outcome::Refused {
+            result.result = Outcome::Failed.name().to_owned();
         }
+        for client in read.clients {
+            let _client_is_gone = client.send(result.clone());
+        }
+    }
+
+    /// A lock that is held for long, or a file system that fails, may be over before anything of the files changes.
+    fn note_attempt(&mut self) {
+        let has_failed = self.config.policy.watch && self.facts.policy.outcome == Outcome::Failed;
+        self.retry.note(has_failed, Instant::now());
     }
 
     /// What the next reading goes on from.

@@ -14,6 +14,10 @@ const WAITING: usize = 128;
 const REQUESTS_OF_USER: usize = 8;
 /// Those of all users.
 const REQUESTS: usize = 32;
+/// Requests of one user that wait until others have been answered; further ones are refused, because each holds a descriptor.
+pub(super) const QUEUE_OF_USER: usize = 16;
+/// Those of all users.
+const QUEUE: usize = 64;
 
 /// A user, as far as places go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,39 +56,75 @@ impl Waiting {
     }
 }
 
-/// The places for requests that are being answered.
+/// The places for requests that are being answered, and for those that wait for one.
 #[derive(Debug)]
 pub(super) struct Places {
-    all: Arc<Semaphore>,
-    of_users: Mutex<BTreeMap<u32, Arc<Semaphore>>>,
+    all: Hall,
+    of_users: Mutex<BTreeMap<u32, Hall>>,
+}
+
+/// So many are answered, and so many wait.
+#[derive(Clone, Debug)]
+struct Hall {
+    answered: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
 }
 
 /// A place; dropping it frees it. Root's requests need none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Place {
     _of_user_and_all: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
+/// There are as many requests as may wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct QueueIsFull;
+
+impl Hall {
+    fn new(answered: usize, queue: usize) -> Self {
+        Self { answered: Arc::new(Semaphore::new(answered)), queue: Arc::new(Semaphore::new(queue)) }
+    }
+
+    fn answer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.answered).try_acquire_owned().ok()
+    }
+
+    fn wait(&self) -> Result<OwnedSemaphorePermit, QueueIsFull> {
+        Arc::clone(&self.queue).try_acquire_owned().map_err(|_| QueueIsFull)
+    }
+
+    /// Somebody is answered or waits.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.answered) > 1 || Arc::strong_count(&self.queue) > 1
+    }
+}
+
 impl Default for Places {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(REQUESTS)), of_users: Mutex::default() }
+        Self { all: Hall::new(REQUESTS, QUEUE), of_users: Mutex::default() }
     }
 }
 
 impl Places {
-    /// Waits for a place.
-    pub(super) async fn take(&self, user: User) -> Place {
-        let User::Other(uid) = user else { return Place { _of_user_and_all: None } };
-        let of_user = Arc::clone(self.users().entry(uid).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_OF_USER))));
+    /// Takes a place, or waits for one if the queue is not full. May be cancelled.
+    pub(super) async fn take(&self, user: User) -> Result<Place, QueueIsFull> {
+        let User::Other(uid) = user else { return Ok(Place::default()) };
+        let new = || Hall::new(REQUESTS_OF_USER, QUEUE_OF_USER);
+        let of_user = self.users().entry(uid).or_insert_with(new).clone();
+        let at_once = of_user.answer().and_then(|place| Some((place, self.all.answer()?)));
+        if at_once.is_some() {
+            return Ok(Place { _of_user_and_all: at_once });
+        }
+        let _waiting = (of_user.wait()?, self.all.wait()?);
         // The user's own first: who has too many waits here, and not where others do. Neither semaphore is ever closed.
-        let place = of_user.acquire_owned().await.ok();
-        Place { _of_user_and_all: place.zip(Arc::clone(&self.all).acquire_owned().await.ok()) }
+        let place = Arc::clone(&of_user.answered).acquire_owned().await.ok();
+        Ok(Place { _of_user_and_all: place.zip(Arc::clone(&self.all.answered).acquire_owned().await.ok()) })
     }
 
     /// The users that have requests now.
-    fn users(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Semaphore>>> {
+    fn users(&self) -> MutexGuard<'_, BTreeMap<u32, Hall>> {
         let mut users = self.of_users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.retain(|_, places| Arc::strong_count(places) > 1);
+        users.retain(|_, hall| hall.is_used());
         users
     }
 }
@@ -92,6 +132,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use std::time::Duration;
     use tokio::time::timeout;
 
@@ -127,7 +168,7 @@ mod tests {
         let mut taken = Vec::new();
         for uid in 1..=4 {
             for _ in 0..REQUESTS_OF_USER {
-                taken.push(places.take(User::Other(uid)).await);
+                taken.push(places.take(User::Other(uid)).await.unwrap());
             }
             assert!(timeout(at_once, places.take(User::Other(uid))).await.is_err(), "he has all of his");
         }
@@ -136,7 +177,35 @@ mod tests {
         taken.pop();
         assert!(timeout(at_once, places.take(User::Other(5))).await.is_ok());
         drop(taken);
-        let _place = places.take(User::Other(6)).await;
+        let _place = places.take(User::Other(6)).await.unwrap();
         assert_eq!(places.users().len(), 1, "users without requests are forgotten");
+    }
+
+    #[tokio::test]
+    async fn no_more_requests_wait_than_may() {
+        let places = Arc::new(Places::default());
+        let take = |uid| {
+            let places = Arc::clone(&places);
+            let mut take = Box::pin(async move { places.take(User::Other(uid)).await });
+            // A first poll: it has its place, it waits, or it is refused.
+            let polled = take.as_mut().now_or_never();
+            (polled, take)
+        };
+        let mut taken = Vec::new();
+        let mut waiting = Vec::new();
+        for uid in 1..=4 {
+            taken.extend((0..REQUESTS_OF_USER).map(|_| take(uid).0.unwrap().unwrap()));
+            waiting.extend((0..QUEUE_OF_USER).map(|_| take(uid)));
+            assert_eq!(take(uid).0.map(|refused| refused.unwrap_err()), Some(QueueIsFull), "he has all of his");
+        }
+        assert!(waiting.iter().all(|(polled, _)| polled.is_none()), "they wait");
+        assert_eq!(take(5).0.map(|refused| refused.unwrap_err()), Some(QueueIsFull), "all wait that may");
+        assert!(places.take(User::Root).await.is_ok());
+        // Who has his place waits no more, and neither does who has given up.
+        taken.remove(0);
+        taken.push(waiting[0].1.as_mut().now_or_never().unwrap().unwrap());
+        assert!(take(1).0.is_none());
+        waiting.truncate(QUEUE_OF_USER);
+        assert!(take(2).0.is_none());
     }
 }

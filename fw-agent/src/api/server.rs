@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::MAX_REQUEST;
 use super::answers::{Answer, ErrorAnswer, Reload};
 use super::change::{self, ChangeRequest, Changed, Wish};
-use super::places::{Places, User, Waiting};
+use super::places::{Place, Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
 use super::{collect, flows, stream as lasting};
 use crate::change::Revision;
@@ -106,15 +106,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let may_change = client == 0 || client == rustix::process::geteuid().as_raw();
     let user = if may_change { User::Root } else { User::Other(client) };
     let told_to_leave = desk.waiting.line_up(user);
-    let (read, _write) = stream.split();
-    let line = tokio::select! {
-        line = timeout(REQUEST_TIME, read_line(read)) => match line {
-            Ok(line) => line?,
-            Err(_elapsed) => Err(format!("no request within {} seconds", REQUEST_TIME.as_secs())),
-        },
-        // Dropped with this statement, so that a connection whose request is here is no longer in the line.
-        Ok(()) = told_to_leave => Err("no request came, and too many connections wait for theirs".to_owned()),
-    };
+    let line = read_in_time(stream.split().0, told_to_leave).await?;
     let request = match line.and_then(|line| parse(&line)) {
         Ok(request) if is_for_root(&request) && !may_change => {
             return send(stream, &refusal("only root may change the firewall or see packets")).await;
@@ -122,9 +114,26 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Ok(request) => request,
         Err(reason) => return send(stream, &refusal(reason)).await,
     };
-    match timeout(PLACE_TIME, desk.places.take(user)).await {
-        Ok(_place) => respond(request, stream, Arc::clone(&desk.shared), desk.supervision.clone(), &peer).await,
-        Err(_elapsed) => send(stream, &refusal("busy: other requests are being answered; ask again")).await,
+    let Ok(Ok(place)) = timeout(PLACE_TIME, desk.places.take(user)).await else {
+        return send(stream, &refusal("busy: other requests are being answered; ask again")).await;
+    };
+    respond(request, (stream, place), Arc::clone(&desk.shared), desk.supervision.clone(), &peer).await
+}
+
+/// Reads the request, unless the connection has to leave before; `Err` inside is a refusal for the client. When this returns, the
+/// connection is no longer in the line.
+async fn read_in_time(
+    read: impl tokio::io::AsyncRead + Unpin,
+    told_to_leave: oneshot::Receiver<()>,
+) -> io::Result<Result<Vec<u8>, String>> {
+    tokio::select! {
+        // A request that is here is answered, whoever else has come meanwhile.
+        biased;
+        line = timeout(REQUEST_TIME, read_line(read)) => match line {
+            Ok(line) => line,
+            Err(_elapsed) => Ok(Err(format!("no request within {} seconds", REQUEST_TIME.as_secs()))),
+        },
+        Ok(()) = told_to_leave => Ok(Err("no request came, and too many connections wait for theirs".to_owned())),
     }
 }
 
@@ -225,7 +234,7 @@ async fn read_line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<Result
 /// Does what is asked for, by a client who may.
 async fn respond(
     request: Request,
-    stream: UnixStream,
+    (stream, place): (UnixStream, Place),
     shared: Arc<Shared>,
     supervision: Supervision,
     peer: &UCred,
@@ -247,7 +256,7 @@ async fn respond(
         }
         Request::Show { revision } => show(revision, shared).await,
         Request::EndFlows(request) => end_flows(request, shared, peer).await,
-        Request::Observe(filter) => return lasting::observe(stream, shared, filter).await,
+        Request::Observe(filter) => return lasting::observe((stream, place), shared, filter).await,
         Request::Capture(request) => {
             tracing::info!(uid = peer.uid(), pid = peer.pid(), "a client of the socket asks for packets");
             return lasting::capture(stream, shared, request).await;

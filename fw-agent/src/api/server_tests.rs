@@ -392,3 +392,26 @@ async fn a_packet_is_asked_about_where_it_comes_in() {
         assert!(matches!(asked(question(wrong)).await, Err(ClientError::Usage(_))), "{wrong}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_captured_packet_is_told_by_the_names_of_its_time() {
+    let fixture = fixture();
+    let request = CaptureRequest { count: Some(1), ..CaptureRequest::default() };
+    let mut capture = begin(&fixture.socket, Request::Capture(request)).await;
+    let waited_for = async {
+        while !fixture.dataplane.state().is_waited_for {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(ANSWER_TIME, waited_for).await.unwrap();
+    let names = Arc::new(crate::names::Names::new(vec![(7, "new-rule".to_owned())], None));
+    fixture.shared.facts.store(Arc::new(Facts { names, ..Facts::default() }));
+    let head = CapturedHead { ifindex: 3, captured: 60, len: 60, rule: 7, ..CapturedHead::default() };
+    fixture.dataplane.state().captured = vec![(head, vec![1; 60])];
+    let mut file = Vec::new();
+    timeout(ANSWER_TIME, capture.read_to_end(&mut file)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&file).contains("rule new-rule"), "{}", String::from_utf8_lossy(&file));
+}
+
+#[path = "crowd_tests.rs"]
+mod crowd;

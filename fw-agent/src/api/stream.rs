@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{interval, timeout};
 
+use super::places::Place;
 use super::server::{ANSWER_TIME, encode, misuse, refusal};
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
@@ -38,8 +39,13 @@ const ENDING: Duration = Duration::from_secs(1);
 /// Blocks that wait for the client; further packets wait in the data plane's buffer.
 const WAITING: usize = 256;
 
-/// Tells events until the client closes.
-pub(super) async fn observe(mut stream: UnixStream, shared: Arc<Shared>, filter: ObserveFilter) -> io::Result<()> {
+/// Tells events until the client closes. The place is given free as soon as there is an observer more: how many there may be is limited
+/// by itself, and they keep nobody's requests waiting.
+pub(super) async fn observe(
+    (mut stream, place): (UnixStream, Place),
+    shared: Arc<Shared>,
+    filter: ObserveFilter,
+) -> io::Result<()> {
     let wrong = filter.check(&shared.facts.load().names).err();
     if let Some(wrong) = wrong {
         return write(&mut stream, &misuse(wrong)).await;
@@ -50,6 +56,7 @@ pub(super) async fn observe(mut stream: UnixStream, shared: Arc<Shared>, filter:
         Ok(Err(error)) => return write(&mut stream, &refusal(error.to_string())).await,
         Err(error) => return write(&mut stream, &refusal(error.to_string())).await,
     };
+    drop(place);
     let (mut read, mut to_client) = stream.split();
     write(&mut to_client, &encode("observe", Notice::Begin)).await?;
     let mut looks = interval(LOOK);
@@ -185,12 +192,14 @@ impl Taking<'_> {
     /// Waits for packets, and hands those on that are wanted; how many there were, wanted or not.
     fn hand_on(&mut self, patience: Duration) -> Result<u64, DataplaneError> {
         let Self { shared, recording, blocks, gone, left, packets } = self;
-        let (facts, clock) = (shared.facts.load(), Clock::read());
+        // Of when there is something: the wait before may last as long as the capture, and rules and the clock change meanwhile.
+        let mut now = None;
         let mut seen = 0;
         shared.dataplane.wait_captured(patience, Some(gone.as_fd()), &mut |head, bytes| {
             seen += 1;
+            let (facts, clock) = now.get_or_insert_with(|| (shared.facts.load(), Clock::read()));
             if *left > 0
-                && let Some(packet) = recording.blocks(head, bytes, &facts.names, &clock)
+                && let Some(packet) = recording.blocks(head, bytes, &facts.names, clock)
             {
                 (*left, *packets) = (*left - 1, *packets + 1);
                 let _gone = blocks.blocking_send(packet);

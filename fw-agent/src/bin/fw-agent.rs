@@ -1,83 +1,18 @@
 //! The daemon.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::Parser as _;
 use fw_agent::agent::{self, RunOptions};
+use fw_agent::arguments::{Check, Cli, Command, Detach, LogFormat, Run};
 use fw_agent::cli::style;
 use fw_agent::config::AgentConfig;
 use fw_agent::dataplane::kernel;
 use fw_agent::host::forward_chain;
 use fw_agent::host::lock::Lock;
 use tracing_subscriber::EnvFilter;
-
-/// Stateful zone firewall: the agent.
-#[derive(Debug, Parser)]
-#[command(name = "fw-agent", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-    /// How log lines look.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
-    log_format: LogFormat,
-    /// What is logged: a level, or levels by module.
-    #[arg(long, default_value = "info", global = true)]
-    log_level: String,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Bring the firewall up and keep it as agent.toml and the policy say.
-    Run(Run),
-    /// Take the data plane off the interfaces; the forward chain stays, and drops.
-    Detach(Detach),
-    /// Check agent.toml.
-    Check(Check),
-}
-
-#[derive(Debug, Args)]
-struct Run {
-    /// The configuration.
-    #[arg(long, default_value = "/etc/outpost-fw/agent.toml")]
-    config: PathBuf,
-    /// Where the data plane is pinned.
-    #[arg(long, default_value = "/sys/fs/bpf/outpost-fw")]
-    pin_dir: PathBuf,
-    /// The lock and the socket.
-    #[arg(long, default_value = "/run/outpost-fw")]
-    runtime_dir: PathBuf,
-    /// The flow log.
-    #[arg(long, default_value = "/var/lib/outpost-fw")]
-    state_dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Detach {
-    /// Where the data plane is pinned.
-    #[arg(long, default_value = "/sys/fs/bpf/outpost-fw")]
-    pin_dir: PathBuf,
-    /// The lock of a running agent, which would attach everything again.
-    #[arg(long, default_value = "/run/outpost-fw")]
-    runtime_dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Check {
-    /// The configuration.
-    #[arg(long, default_value = "/etc/outpost-fw/agent.toml")]
-    config: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -128,9 +63,14 @@ fn check(arguments: &Check) -> ExitCode {
     let (written, code) = match AgentConfig::load(&arguments.config) {
         Ok(config) => {
             let (file, interfaces, routes) = (arguments.config.display(), config.interfaces.len(), config.routes.len());
-            (writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes"), ExitCode::SUCCESS)
+            let told =
+                config.warnings().iter().try_for_each(|warning| writeln!(io::stderr(), "warning: {file}: {warning}"));
+            let answered = writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes");
+            (told.and(answered), ExitCode::SUCCESS)
         }
-        Err(error) => (writeln!(io::stderr(), "{}", error.render(style::colors_on_stderr())), ExitCode::from(3)),
+        Err(error) => {
+            (writeln!(io::stderr(), "{}", error.render(style::colors_on_stderr())), ExitCode::from(error.exit_code()))
+        }
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::output::{Format, or_dash, print};
-use super::policy::{self, Source};
+use super::policy::{self, Checked, Source};
 use super::{ask, exit};
 use crate::api::request::Request;
 use crate::explain::frame::Description;
@@ -74,8 +74,8 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
     };
     let source = Source { directory, config: arguments.config.as_deref() };
     let now = arguments.at.unwrap_or_else(OffsetDateTime::now_utc);
-    let (policy, compiled) = match policy::compile(&source, now, output, "explain")? {
-        Ok(compiled) => compiled,
+    let Checked { policy, compiled, .. } = match policy::compile_at(source, now, output, "explain")? {
+        Ok(checked) => checked,
         Err(code) => return Ok(code),
     };
     let question = question(arguments, packet);

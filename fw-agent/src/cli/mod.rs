@@ -4,8 +4,11 @@ mod apply;
 mod capture;
 mod drops;
 mod explain;
+mod explain_code;
 mod flows;
 mod history;
+mod junit;
+mod manual;
 mod observe;
 mod output;
 mod policy;
@@ -20,7 +23,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::api::client::{self, ClientError};
 use crate::api::request::Request;
@@ -87,6 +91,12 @@ enum Command {
     /// Check and explain policy files, without the agent.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What a code of a message means, with a wrong and a right example.
+    ExplainCode(explain_code::Arguments),
+    /// A script that completes command lines, for a shell.
+    Completions(manual::CompletionsArguments),
+    /// Pages of the manual, for fwctl and fw-agent.
+    Man(manual::ManArguments),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -107,6 +117,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let Common { output, socket } = &cli.common;
+    if *output == Format::Sarif && !matches!(&cli.command, Command::Policy(policy::Command::Check(_))) {
+        let message = "`-o sarif` is a form of `fwctl policy check`";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     match &cli.command {
         Command::Status => status::run(socket, *output),
         Command::Flows(arguments) => flows::run(arguments, socket, *output),
@@ -122,6 +136,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::History => history::history(socket, *output),
         Command::Show(arguments) => history::show(arguments, socket, *output),
         Command::Policy(command) => policy::run(command, socket, *output),
+        Command::ExplainCode(arguments) => explain_code::run(arguments, *output),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments),
     }
 }
 

@@ -119,7 +119,7 @@ fn show(text: &str, output: Format) -> anyhow::Result<bool> {
     let lost: Option<Lost> = serde_json::from_value(answer.clone()).ok();
     match output {
         Format::Jsonl => print(text.trim_end())?,
-        Format::Json => print(&serde_json::to_string_pretty(&answer)?)?,
+        Format::Json | Format::Sarif => print(&serde_json::to_string_pretty(&answer)?)?,
         Format::Table => match &lost {
             Some(Lost { lost }) => print(&format!("… {lost} events lost"))?,
             None => print(&row(&serde_json::from_value(answer)?))?,

@@ -16,6 +16,8 @@ pub(super) enum Format {
     Json,
     /// One JSON object a line: of lists, each element.
     Jsonl,
+    /// SARIF 2.1.0, which code hosts show beside the changed lines: of `policy check`.
+    Sarif,
 }
 
 impl Format {
@@ -23,7 +25,8 @@ impl Format {
     pub(super) fn json(self, answer: &Value, rows: &str) -> anyhow::Result<bool> {
         match self {
             Self::Table => return Ok(false),
-            Self::Json => print(&serde_json::to_string_pretty(answer)?)?,
+            // Commands that answer so look at the form themselves; the others are refused before they begin.
+            Self::Json | Self::Sarif => print(&serde_json::to_string_pretty(answer)?)?,
             Self::Jsonl => match answer.get(rows).and_then(Value::as_array) {
                 Some(list) => list.iter().try_for_each(|row| print(&with_schema(row, answer)))?,
                 None => print(&answer.to_string())?,

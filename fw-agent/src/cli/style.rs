@@ -1,4 +1,4 @@
-//! Whether to colour.
+//! Whether to colour, and how wide to write.
 
 use std::io::IsTerminal;
 
@@ -12,4 +12,11 @@ pub fn colors_wanted() -> bool {
 #[must_use]
 pub fn colors_on_stderr() -> bool {
     colors_wanted() && std::io::stderr().is_terminal()
+}
+
+/// How wide diagnostics on standard error may be, in characters: as wide as the terminal, if it is one.
+#[must_use]
+pub fn width_on_stderr() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    size.map_or(fw_policy::DEFAULT_WIDTH, |size| usize::from(size.ws_col)).max(1)
 }

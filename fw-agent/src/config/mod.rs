@@ -183,11 +183,22 @@ impl AgentConfig {
         read::config(name, text)
     }
 
+    /// What is taken otherwise than it is written, each as a sentence without a full stop.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match (self.conntrack.max_flows, self.conntrack.max_half_open) {
+            (Some(all), Some(half_open)) if half_open > all => vec![format!(
+                "`max_half_open` ({half_open}) is larger than `max_flows`, so that it is taken as {all}; leave it out for a quarter of `max_flows`"
+            )],
+            _ => Vec::new(),
+        }
+    }
+
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let bytes = files::read(path, MAX_FILE).map_err(|error| ConfigError::unreadable(&name, error.to_string()))?;
-        let text = text::decode(bytes).map_err(|place| ConfigError::unreadable(&name, place.to_string()))?;
+        let text = text::decode(bytes).map_err(|place| ConfigError::not_text(&name, place.to_string()))?;
         Self::parse(&name, &text)
     }
 }

@@ -140,14 +140,6 @@ fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> Conntrack
     let max_flows = section.integer("max_flows", 1_024..=16_777_216, report);
     config.max_flows = max_flows.as_ref().and_then(|number| u32::try_from(number.value).ok());
     let max_half_open = section.integer("max_half_open", 64..=16_777_216, report);
-    if let (Some(all), Some(half_open)) = (&max_flows, &max_half_open)
-        && half_open.value > all.value
-    {
-        report
-            .add(Code::Contradiction, half_open.span.clone(), "`max_half_open` is larger than `max_flows`")
-            .expected(format!("expected at most {}, all flows that there can be", all.value))
-            .help("leave it out for a quarter of `max_flows`");
-    }
     config.max_half_open = max_half_open.as_ref().and_then(|number| u32::try_from(number.value).ok());
     let full = one_of("half_open_full", &["evict-oldest", "drop-new"], &[], &mut section, report);
     config.refuse_half_open = full == Some("drop-new");

@@ -42,13 +42,35 @@ pub struct ConfigError {
     pub findings: Vec<Finding>,
     #[serde(skip)]
     source: String,
+    /// The file was read: the mistake is in what it says.
+    #[serde(skip)]
+    is_read: bool,
 }
 
 impl ConfigError {
-    /// The file is not there, or not text.
+    /// The file could not be read.
     #[must_use]
     pub fn unreadable(file: &str, reason: String) -> Self {
-        Self { file: file.to_owned(), unreadable: Some(reason), findings: Vec::new(), source: String::new() }
+        let (file, unreadable) = (file.to_owned(), Some(reason));
+        Self { file, unreadable, findings: Vec::new(), source: String::new(), is_read: false }
+    }
+
+    /// The file is not text.
+    #[must_use]
+    pub fn not_text(file: &str, reason: String) -> Self {
+        Self { is_read: true, ..Self::unreadable(file, reason) }
+    }
+
+    /// The exit code: 3 for an invalid file, 1 for one that could not be read.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.is_read { 3 } else { 1 }
+    }
+
+    /// What is the matter, as a predicate.
+    #[must_use]
+    pub const fn verdict(&self) -> &'static str {
+        if self.is_read { "is invalid" } else { "could not be read" }
     }
 
     /// The mistakes with the lines that they are in, for a person. `color` adds ANSI escape sequences.
@@ -141,7 +163,8 @@ impl<'t> Report<'t> {
 
     pub(super) fn into_error(mut self, file: &str) -> ConfigError {
         self.findings.sort_by_key(|finding| finding.span.start);
-        ConfigError { file: file.to_owned(), unreadable: None, findings: self.findings, source: self.text.to_owned() }
+        let (file, source) = (file.to_owned(), self.text.to_owned());
+        ConfigError { file, unreadable: None, findings: self.findings, source, is_read: true }
     }
 }
 

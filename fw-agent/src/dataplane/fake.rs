@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fw_common::DropReason;
 use fw_common::abi::capture::{CaptureFilter, CapturedHead};
@@ -15,6 +15,7 @@ use fw_common::abi::explained::Explained;
 use fw_common::abi::interface::MAX_INTERFACES;
 use fw_policy::Compiled;
 use ipnet::IpNet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::nic::Mode;
 
@@ -76,6 +77,8 @@ pub struct FakeState {
     pub capture: Option<(CaptureFilter, u32)>,
     /// Packets that wait for the capture.
     pub captured: Vec<(CapturedHead, Vec<u8>)>,
+    /// Somebody waits for such packets.
+    pub is_waited_for: bool,
     /// Packets that come just before the capture ends.
     pub captured_last: Vec<(CapturedHead, Vec<u8>)>,
     /// What would become of any packet.
@@ -118,6 +121,16 @@ fn wait(patience: Duration) {
     std::thread::sleep(patience.min(Duration::from_millis(5)));
 }
 
+/// Waits a little for a descriptor; whether it can be read.
+fn is_readable(gone: Option<BorrowedFd<'_>>, patience: Duration) -> bool {
+    let Some(gone) = gone else {
+        wait(patience);
+        return false;
+    };
+    let little = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+    poll(&mut [PollFd::from_borrowed_fd(gone, PollFlags::IN)], Some(&little)).is_ok_and(|ready| ready > 0)
+}
+
 impl Dataplane for FakeDataplane {
     fn adopted(&self) -> Option<Adopted> {
         self.state().adopted.clone()
@@ -145,6 +158,10 @@ impl Dataplane for FakeDataplane {
     fn forget(&self, slot: u32) -> Result<(), DataplaneError> {
         self.change()?.attached.remove(&slot);
         Ok(())
+    }
+
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError> {
+        self.forget(slot)
     }
 
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
@@ -303,13 +320,19 @@ impl Dataplane for FakeDataplane {
     fn wait_captured(
         &self,
         patience: Duration,
-        _gone: Option<BorrowedFd<'_>>,
+        gone: Option<BorrowedFd<'_>>,
         visit: &mut dyn FnMut(&CapturedHead, &[u8]),
     ) -> Result<(), DataplaneError> {
-        let captured = std::mem::take(&mut self.change()?.captured);
-        if captured.is_empty() {
-            wait(patience);
-        }
+        let end = Instant::now() + patience;
+        let captured = loop {
+            let mut state = self.change()?;
+            let captured = std::mem::take(&mut state.captured);
+            state.is_waited_for = captured.is_empty();
+            drop(state);
+            if !captured.is_empty() || Instant::now() >= end || is_readable(gone, patience) {
+                break captured;
+            }
+        };
         captured.iter().for_each(|(head, bytes)| visit(head, bytes));
         Ok(())
     }

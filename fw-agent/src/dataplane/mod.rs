@@ -239,6 +239,9 @@ pub trait Dataplane: Send + Sync {
     fn carried(&self, ifindex: u32) -> Option<Mode>;
     /// Forgets an interface whose device has vanished.
     fn forget(&self, slot: u32) -> Result<(), DataplaneError>;
+    /// Forgets an interface whose device is another one's now, be it that it is attached for that already. The program stays on it, and
+    /// drops everything there until it is attached.
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError>;
     /// Replaces the set of the host's own addresses and of the directed broadcasts.
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError>;
     /// Names the pair of devices through which packets without a resolved next hop go to the kernel.

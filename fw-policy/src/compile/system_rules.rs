@@ -29,16 +29,16 @@ pub(super) struct SystemRule {
     pub(super) description: String,
     pub(super) from: &'static str,
     pub(super) to: &'static str,
-    matches: Vec<Match>,
+    pub(super) matches: Vec<Match>,
 }
 
 /// What it lets through.
-struct Match {
-    from_zones: u64,
-    to_zones: u64,
-    source: AddressSet,
-    destination: AddressSet,
-    services: ServiceSet,
+pub(super) struct Match {
+    pub(super) from_zones: u64,
+    pub(super) to_zones: u64,
+    pub(super) source: AddressSet,
+    pub(super) destination: AddressSet,
+    pub(super) services: ServiceSet,
 }
 
 impl Match {

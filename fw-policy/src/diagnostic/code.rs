@@ -1,5 +1,7 @@
 //! The codes of all diagnostics: one list that feeds messages, JSON and `fwctl explain-code`.
 
+use super::explanation::Explanation;
+
 /// Whether a diagnostic refuses the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -8,12 +10,15 @@ pub enum Severity {
     Error,
     /// The policy is taken; it probably does not mean what its author thinks.
     Warning,
+    /// Worth knowing, and nothing to change for.
+    Note,
 }
 
-/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale.
+/// Defines the enum, its numbers and its explanations in one place, so that no list can go stale. What is said at length, with
+/// examples, stands in `codes/VARIANT.md`.
 macro_rules! codes {
     ($($variant:ident = $number:literal, $explanation:literal;)+) => {
-        /// What is wrong, as a stable number: `FW` and four digits, errors below `FW0100`, warnings from there.
+        /// What is wrong, as a stable number: `FW` and four digits, errors below `FW0100`, warnings from there, notes from `FW0200`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $explanation] $variant,)+
@@ -29,10 +34,15 @@ macro_rules! codes {
                 match self { $(Self::$variant => $number,)+ }
             }
 
-            /// What the author of the policy should know about it.
+            /// What the author of the policy should know about it, in a sentence or two.
             #[must_use]
-            pub const fn explanation(self) -> &'static str {
+            pub const fn summary(self) -> &'static str {
                 match self { $(Self::$variant => $explanation,)+ }
+            }
+
+            /// The text of [`Code::explain`], as it is written down.
+            const fn written_explanation(self) -> &'static str {
+                match self { $(Self::$variant => include_str!(concat!("codes/", stringify!($variant), ".md")),)+ }
             }
         }
     };
@@ -85,13 +95,56 @@ codes! {
     ExclusionsOnly = 100, "A set that only excludes is everything else, in both address families.";
     MatchesNothing = 101, "The set or rule matches nothing.";
     ListedTwice = 102, "The same element stands twice in an array.";
+    // What the analysis of all rules together finds.
+    NoSuchPacket = 110, "The rule never matches: no packet that opens a flow between its zones has its addresses and services.";
+    Shadowed = 111, "The rule never matches: rules in front of it take all of its packets, and do with them what it would have done, or deny them in another way.";
+    AllowHidden = 112, "The rule never allows anything: rules in front of it take all of its packets, and deny some or all of them.";
+    DenyHidden = 113, "The rule never denies anything: rules in front of it take all of its packets, and allow some or all of them.";
+    Redundant = 114, "The rule changes nothing: rules behind it would decide its packets alike, with the same action, logging and idle time-out.";
+    RestatesDefault = 115, "The rule changes nothing: no rule behind it decides its packets otherwise, and the default does with them what it does. It is of use for its counter, or against rules that may come.";
+    AllowsEverything = 116, "The rule allows every address and every service from one zone to another.";
+    Expired = 117, "The rule has expired: it never matches any more.";
+    ExpiresSoon = 118, "The rule expires within 30 days.";
+    Unused = 119, "No rule and no invariant needs the set, directly or through other sets.";
+    EmptyInvariant = 120, "No packet that opens a flow is one that the invariant speaks of, so it says nothing about the policy.";
+    // Notes.
+    PairsWithoutRules = 200, "For these pairs of zones nothing is written, so the default of everything decides.";
+    NotAnalysed = 201, "Whether these rules match, or are needed, was not found out, because it would take too long. What is said of others is right.";
+}
+
+impl Severity {
+    /// The word that findings begin with.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
 }
 
 impl Code {
     /// Whether it refuses the policy.
     #[must_use]
     pub const fn severity(self) -> Severity {
-        if self.number() < 100 { Severity::Error } else { Severity::Warning }
+        match self.number() {
+            0..100 => Severity::Error,
+            100..200 => Severity::Warning,
+            _ => Severity::Note,
+        }
+    }
+
+    /// Whether it is found by comparing rules ([`crate::Policy::analyse`]), and not by reading and compiling.
+    #[must_use]
+    pub const fn is_of_analysis(self) -> bool {
+        self.number() >= Self::NoSuchPacket.number()
+    }
+
+    /// The same at length: what it means, a wrong example, a right one, and why it is refused.
+    #[must_use]
+    pub fn explain(self) -> Explanation {
+        Explanation::read(self, self.written_explanation())
     }
 
     /// Reads `FW0007`, in any case.

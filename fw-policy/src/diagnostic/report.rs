@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Code, Diagnostic, Diagnostics, Place, Severity};
+use super::{Applicability, Code, Diagnostic, Diagnostics, Fix, Place, Severity};
 use crate::source::{Location, Sources};
 
 /// The findings so far.
@@ -30,7 +30,7 @@ impl Report {
 
     fn push(&mut self, code: Code, message: String, place: Option<Place>) -> Finding<'_> {
         let severity = code.severity();
-        self.items.push(Diagnostic { code, severity, message, place, related: Vec::new(), help: None });
+        self.items.push(Diagnostic { code, severity, message, place, related: Vec::new(), help: None, fix: None });
         let index = self.items.len() - 1;
         Finding { sources: &self.sources, item: &mut self.items[index] }
     }
@@ -45,20 +45,20 @@ impl Report {
         let syntax = self.items.iter().filter(|item| item.code == Code::Syntax);
         let places = syntax.filter_map(|item| item.place.as_ref());
         let broken: Vec<(u32, u32)> = places.map(|place| (place.location.file, place.line)).collect();
+        let files: Vec<u32> = broken.iter().map(|(file, _)| *file).collect();
         if broken.is_empty() {
             return;
         }
         self.items.retain(|item| {
-            let follows = matches!(
+            // A definition that was skipped is missed in every file, a key only in its own.
+            let follows_anywhere =
+                matches!(item.code, Code::Defaults | Code::UnknownZone | Code::UnknownSet | Code::UnknownRule);
+            let follows_there = matches!(
                 item.code,
-                Code::MissingKey
-                    | Code::Version
-                    | Code::Defaults
-                    | Code::UnknownZone
-                    | Code::UnknownSet
-                    | Code::UnknownRule
-                    | Code::EmptyArray
+                Code::MissingKey | Code::Version | Code::Contradiction | Code::Schedule | Code::EmptyArray
             );
+            let is_there = item.place.as_ref().is_some_and(|place| files.contains(&place.location.file));
+            let follows = follows_anywhere || follows_there && is_there;
             let same_line =
                 item.place.as_ref().is_some_and(|place| broken.contains(&(place.location.file, place.line)));
             item.code == Code::Syntax || !(follows || same_line)
@@ -103,6 +103,43 @@ impl Finding<'_> {
         self
     }
 
+    /// What stands at the place.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.item.place.as_ref().map(|place| place.text.as_str())
+    }
+
+    /// What stands somewhere else.
+    pub(crate) fn excerpt(&self, at: Location) -> &str {
+        self.sources.excerpt(at)
+    }
+
+    /// Something to write at a place instead of what stands there.
+    pub(crate) fn fix(self, at: Location, replacement: impl Into<String>, applicability: Applicability) -> Self {
+        let place = Place::new(self.sources, at, None);
+        self.item.fix = Some(Fix { place, replacement: replacement.into(), applicability });
+        self
+    }
+
+    /// Something to write instead of a part of what the finding is about, if that part stands there once.
+    pub(crate) fn fix_within(self, wrong: &str, right: &str, applicability: Applicability) -> Self {
+        let Some(place) = &self.item.place else { return self };
+        let mut found = place.text.match_indices(wrong);
+        let (Some((at, _)), None) = (found.next(), found.next()) else { return self };
+        let start = place.byte_start + at;
+        let at = Location::new(place.location.file, start..start + wrong.len());
+        self.fix(at, right, applicability)
+    }
+
+    /// "did you mean", if there is something near.
+    pub(crate) fn did_you_mean(self, written: &str, nearest: Option<&str>) -> Self {
+        match nearest {
+            Some(name) => {
+                self.help(format!("did you mean `{name}`?")).fix_within(written, name, Applicability::MaybeIncorrect)
+            }
+            None => self,
+        }
+    }
+
     pub(crate) fn help_if(self, help: Option<String>) -> Self {
         match help {
             Some(help) => self.help(help),
@@ -113,10 +150,15 @@ impl Finding<'_> {
 
 /// "did you mean" for a misspelt name.
 pub(crate) fn suggestion<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    nearest(written, known).map(|name| format!("did you mean `{name}`?"))
+}
+
+/// The name that a misspelt one was meant to be.
+pub(crate) fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let distance = |name: &str| strsim::damerau_levenshtein(written, name);
     let closest = known.into_iter().map(|name| (distance(name), name)).min()?;
     let tolerated = (written.chars().count() / 3).max(1);
-    (closest.0 <= tolerated).then(|| format!("did you mean `{}`?", closest.1))
+    (closest.0 <= tolerated).then_some(closest.1)
 }
 
 #[cfg(test)]

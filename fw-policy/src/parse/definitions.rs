@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
+use crate::invariant::Wants;
 use crate::limits::{MaxFlows, Rate};
 use crate::set::address::{AddressSet, Network};
 use crate::set::service::ServiceSet;
@@ -21,6 +22,7 @@ pub(crate) struct Definitions {
     pub(crate) rules: Vec<RuleDefinition>,
     pub(crate) zone_pairs: Vec<ZonePairDefinition>,
     pub(crate) tests: Vec<TestDefinition>,
+    pub(crate) invariants: Vec<InvariantDefinition>,
 }
 
 /// `[defaults]`.
@@ -79,6 +81,16 @@ pub(crate) struct ZonePairDefinition {
     pub(crate) at: Location,
 }
 
+/// Which packet of a flow a test is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FlowState {
+    /// One that opens it.
+    #[default]
+    New,
+    /// A later one, of either end: it passes if the flow may be open, whichever end has opened it.
+    Established,
+}
+
 /// What a test expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
@@ -95,9 +107,30 @@ pub(crate) struct TestDefinition {
     pub(crate) src_addr: Spanned<IpAddr>,
     pub(crate) dst_addr: Spanned<IpAddr>,
     pub(crate) service: Spanned<Packet>,
+    pub(crate) state: FlowState,
     pub(crate) expect: Decision,
     pub(crate) moment: Option<OffsetDateTime>,
     pub(crate) at: Location,
+}
+
+/// `[[invariant]]`, complete: an incomplete one has been reported and left out.
+#[derive(Debug)]
+pub(crate) struct InvariantDefinition {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) wants: Wants,
+    pub(crate) scope: ScopeDefinition,
+    pub(crate) except: Vec<ScopeDefinition>,
+    pub(crate) at: Location,
+}
+
+/// Packets by the keys that a rule has for them. Without a key, all.
+#[derive(Debug)]
+pub(crate) struct ScopeDefinition {
+    pub(crate) from: Option<Vec<Spanned<String>>>,
+    pub(crate) to: Option<Vec<Spanned<String>>>,
+    pub(crate) source: Option<Terms<AddressSet>>,
+    pub(crate) destination: Option<Terms<AddressSet>>,
+    pub(crate) services: Option<Terms<ServiceSet>>,
 }
 
 /// Protocol and ports of a test's packet, as the data plane sees them.

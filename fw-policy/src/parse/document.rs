@@ -4,27 +4,80 @@ use fw_common::abi::policy::Action;
 use toml::de::{DeTable, DeValue};
 
 use super::definitions::{DefaultsDefinition, Definitions, RuleDefinition, ZoneDefinition, ZonePairDefinition};
-use super::table::{Schema, TableReader, in_written_order};
+use super::invariant::INVARIANT;
+use super::rule::RULE;
+use super::schema::{Schema, Takes, key, words};
+use super::table::{TableReader, in_written_order};
 use super::terms::reported;
-use super::{rule, test};
+use super::test::TEST;
+use super::{invariant, rule, test};
 use crate::Code;
-use crate::diagnostic::Report;
+use crate::diagnostic::{Applicability, Report};
 use crate::set::SetDefinition;
 use crate::set::address::parse_network;
 use crate::source::{Location, Spanned};
 
-const FILE: Schema = Schema {
+/// A policy file.
+pub(crate) const FILE: Schema = Schema {
     what: "a policy file",
-    keys: &["version", "defaults", "zones", "addresses", "services", "rule", "zone_pair", "test"],
-    later: &["feed", "invariant", "include"],
+    keys: &[
+        // Whether it is there is not asked as of other keys: it has a code of its own.
+        key("version", Takes::Version, "The version of the language that the file is written in."),
+        key(
+            "defaults",
+            Takes::Table(&DEFAULTS),
+            "What happens to packets that nothing else decides; once in all files.",
+        ),
+        key("zones", Takes::Named(&ZONE), "Zones by name: places behind interfaces, told apart by address."),
+        key("addresses", Takes::AddressSets, "Sets of addresses by name; `@name` in rules and other sets."),
+        key("services", Takes::ServiceSets, "Sets of services by name; `@name` in rules and other sets."),
+        key("rule", Takes::Tables(&RULE), "Rules; the first that matches decides."),
+        key("zone_pair", Takes::Tables(&ZONE_PAIR), "What happens between two zones if no rule matches."),
+        key(
+            "test",
+            Takes::Tables(&TEST),
+            "What must hold: run by `fwctl policy test`, and before a policy is applied.",
+        ),
+        key(
+            "invariant",
+            Takes::Tables(&INVARIANT),
+            "What must hold of all packets, whatever the rules are; decided where tests are run.",
+        ),
+    ],
+    later: &["feed", "include"],
 };
-const DEFAULTS: Schema = Schema { what: "`[defaults]`", keys: &["action", "log"], later: &[] };
-const ZONE: Schema = Schema { what: "a zone", keys: &["description", "networks"], later: &[] };
-const ZONE_PAIR: Schema =
-    Schema { what: "a zone pair", keys: &["from", "to", "description", "action", "log"], later: &[] };
+const DEFAULTS: Schema = Schema {
+    what: "`[defaults]`",
+    keys: &[
+        key("action", Takes::Words(&DEFAULT_WORDS), "What is done with the packet; a reject tells the sender.")
+            .required("\"drop\""),
+        key("log", Takes::Boolean, "Whether it is logged; true if left out."),
+    ],
+    later: &[],
+};
+const ZONE: Schema = Schema {
+    what: "a zone",
+    keys: &[
+        key("description", Takes::Text, "What the zone is."),
+        key("networks", Takes::Networks, "Its networks; left out, it is the rest of its interface."),
+    ],
+    later: &[],
+};
+const ZONE_PAIR: Schema = Schema {
+    what: "a zone pair",
+    keys: &[
+        key("from", Takes::Zone, "The zone that packets come from.").required("\"ZONE\""),
+        key("to", Takes::Zone, "The zone that they go to.").required("\"ZONE\""),
+        key("description", Takes::Text, "What it is for."),
+        key("action", Takes::Words(&DEFAULT_WORDS), "What is done with the packet.").required("\"reject\""),
+        key("log", Takes::Boolean, "Whether it is logged; as `[defaults]` says if left out."),
+    ],
+    later: &[],
+};
 
 /// What a default can do: it never allows.
-const DEFAULT_ACTIONS: &[(&str, Action)] = &[("drop", Action::Drop), ("reject", Action::Reject)];
+const DEFAULT_ACTIONS: [(&str, Action); 2] = [("drop", Action::Drop), ("reject", Action::Reject)];
+const DEFAULT_WORDS: [&str; 2] = words(&DEFAULT_ACTIONS);
 
 /// Reads a file into the definitions.
 pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions, report: &mut Report) {
@@ -54,6 +107,9 @@ pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions,
     for (table, at) in tables(&mut reader, "test") {
         definitions.tests.extend(test::read(table, at, reader.report));
     }
+    for (table, at) in tables(&mut reader, "invariant") {
+        definitions.invariants.extend(invariant::read(table, at, reader.report));
+    }
 }
 
 /// Reads the rules of a table that holds nothing else; else `None`.
@@ -72,7 +128,8 @@ fn check_version(reader: &mut TableReader<'_, '_, '_>) {
         reader
             .report
             .at(Code::Version, at, "the file does not say which version of the language it is written in")
-            .help("write `version = 1` at its top");
+            .help("write `version = 1` at its top")
+            .fix(Location { end: at.start, ..at }, "version = 1\n", Applicability::MachineApplicable);
         return;
     };
     let DeValue::Integer(number) = version.value else {
@@ -117,9 +174,8 @@ fn tables<'t, 'i>(reader: &mut TableReader<'t, 'i, '_>, key: &str) -> Vec<(&'t D
 
 fn defaults(table: &DeTable<'_>, at: Location, report: &mut Report) -> DefaultsDefinition {
     let mut reader = TableReader::new(&DEFAULTS, table, at, report);
-    reader.require("action", "\"drop\"");
     DefaultsDefinition {
-        action: reader.choice("action", DEFAULT_ACTIONS),
+        action: reader.choice("action", &DEFAULT_ACTIONS),
         log: reader.boolean("log").is_none_or(|log| log.value),
         at,
     }
@@ -139,14 +195,11 @@ fn zone(name: Spanned<String>, table: &DeTable<'_>, at: Location, report: &mut R
 
 fn zone_pair(table: &DeTable<'_>, at: Location, report: &mut Report) -> ZonePairDefinition {
     let mut reader = TableReader::new(&ZONE_PAIR, table, at, report);
-    reader.require("from", "\"ZONE\"");
-    reader.require("to", "\"ZONE\"");
-    reader.require("action", "\"reject\"");
     ZonePairDefinition {
         from: reader.string("from"),
         to: reader.string("to"),
         description: reader.text("description"),
-        action: reader.choice("action", DEFAULT_ACTIONS),
+        action: reader.choice("action", &DEFAULT_ACTIONS),
         log: reader.boolean("log").map(|log| log.value),
         at,
     }

@@ -2,13 +2,34 @@
 
 use toml::de::DeValue;
 
-use super::table::{Schema, TableReader};
+use super::schema::{Schema, Takes, key, words};
+use super::table::TableReader;
 use crate::Code;
 use crate::limits::{MaxFlows, Per, Rate, UNITS};
 use crate::source::Spanned;
 
-const RATE: Schema = Schema { what: "a rate", keys: &["new_flows", "burst", "per"], later: &[] };
-const MAX_FLOWS: Schema = Schema { what: "a limit of flows", keys: &["limit", "per"], later: &[] };
+pub(super) const RATE: Schema = Schema {
+    what: "a rate",
+    keys: &[
+        key("new_flows", Takes::Rate, "New flows in a time.").required("\"100/s\""),
+        key(
+            "burst",
+            Takes::Number { lowest: 1, highest: LARGEST_RATE },
+            "New flows that may come at once; as many as `new_flows` says if left out.",
+        ),
+        key("per", Takes::Words(&PER), "What it counts for; the whole rule if left out."),
+    ],
+    later: &[],
+};
+pub(super) const MAX_FLOWS: Schema = Schema {
+    what: "a limit of flows",
+    keys: &[
+        key("limit", Takes::Number { lowest: 1, highest: LARGEST_LIMIT }, "Flows at once.").required("1000"),
+        key("per", Takes::Words(&PER), "What it counts for; the whole rule if left out."),
+    ],
+    later: &[],
+};
+const PER: [&str; 3] = words(&Per::WORDS);
 
 /// The largest number of a rate, and the largest burst.
 const LARGEST_RATE: u32 = 1_000_000;
@@ -18,9 +39,8 @@ const LARGEST_LIMIT: u32 = 16_777_216;
 /// `rate = { new_flows = "100/s", burst = 200, per = "source" }`. Without `burst`, the number of `new_flows`.
 pub(super) fn rate(reader: &mut TableReader<'_, '_, '_>) -> Option<Spanned<Rate>> {
     let mut reader = reader.inner("rate", &RATE)?;
-    reader.require("new_flows", "\"100/s\"");
     let burst = reader.whole_number("burst", 1..=LARGEST_RATE);
-    let per = reader.choice("per", Per::WORDS);
+    let per = reader.choice("per", &Per::WORDS);
     let written = reader.string("new_flows")?;
     let Some((new_flows, seconds)) = parse_rate(&written.value) else {
         let message = format!("`{}` is not a rate", written.value);
@@ -36,8 +56,7 @@ pub(super) fn rate(reader: &mut TableReader<'_, '_, '_>) -> Option<Spanned<Rate>
 /// `max_flows = { limit = 1000, per = "source" }`.
 pub(super) fn max_flows(reader: &mut TableReader<'_, '_, '_>) -> Option<Spanned<MaxFlows>> {
     let mut reader = reader.inner("max_flows", &MAX_FLOWS)?;
-    reader.require("limit", "1000");
-    let per = reader.choice("per", Per::WORDS).map(|per| per.value).unwrap_or_default();
+    let per = reader.choice("per", &Per::WORDS).map(|per| per.value).unwrap_or_default();
     let limit = reader.whole_number("limit", 1..=LARGEST_LIMIT)?.value;
     Some(Spanned::new(MaxFlows { limit, per }, reader.location()))
 }
@@ -53,7 +72,7 @@ fn parse_rate(text: &str) -> Option<(u32, u64)> {
 
 impl<'t, 'i> TableReader<'t, 'i, '_> {
     /// The table that a key has as its value.
-    fn inner(&mut self, key: &str, schema: &'static Schema) -> Option<TableReader<'t, 'i, '_>> {
+    pub(super) fn inner(&mut self, key: &str, schema: &'static Schema) -> Option<TableReader<'t, 'i, '_>> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.value else {
             self.wrong_type(key, "a table", &value);

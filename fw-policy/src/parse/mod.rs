@@ -4,18 +4,25 @@
 
 mod definitions;
 mod document;
+mod invariant;
 mod limits;
 mod moment;
+pub(crate) mod recover;
 mod rule;
+pub(crate) mod schema;
 mod syntax;
 mod table;
 mod terms;
 mod test;
 
 pub(crate) use definitions::{
-    DefaultsDefinition, Definitions, Packet, RuleDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
+    DefaultsDefinition, Definitions, FlowState, InvariantDefinition, Packet, RuleDefinition, ScopeDefinition, Terms,
+    TestDefinition, ZoneDefinition, ZonePairDefinition,
 };
 pub(crate) use test::one_packet;
+
+pub(crate) use document::FILE;
+pub(crate) use terms::SERVICE_TABLE;
 
 use toml::de::DeTable;
 
@@ -27,10 +34,13 @@ pub(crate) fn parse(sources: &Sources, report: &mut Report) -> Definitions {
     let mut definitions = Definitions::default();
     for (file, source) in sources.files() {
         let (root, errors) = DeTable::parse_recoverable(&source.text);
-        for error in errors {
-            syntax::report_error(file, &source.text, &error, report);
+        if errors.is_empty() {
+            document::read(file, root.get_ref(), &mut definitions, report);
+        } else {
+            let readable = recover::readable(file, &source.text, report);
+            let (root, _) = DeTable::parse_recoverable(&readable);
+            document::read(file, root.get_ref(), &mut definitions, report);
         }
-        document::read(file, root.get_ref(), &mut definitions, report);
     }
     definitions
 }

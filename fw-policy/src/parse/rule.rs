@@ -5,46 +5,46 @@ use toml::de::DeTable;
 
 use super::definitions::RuleDefinition;
 use super::limits;
-use super::table::{Schema, TableReader};
+use super::schema::{Schema, Takes, key, words};
+use super::table::TableReader;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::source::{Location, Spanned};
 
-const RULE: Schema = Schema {
+/// `[[rule]]`.
+pub(super) const RULE: Schema = Schema {
     what: "a rule",
     keys: &[
-        "id",
-        "renamed_from",
-        "description",
-        "from",
-        "to",
-        "source",
-        "destination",
-        "services",
-        "action",
-        "log",
-        "mode",
-        "rate",
-        "max_flows",
-        "idle_timeout",
-        "starts",
-        "expires",
-        "expires_opens",
-        "owner",
-        "ticket",
+        key("id", Takes::Name, "Names the rule in counters, logs and metrics; unique and stable.")
+            .required("\"NAME-001\""),
+        key("renamed_from", Takes::Name, "The id that the rule had before, whose hits go on."),
+        key("description", Takes::Text, "What the rule is for."),
+        key("from", Takes::Zones, "The zones that packets come from.").required("[\"ZONE\"]"),
+        key("to", Takes::Zones, "The zones that they go to.").required("[\"ZONE\"]"),
+        key("source", Takes::Addresses, "Source addresses; any if left out."),
+        key("destination", Takes::Addresses, "Destination addresses; any if left out."),
+        key("services", Takes::Services, "Protocols and ports; any if left out."),
+        key("action", Takes::Words(&ACTION_WORDS), "What is done with a packet that matches.").required("\"allow\""),
+        key("log", Takes::Boolean, "Whether it is logged; if left out, what is not allowed is."),
+        key("mode", Takes::Words(&["enforce"]), "Whether the rule decides."),
+        key("rate", Takes::Table(&limits::RATE), "How many flows it may open in a time."),
+        key("max_flows", Takes::Table(&limits::MAX_FLOWS), "How many flows it may have at once."),
+        key("idle_timeout", Takes::Duration, "When a flow without packets ends; by protocol and state if left out."),
+        key("starts", Takes::Moment, "From when the rule matches."),
+        key("expires", Takes::Moment, "From when it does not match any more."),
+        key("expires_opens", Takes::Boolean, "Says that what the rule forbids may be allowed when it expires."),
+        key("owner", Takes::Text, "Who answers for the rule."),
+        key("ticket", Takes::Text, "Where the rule was asked for."),
     ],
     later: &[],
 };
 
-pub(super) const ACTIONS: &[(&str, Action)] =
-    &[("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
+pub(super) const ACTIONS: [(&str, Action); 3] =
+    [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
+pub(super) const ACTION_WORDS: [&str; 3] = words(&ACTIONS);
 
 pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> RuleDefinition {
     let mut reader = TableReader::new(&RULE, table, at, report);
-    reader.require("id", "\"NAME-001\"");
-    reader.require("from", "[\"ZONE\"]");
-    reader.require("to", "[\"ZONE\"]");
-    reader.require("action", "\"allow\"");
     check_mode(&mut reader);
     let rule = RuleDefinition {
         id: reader.string("id"),
@@ -55,7 +55,7 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Ru
         source: reader.address_terms("source"),
         destination: reader.address_terms("destination"),
         services: reader.service_terms("services"),
-        action: reader.choice("action", ACTIONS),
+        action: reader.choice("action", &ACTIONS),
         log: reader.boolean("log").map(|log| log.value),
         rate: limits::rate(&mut reader),
         max_flows: limits::max_flows(&mut reader),
@@ -98,7 +98,11 @@ fn check_schedule(reader: &mut TableReader<'_, '_, '_>, rule: &RuleDefinition) {
             .at(Code::Schedule, expires.at, "the rule expires before it starts, so it never matches")
             .related(starts.at, "starts here");
     }
-    let opens = rule.expires_opens.as_ref().is_some_and(|opens| opens.value);
+    // A value that is wrong has been reported.
+    let opens = match &rule.expires_opens {
+        Some(opens) => opens.value,
+        None => reader.value("expires_opens").is_some(),
+    };
     let Some(Spanned { value: Action::Drop | Action::Reject, .. }) = rule.action else { return };
     if let Some(expires) = &rule.expires
         && !opens
@@ -130,7 +134,7 @@ fn check_keys_that_need_an_action(reader: &mut TableReader<'_, '_, '_>, rule: &R
     if rule.expires_opens.is_some() && allows {
         contradiction("expires_opens", "a rule that allows closes when it expires");
     }
-    if rule.expires_opens.is_some() && !allows && rule.expires.is_none() {
+    if rule.expires_opens.is_some() && !allows && reader.value("expires").is_none() {
         let at = reader.key_location("expires_opens");
         reader.report.at(Code::Contradiction, at, "`expires_opens` says nothing without `expires`");
     }

@@ -6,11 +6,16 @@ use crate::Code;
 use crate::diagnostic::Report;
 use crate::source::Location;
 
+/// Whether a key or table stands twice; the parser goes on with one of them.
+pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message() == "duplicate key"
+}
+
 /// Reports a syntax error of a file.
 pub(crate) fn report_error(file: u32, text: &str, error: &toml::de::Error, report: &mut Report) {
     let span = error.span().unwrap_or(text.len()..text.len());
     let at = Location::new(file, span.clone());
-    if error.message() != "duplicate key" {
+    if !is_duplicate(error) {
         report.at(Code::Syntax, at, error.message());
         return;
     }

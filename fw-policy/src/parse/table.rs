@@ -4,18 +4,13 @@ use std::borrow::Cow;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::schema::Schema;
 use crate::Code;
-use crate::diagnostic::{Report, suggestion};
+use crate::diagnostic::{Applicability, Report, nearest};
 use crate::source::{Location, Spanned};
 
-/// What a table may hold.
-pub(crate) struct Schema {
-    /// What the table is, in messages: "a rule".
-    pub(crate) what: &'static str,
-    pub(crate) keys: &'static [&'static str],
-    /// Keys that the language has, but not in this version.
-    pub(crate) later: &'static [&'static str],
-}
+/// How messages begin to say that an array is expected.
+const AN_ARRAY: &str = "an array";
 
 /// A key of a table, with its value.
 pub(crate) type Item<'t, 'i> = (&'t toml::Spanned<Cow<'i, str>>, &'t toml::Spanned<DeValue<'i>>);
@@ -37,11 +32,16 @@ pub(crate) struct TableReader<'t, 'i, 'r> {
 }
 
 impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
-    /// Starts reading, and reports keys that the schema does not have.
+    /// Starts reading, and reports keys that the schema does not have, and those that must be there and are not.
     pub(crate) fn new(schema: &'static Schema, table: &'t DeTable<'i>, at: Location, report: &'r mut Report) -> Self {
         let mut reader = Self::of_names(schema, table, at, report);
         for (key, _) in in_written_order(table) {
             reader.check_key(key.get_ref(), Location::new(at.file, key.span()));
+        }
+        for key in schema.keys {
+            if let Some(example) = key.example {
+                reader.require(key.name, example);
+            }
         }
         reader
     }
@@ -61,10 +61,12 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
         if later.contains(&key) {
             let message = format!("`{key}` is not supported in this version");
             self.report.at(Code::Unsupported, at, message).label("belongs to a later version of the language");
-        } else if !keys.contains(&key) {
-            let help = suggestion(key, keys.iter().copied())
-                .unwrap_or_else(|| format!("the keys of {what} are {}", quoted(keys)));
-            self.report.at(Code::UnknownKey, at, format!("{what} has no key `{key}`")).help(help);
+        } else if self.schema.key(key).is_none() {
+            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+            self.report
+                .at(Code::UnknownKey, at, format!("{what} has no key `{key}`"))
+                .help(format!("the keys of {what} are {}", quoted(&names)))
+                .did_you_mean(key, nearest(key, names.iter().copied()));
         }
     }
 
@@ -79,6 +81,7 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
 
     /// The value of a key, if it is there.
     pub(crate) fn value(&self, key: &str) -> Option<Spanned<&'t DeValue<'i>>> {
+        debug_assert!(self.schema.keys.is_empty() || self.schema.key(key).is_some(), "{key} is not in the schema");
         let value = self.table.get(key)?;
         Some(Spanned::new(value.get_ref(), self.place(value)))
     }
@@ -89,7 +92,7 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
     }
 
     /// Reports a key that must be there, with an example of how to write it.
-    pub(crate) fn require(&mut self, key: &str, example: &str) {
+    pub(super) fn require(&mut self, key: &str, example: &str) {
         if !self.table.contains_key(key) {
             let message = format!("{} needs the key `{key}`", self.schema.what);
             self.report.at(Code::MissingKey, self.at, message).help(format!("write `{key} = {example}`"));
@@ -98,7 +101,13 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
 
     pub(crate) fn wrong_type(&mut self, key: &str, expected: &str, found: &Spanned<&DeValue<'_>>) {
         let message = format!("`{key}` takes {expected}, not {}", type_name(found.value));
-        self.report.at(Code::WrongType, found.at, message).label(format!("expected {expected}"));
+        let finding = self.report.at(Code::WrongType, found.at, message).label(format!("expected {expected}"));
+        if let DeValue::String(_) = found.value
+            && expected.starts_with(AN_ARRAY)
+            && let Some(text) = finding.text().map(str::to_owned)
+        {
+            finding.help("put it into brackets").fix(found.at, format!("[{text}]"), Applicability::MachineApplicable);
+        }
     }
 
     pub(crate) fn string(&mut self, key: &str) -> Option<Spanned<String>> {
@@ -164,7 +173,8 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
             self.report
                 .at(Code::InvalidValue, written.at, format!("`{key}` cannot be `{}`", written.value))
-                .help(format!("write one of {}", quoted(&words)));
+                .help(format!("write one of {}", quoted(&words)))
+                .did_you_mean(&written.value, nearest(&written.value, words.iter().copied()));
         }
         found.map(|(_, choice)| Spanned::new(*choice, written.at))
     }
@@ -173,11 +183,18 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
 /// Warns about each element that stands in an array a second time.
 pub(crate) fn warn_about_repetitions(key: &str, strings: &[Spanned<String>], report: &mut Report) {
     let mut seen = std::collections::BTreeMap::new();
-    for string in strings {
+    for (position, string) in strings.iter().enumerate() {
         if let Some(first) = seen.insert(string.value.as_str(), string.at) {
-            report
+            let finding = report
                 .at(Code::ListedTwice, string.at, format!("`{}` stands twice in `{key}`", string.value))
                 .related(first, "first listed here");
+            // Together with the comma in front of it, unless something else stands between the two.
+            let before = strings[position.saturating_sub(1)].at;
+            let between = Location { start: before.end, end: string.at.start, ..string.at };
+            if finding.excerpt(between).trim() == "," {
+                let with_comma = Location { start: before.end, ..string.at };
+                finding.help("remove one of them").fix(with_comma, "", Applicability::MachineApplicable);
+            }
         }
     }
 }

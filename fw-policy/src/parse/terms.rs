@@ -3,14 +3,24 @@
 use toml::de::{DeTable, DeValue};
 
 use super::definitions::Terms;
-use super::table::{Schema, TableReader, warn_about_repetitions};
-use crate::diagnostic::Report;
+use super::schema::{Schema, Takes, key};
+use super::table::{TableReader, warn_about_repetitions};
+use crate::diagnostic::{Applicability, Report};
 use crate::set::address::{self, AddressSet};
 use crate::set::service::{ALL_PORTS, PortRange, Ports, ServiceSet};
 use crate::set::{Term, TermBody, TermError, parse_term, service_term};
 use crate::source::{Location, Spanned};
 
-const SERVICE_TABLE: Schema = Schema { what: "a service table", keys: &["proto", "port", "source_port"], later: &[] };
+/// A service that is told apart by source port, too.
+pub(crate) const SERVICE_TABLE: Schema = Schema {
+    what: "a service table",
+    keys: &[
+        key("proto", Takes::Protocol, "The protocol.").required("\"tcp\""),
+        key("port", Takes::Ports, "Destination ports; any if left out."),
+        key("source_port", Takes::Ports, "Source ports; any if left out."),
+    ],
+    later: &[],
+};
 
 impl TableReader<'_, '_, '_> {
     pub(crate) fn address_terms(&mut self, key: &str) -> Option<Terms<AddressSet>> {
@@ -56,7 +66,10 @@ pub(crate) fn reported<T>(term: Result<T, TermError>, at: Location, report: &mut
     match term {
         Ok(term) => Some(term),
         Err(error) => {
-            report.at(error.code, at, error.message).help_if(error.help);
+            let finding = report.at(error.code, at, error.message).help_if(error.help);
+            if let Some((wrong, right)) = &error.fix {
+                finding.fix_within(wrong, right, Applicability::MachineApplicable);
+            }
             None
         }
     }
@@ -65,7 +78,6 @@ pub(crate) fn reported<T>(term: Result<T, TermError>, at: Location, report: &mut
 /// `{ proto = "tcp", port = ["135", "49152-65535"], source_port = ["1024-65535"] }`.
 fn service_table(table: &DeTable<'_>, at: Location, report: &mut Report) -> Option<Term<ServiceSet>> {
     let mut reader = TableReader::new(&SERVICE_TABLE, table, at, report);
-    reader.require("proto", "\"tcp\"");
     let destinations = port_ranges(&mut reader, "port");
     let sources = port_ranges(&mut reader, "source_port");
     let proto = reader.string("proto")?;

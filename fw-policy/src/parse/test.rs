@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use fw_common::wire::protocol;
 use toml::de::{DeTable, DeValue};
 
-use super::definitions::{Decision, Packet, TestDefinition};
+use super::definitions::{Decision, FlowState, Packet, TestDefinition};
 use super::document::subtable;
-use super::rule::ACTIONS;
-use super::table::{Schema, TableReader};
+use super::rule::{ACTION_WORDS, ACTIONS};
+use super::schema::{Schema, Takes, key, words};
+use super::table::TableReader;
 use super::terms::reported;
 use crate::Code;
 use crate::diagnostic::Report;
@@ -17,31 +18,50 @@ use crate::set::service::{ServiceRange, ServiceSet};
 use crate::set::service_term;
 use crate::source::{Location, Spanned};
 
-const TEST: Schema =
-    Schema { what: "a test", keys: &["name", "packet", "expect", "rule", "at", "source_port"], later: &["state"] };
-const PACKET: Schema = Schema { what: "a packet", keys: &["from", "to", "src", "dst", "service"], later: &[] };
+/// `[[test]]`.
+pub(super) const TEST: Schema = Schema {
+    what: "a test",
+    keys: &[
+        key("name", Takes::Text, "What must hold, in a sentence; unique.").required("\"what must hold\""),
+        key("packet", Takes::Table(&PACKET), "The packet that would open a flow.")
+            .required("{ from = …, to = …, src = …, dst = …, service = … }"),
+        key("expect", Takes::Words(&ACTION_WORDS), "What must become of it.").required("\"drop\""),
+        key("rule", Takes::RuleId, "The id of the rule or default that must decide."),
+        key("at", Takes::Moment, "When it is judged; now if left out."),
+        key("source_port", Takes::Number { lowest: 1, highest: 65_535 }, "Its source port; 49152 if left out."),
+        key("state", Takes::Words(&STATE_WORDS), "Whether it would open its flow; `new` if left out."),
+    ],
+    later: &[],
+};
+const PACKET: Schema = Schema {
+    what: "a packet",
+    keys: &[
+        key("from", Takes::Zone, "The zone that it comes from.").required("\"ZONE\""),
+        key("to", Takes::Zone, "The zone that it goes to.").required("\"ZONE\""),
+        key("src", Takes::Address, "Its source address.").required("\"10.2.1.5\""),
+        key("dst", Takes::Address, "Its destination address.").required("\"192.168.10.4\""),
+        key("service", Takes::Service, "Its protocol with one port or ICMP type.").required("\"tcp/502\""),
+    ],
+    later: &[],
+};
 
 /// The source port of packets whose test does not name one: the first of the dynamic ports (RFC 6335, section 6).
 const DYNAMIC_PORT: u16 = 49_152;
 
+const STATES: [(&str, FlowState); 2] = [("new", FlowState::New), ("established", FlowState::Established)];
+const STATE_WORDS: [&str; 2] = words(&STATES);
+
 /// Reads a test; one that is not complete is reported and left out.
 pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Option<TestDefinition> {
     let mut reader = TableReader::new(&TEST, table, at, report);
-    reader.require("name", "\"what must hold\"");
-    reader.require("packet", "{ from = …, to = …, src = …, dst = …, service = … }");
-    reader.require("expect", "\"drop\"");
     let name = reader.string("name");
-    let action = reader.choice("expect", ACTIONS);
+    let action = reader.choice("expect", &ACTIONS);
     let rule = reader.string("rule");
     let moment = reader.moment("at");
+    let state = reader.choice("state", &STATES).map(|state| state.value).unwrap_or_default();
     let src_port = source_port(&mut reader);
     let (packet, packet_at) = subtable(&mut reader, "packet")?;
     let mut reader = TableReader::new(&PACKET, packet, packet_at, report);
-    reader.require("from", "\"ZONE\"");
-    reader.require("to", "\"ZONE\"");
-    reader.require("src", "\"10.2.1.5\"");
-    reader.require("dst", "\"192.168.10.4\"");
-    reader.require("service", "\"tcp/502\"");
     let (from, to) = (reader.string("from"), reader.string("to"));
     let (src_addr, dst_addr) = (address(&mut reader, "src"), address(&mut reader, "dst"));
     let service = service(&mut reader, src_port);
@@ -52,6 +72,7 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
         src_addr: src_addr?,
         dst_addr: dst_addr?,
         service: service?,
+        state,
         expect: Decision { action: action?.value, rule },
         moment: moment.map(|moment| moment.value),
         at,

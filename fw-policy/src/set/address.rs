@@ -30,6 +30,11 @@ impl AddressSet {
         }
     }
 
+    /// Whether they have an address in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        Family::ALL.iter().any(|family| self.family(*family).overlaps(other.family(*family)))
+    }
+
     pub(crate) fn contains(&self, addr: IpAddr) -> bool {
         let (family, number) = number(addr);
         self.family(family).contains(number)
@@ -167,7 +172,7 @@ fn parse_range(first: &str, last: &str) -> Result<AddressSet, TermError> {
     }
     if first_number > last_number {
         return Err(TermError::new(Code::InvalidAddress, "the range ends before it starts")
-            .help(format!("write `{last}-{first}`")));
+            .write(format!("{first}-{last}"), format!("{last}-{first}")));
     }
     Ok(AddressSet::range(first_family, first_number, last_number))
 }

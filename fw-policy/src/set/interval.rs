@@ -92,6 +92,15 @@ impl IntervalSet {
         behind > 0 && addr <= self.ranges[behind - 1].1
     }
 
+    /// Whether they have an address in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (few, many) = if self.ranges.len() < other.ranges.len() { (self, other) } else { (other, self) };
+        few.ranges.iter().any(|(first, last)| {
+            let candidate = many.ranges.partition_point(|(_, end)| end < first);
+            many.ranges.get(candidate).is_some_and(|(start, _)| start <= last)
+        })
+    }
+
     /// Everything in `self` that is not in `other`.
     pub(crate) fn subtract(&self, other: &Self) -> Self {
         let mut ranges = Vec::with_capacity(self.ranges.len());

@@ -7,6 +7,7 @@ pub(crate) mod interval;
 pub(crate) mod resolve;
 pub(crate) mod service;
 pub(crate) mod service_term;
+mod text;
 
 use crate::source::Spanned;
 
@@ -38,6 +39,14 @@ pub(crate) enum TermBody<T> {
     Named(String),
 }
 
+/// The sets that terms name.
+pub(crate) fn named<T>(terms: &[Spanned<Term<T>>]) -> impl Iterator<Item = &str> {
+    terms.iter().filter_map(|term| match &term.value.body {
+        TermBody::Literal(_) => None,
+        TermBody::Named(name) => Some(name.as_str()),
+    })
+}
+
 /// A named set as written.
 #[derive(Clone, Debug)]
 pub(crate) struct SetDefinition<T> {
@@ -51,11 +60,21 @@ pub(crate) struct TermError {
     pub(crate) code: crate::Code,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// What is wrong in the term, and what is right in its place.
+    pub(crate) fix: Option<(String, String)>,
 }
 
 impl TermError {
     pub(crate) fn new(code: crate::Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None }
+        Self { code, message: message.into(), help: None, fix: None }
+    }
+
+    /// There is one thing to write in the place of something.
+    pub(crate) fn write(mut self, wrong: impl Into<String>, right: impl Into<String>) -> Self {
+        let right = right.into();
+        self.help = Some(format!("write `{right}`"));
+        self.fix = Some((wrong.into(), right));
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{SetAlgebra, SetDefinition, Term, TermBody};
 use crate::Code;
-use crate::diagnostic::{Report, suggestion};
+use crate::diagnostic::{Report, nearest};
 use crate::source::{Location, Spanned};
 
 /// How deeply sets may be nested.
@@ -48,6 +48,11 @@ impl<T: SetAlgebra> Recipe<T> {
         }
         let united = |sets: Vec<&T>| (!sets.is_empty()).then(|| Arc::new(T::union(sets.into_iter())));
         Some(Self { literals: literals.map(united), names })
+    }
+
+    /// The sets that it names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(_, name)| name.as_str())
     }
 
     /// Whether the set must be made again when one of these has changed.
@@ -111,6 +116,11 @@ impl<T: SetAlgebra> NamedSets<T> {
         united(&recipe.operands(&self.sets)).0
     }
 
+    /// The sets, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.sets.iter().map(|(name, set)| (name.as_str(), set.as_ref()))
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.sets.keys().map(String::as_str)
     }
@@ -167,8 +177,9 @@ fn combine<T: SetAlgebra>(operands: &[Operand<T>], what: &str, at: Location, rep
 }
 
 fn unknown<'n, T: SetAlgebra>(name: &str, at: Location, known: impl Iterator<Item = &'n str>, report: &mut Report) {
-    let help = suggestion(name, known);
-    report.at(Code::UnknownSet, at, format!("there is no {} `{name}`", T::KIND)).help_if(help);
+    report
+        .at(Code::UnknownSet, at, format!("there is no {} `{name}`", T::KIND))
+        .did_you_mean(name, nearest(name, known));
 }
 
 /// A depth-first walk over the named sets.

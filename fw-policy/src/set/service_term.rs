@@ -55,8 +55,11 @@ pub(crate) fn parse_literal(text: &str) -> Result<ServiceSet, TermError> {
 
 fn unknown_protocol(text: &str, name: &str) -> TermError {
     let by_number = BY_NUMBER.iter().find(|(known, _)| *known == name);
-    let help = by_number.map_or(EXPECTED.to_owned(), |(_, number)| format!("write `proto/{number}`"));
-    invalid(format!("`{text}` is not a service")).help(help)
+    let error = invalid(format!("`{text}` is not a service"));
+    match by_number {
+        Some((_, number)) => error.write(text, format!("proto/{number}")),
+        None => error.help(EXPECTED),
+    }
 }
 
 /// Reads `80` or `1000-2000`.
@@ -71,7 +74,7 @@ pub(crate) fn parse_ports(text: &str) -> Result<PortRange, TermError> {
     };
     let (first, last) = (port(first)?, port(last)?);
     if first > last {
-        return Err(invalid("the port range ends before it starts").help(format!("write `{last}-{first}`")));
+        return Err(invalid("the port range ends before it starts").write(text, format!("{last}-{first}")));
     }
     Ok((first, last))
 }

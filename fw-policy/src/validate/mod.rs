@@ -1,5 +1,6 @@
 //! From definitions to a policy: names are looked up, and what contradicts is reported.
 
+mod invariants;
 mod names;
 mod rules;
 mod tests_of_policy;
@@ -12,13 +13,14 @@ use fw_common::abi::policy::Action;
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
-use crate::policy::{Defaults, Placed, Policy};
+use crate::policy::{Defaults, NamedSet, Placed, Policy};
 use crate::set::SetAlgebra;
 use crate::set::address::AddressSet;
 use crate::set::resolve::NamedSets;
 use crate::set::service::ServiceSet;
 use crate::source::{Location, Sources};
 
+pub(crate) use names::name_fault;
 use zones::Zones;
 
 /// Everything that names are looked up in.
@@ -43,17 +45,25 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
         any_service: Arc::new(SetAlgebra::everything()),
         zones: Zones::new(definitions.zones, report),
     };
+    let named_addresses = NamedSet::all(&definitions.addresses);
+    let named_services = NamedSet::all(&definitions.services);
+    let ids = tests_of_policy::ids(&definitions.rules, &definitions.zone_pairs);
     let rules: Vec<_> = definitions.rules.into_iter().filter_map(|rule| rules::rule(rule, &context, report)).collect();
     let zone_pairs = rules::zone_pairs(definitions.zone_pairs, defaults, &context.zones, report);
-    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &rules, &zone_pairs, report);
+    let tests = tests_of_policy::tests(definitions.tests, &context.zones, &ids, report);
+    let invariants = invariants::invariants(definitions.invariants, &context, report);
     let policy = Policy {
         sources,
+        invariants,
+        named_addresses,
+        named_services,
         defaults,
         zones: context.zones.all().to_vec(),
         rules,
         zone_pairs,
         tests,
         addresses: context.addresses.clone(),
+        services: context.services.clone(),
         warnings: Vec::new(),
     };
     (policy, context)

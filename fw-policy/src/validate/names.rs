@@ -22,6 +22,11 @@ pub(super) fn check(definitions: &Definitions, report: &mut Report) {
     check_rules(&definitions.rules, report);
     // The name of a test is a sentence.
     report_duplicates("test", definitions.tests.iter().map(|test| &test.name), report);
+    report_duplicates(
+        "invariant",
+        definitions.invariants.iter().filter_map(|invariant| invariant.name.as_ref()),
+        report,
+    );
 }
 
 /// Checks the ids of rules.
@@ -44,20 +49,28 @@ fn check_kind<'d>(
 }
 
 fn check_name(kind: &str, longest: usize, name: &Spanned<String>, report: &mut Report) {
-    let Spanned { value, at } = name;
-    let characters = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    if !value.starts_with(|first: char| first.is_ascii_alphanumeric()) || !value.chars().all(characters) {
-        report
-            .at(Code::InvalidName, *at, format!("`{value}` cannot be the name of a {kind}"))
-            .help("a name starts with a letter or digit and goes on with letters, digits, `.`, `_` and `-`");
-    } else if RESERVED.contains(&value.as_str()) || value.starts_with("system-") {
-        report
-            .at(Code::InvalidName, *at, format!("`{value}` is reserved"))
-            .help("`any`, `local`, `default`, `other` and names that start with `system-` have a meaning of their own");
-    } else if value.len() > longest {
-        let message = format!("the name of a {kind} has at most {longest} characters, not {}", value.len());
-        report.at(Code::InvalidName, *at, message);
+    if let Some((message, help)) = fault(kind, longest, &name.value) {
+        report.at(Code::InvalidName, name.at, message).help_if(help.map(str::to_owned));
     }
+}
+
+/// Why a name cannot be one, and what to do about it.
+pub(crate) fn name_fault(kind: &str, is_zone: bool, name: &str) -> Option<(String, Option<&'static str>)> {
+    fault(kind, if is_zone { MAX_ZONE_NAME } else { MAX_RULE_ID }, name)
+}
+
+fn fault(kind: &str, longest: usize, name: &str) -> Option<(String, Option<&'static str>)> {
+    let characters = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) || !name.chars().all(characters) {
+        let help = "a name starts with a letter or digit and goes on with letters, digits, `.`, `_` and `-`";
+        return Some((format!("`{name}` cannot be the name of a {kind}"), Some(help)));
+    }
+    if RESERVED.contains(&name) || name.starts_with("system-") {
+        let help = "`any`, `local`, `default`, `other` and names that start with `system-` have a meaning of their own";
+        return Some((format!("`{name}` is reserved"), Some(help)));
+    }
+    let is_long = name.len() > longest;
+    is_long.then(|| (format!("the name of a {kind} has at most {longest} characters, not {}", name.len()), None))
 }
 
 fn report_duplicates<'d>(kind: &str, names: impl Iterator<Item = &'d Spanned<String>>, report: &mut Report) {

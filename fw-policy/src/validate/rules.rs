@@ -10,27 +10,21 @@ use super::zones::{Words, Zones};
 use crate::Code;
 use crate::diagnostic::Report;
 use crate::limits::Limits;
-use crate::parse::{RuleDefinition, ZonePairDefinition};
+use crate::parse::{RuleDefinition, Terms, ZonePairDefinition};
 use crate::policy::{Defaults, Placed, Rule, ZonePair};
-use crate::set::SetAlgebra;
+use crate::set::address::AddressSet;
 use crate::set::interval::Family;
 use crate::set::resolve::Recipe;
+use crate::set::service::ServiceSet;
+use crate::set::{SetAlgebra, named};
 use crate::source::Location;
 
 /// Looks up what a rule names; `None` if a key that it needs is missing, which has been reported.
 pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut Report) -> Option<Placed> {
-    let evaluate_addresses = |terms: &Option<crate::parse::Terms<_>>, what: &str, report: &mut Report| match terms {
-        Some(terms) => context.addresses.evaluate(&terms.value, what, terms.at, report),
-        None => Arc::clone(&context.any_address),
-    };
-    let source = evaluate_addresses(&definition.source, "`source`", report);
-    let destination = evaluate_addresses(&definition.destination, "`destination`", report);
-    let recipe = |terms: &Option<crate::parse::Terms<_>>| Recipe::new(&terms.as_ref()?.value).map(Arc::new);
-    let recipes = [recipe(&definition.source), recipe(&definition.destination)];
-    let services = match &definition.services {
-        Some(terms) => context.services.evaluate(&terms.value, "`services`", terms.at, report),
-        None => Arc::clone(&context.any_service),
-    };
+    let (source, from_sets) = addresses(definition.source.as_ref(), "`source`", context, report);
+    let (destination, to_sets) = addresses(definition.destination.as_ref(), "`destination`", context, report);
+    let recipes = [from_sets, to_sets].map(|recipe| recipe.map(Arc::new));
+    let (services, service_sets) = services(definition.services.as_ref(), context, report);
     let from = definition.from.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
     let to = definition.to.map(|names| context.zones.select(&names, Words::AnyAndLocal, report));
     let action = definition.action?.value;
@@ -44,6 +38,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         destination,
         recipes,
         services,
+        service_sets,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
         limits: Limits {
@@ -59,6 +54,34 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
     let placed = Placed { rule: Arc::new(rule), at: definition.at };
     warn_about_families(&placed, report);
     Some(placed)
+}
+
+/// The addresses of a key, all if it is not there; and how they are made, if they name sets.
+pub(super) fn addresses(
+    terms: Option<&Terms<AddressSet>>,
+    key: &str,
+    context: &Context,
+    report: &mut Report,
+) -> (Arc<AddressSet>, Option<Recipe<AddressSet>>) {
+    match terms {
+        Some(terms) => (context.addresses.evaluate(&terms.value, key, terms.at, report), Recipe::new(&terms.value)),
+        None => (Arc::clone(&context.any_address), None),
+    }
+}
+
+/// The services of a key, all if it is not there; and the sets that they name.
+pub(super) fn services(
+    terms: Option<&Terms<ServiceSet>>,
+    context: &Context,
+    report: &mut Report,
+) -> (Arc<ServiceSet>, Vec<String>) {
+    match terms {
+        Some(terms) => {
+            let services = context.services.evaluate(&terms.value, "`services`", terms.at, report);
+            (services, named(&terms.value).map(str::to_owned).collect())
+        }
+        None => (Arc::clone(&context.any_service), Vec::new()),
+    }
 }
 
 /// Warns about a rule whose source, destination and services have no address family in common.

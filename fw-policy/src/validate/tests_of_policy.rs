@@ -1,14 +1,15 @@
 //! The tests in the policy files: their packets must be ones that the firewall can meet.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use fw_common::wire::protocol;
 
 use super::zones::{Words, Zones};
 use crate::Code;
-use crate::diagnostic::{Report, suggestion};
-use crate::parse::TestDefinition;
-use crate::policy::{Placed, PolicyTest, ZonePair, ZoneSelector};
+use crate::diagnostic::{Report, nearest};
+use crate::parse::{RuleDefinition, TestDefinition, ZonePairDefinition};
+use crate::policy::{PolicyTest, ZoneSelector, zone_pair_id};
 use crate::set::SetAlgebra;
 use crate::set::address::{AddressSet, Network};
 use crate::source::Spanned;
@@ -16,21 +17,21 @@ use crate::source::Spanned;
 pub(super) fn tests(
     definitions: Vec<TestDefinition>,
     zones: &Zones,
-    rules: &[Placed],
-    zone_pairs: &[ZonePair],
+    ids: &BTreeSet<String>,
     report: &mut Report,
 ) -> Vec<PolicyTest> {
-    if definitions.is_empty() {
-        return Vec::new();
-    }
-    let mut ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
-    ids.extend(zone_pairs.iter().map(ZonePair::id));
-    ids.push("default".to_owned());
-    ids.sort_unstable();
-    definitions.into_iter().map(|definition| test(definition, zones, &ids, report)).collect()
+    definitions.into_iter().map(|definition| test(definition, zones, ids, report)).collect()
 }
 
-fn test(definition: TestDefinition, zones: &Zones, ids: &[String], report: &mut Report) -> PolicyTest {
+/// The ids that a test may expect, also those of rules that something else is wrong with.
+pub(super) fn ids(rules: &[RuleDefinition], zone_pairs: &[ZonePairDefinition]) -> BTreeSet<String> {
+    let of_rules = rules.iter().filter_map(|rule| Some(rule.id.as_ref()?.value.clone()));
+    let of_pairs =
+        zone_pairs.iter().filter_map(|pair| Some(zone_pair_id(&pair.from.as_ref()?.value, &pair.to.as_ref()?.value)));
+    of_rules.chain(of_pairs).chain(["default".to_owned()]).collect()
+}
+
+fn test(definition: TestDefinition, zones: &Zones, ids: &BTreeSet<String>, report: &mut Report) -> PolicyTest {
     let from = zones.select(std::slice::from_ref(&definition.from), Words::Local, report);
     let to = zones.select(std::slice::from_ref(&definition.to), Words::Local, report);
     if families_fit(&definition, report) {
@@ -47,6 +48,7 @@ fn test(definition: TestDefinition, zones: &Zones, ids: &[String], report: &mut 
         src_addr: definition.src_addr.value,
         dst_addr: definition.dst_addr.value,
         packet: definition.service.value,
+        state: definition.state,
         expected_action: definition.expect.action,
         expected_rule: definition.expect.rule.map(|rule| rule.value),
         moment: definition.moment,
@@ -89,14 +91,16 @@ fn check_zone(addr: &Spanned<IpAddr>, selector: &ZoneSelector, zones: &Zones, re
         let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
         report
             .at(Code::TestPacket, addr.at, message)
+            .related(zone.at, "the zone")
             .help(format!("the networks of the zone are {}", networks.join(", ")));
     }
 }
 
 /// Generated rules depend on `agent.toml`, so any id that looks like one may exist.
-fn check_rule(rule: &Spanned<String>, ids: &[String], report: &mut Report) {
-    if ids.binary_search(&rule.value).is_err() && !rule.value.starts_with("system-") {
-        let help = suggestion(&rule.value, ids.iter().map(String::as_str));
-        report.at(Code::UnknownRule, rule.at, format!("there is no rule `{}`", rule.value)).help_if(help);
+fn check_rule(rule: &Spanned<String>, ids: &BTreeSet<String>, report: &mut Report) {
+    if !ids.contains(&rule.value) && !rule.value.starts_with("system-") {
+        report
+            .at(Code::UnknownRule, rule.at, format!("there is no rule `{}`", rule.value))
+            .did_you_mean(&rule.value, nearest(&rule.value, ids.iter().map(String::as_str)));
     }
 }

@@ -6,7 +6,7 @@ use fw_common::abi::policy::zone;
 
 use crate::Code;
 use crate::compile::link;
-use crate::diagnostic::{Report, suggestion};
+use crate::diagnostic::{Report, nearest};
 use crate::parse::ZoneDefinition;
 use crate::policy::{Zone, ZoneSelector};
 use crate::set::address::Network;
@@ -79,9 +79,10 @@ impl Zones {
             Words::Local => &["local"],
         };
         let known = self.by_name.keys().map(String::as_str).chain(words.iter().copied());
-        let help = suggestion(&name.value, known.clone());
-        let help = help.unwrap_or_else(|| format!("the zones are {}", known.collect::<Vec<_>>().join(", ")));
-        report.at(Code::UnknownZone, name.at, format!("there is no zone `{}` here", name.value)).help(help);
+        report
+            .at(Code::UnknownZone, name.at, format!("there is no zone `{}` here", name.value))
+            .help(format!("the zones are {}", known.clone().collect::<Vec<_>>().join(", ")))
+            .did_you_mean(&name.value, nearest(&name.value, known));
     }
 }
 

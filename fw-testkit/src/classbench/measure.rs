@@ -1,5 +1,6 @@
 //! What a rule set costs: to read, to compile, to load, to change, to look up.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -186,6 +187,86 @@ pub fn measure(style: Style, family: Family, rules: usize, flows: usize) -> Resu
     let Loaded { text, first, memory, .. } = loaded;
     let family = if family == Family::V4 { 4 } else { 6 };
     Ok(Figures { style: style.name(), family, rules, text, first, one_rule, one_address, memory, new_flow })
+}
+
+/// What it costs to say what a rule set means as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnalysisFigures {
+    /// [`Style::name`].
+    pub style: &'static str,
+    /// 4 or 6.
+    pub family: u8,
+    /// Number of rules.
+    pub rules: usize,
+    /// Parsing and validation.
+    pub load: Duration,
+    /// [`fw_policy::Policy::analyse`]; nothing for sets of more rules than it is made for.
+    pub analyse: Option<Duration>,
+    /// What one invariant adds to the tests of the policy, by what it speaks of, and whether it was decided.
+    pub invariants: Vec<(&'static str, Duration, bool)>,
+    /// How many findings of each code there are.
+    pub findings: BTreeMap<String, usize>,
+}
+
+/// Measures the analysis of a rule set; without root and without the kernel.
+///
+/// # Errors
+/// What the policy language says.
+pub fn measure_analysis(style: Style, family: Family, rules: usize) -> Result<AnalysisFigures> {
+    let files = RuleSet::generate(style, family, rules, 1).files();
+    let start = Instant::now();
+    let policy = fw_policy::load(&files)?;
+    let load = start.elapsed();
+    let mut findings = BTreeMap::new();
+    let analyse = (rules <= MOST_ANALYSED).then(|| {
+        let start = Instant::now();
+        let found = policy.analyse(&RuleSet::binding(), OffsetDateTime::UNIX_EPOCH);
+        let time = start.elapsed();
+        for finding in &found.items {
+            *findings.entry(finding.code.to_string()).or_default() += 1;
+        }
+        time
+    });
+    let invariants = INVARIANTS
+        .into_iter()
+        .map(|(name, text)| measure_invariant(&files, text).map(|(time, decided)| (name, time, decided)));
+    let invariants = invariants.collect::<Result<_>>()?;
+    let family = if family == Family::V4 { 4 } else { 6 };
+    Ok(AnalysisFigures { style: style.name(), family, rules, load, analyse, invariants, findings })
+}
+
+/// The largest rule set that is analysed.
+const MOST_ANALYSED: usize = 20_000;
+
+/// Invariants by what they speak of, each behind the rules that it needs to hold.
+const INVARIANTS: [(&str, &str); 4] = [
+    ("no packet of a rule", "[[invariant]]\ndeny_all = { from = [\"inside\"], to = [\"outside\"] }\n"),
+    (
+        "a network",
+        "[[invariant]]\ndeny_all = { from = [\"outside\"], to = [\"inside\"], destination = [\"10.1.0.0/16\", \"2001:0:1::/48\"], except = { services = [\"tcp\", \"udp\"] } }\n",
+    ),
+    (
+        "a port",
+        "[[rule]]\nid = \"guard\"\nfrom = [\"any\"]\nto = [\"any\"]\nservices = [\"tcp/7\"]\naction = \"drop\"\n\
+      [[invariant]]\ndeny_all = { from = [\"outside\"], to = [\"inside\"], services = [\"tcp/7\"] }\n",
+    ),
+    (
+        "everything",
+        "[[invariant]]\nallow_all = { from = [\"outside\"], to = [\"inside\"], except = { services = [\"tcp\", \"udp\", \"icmp\", \"icmpv6\"] } }\n",
+    ),
+];
+
+/// How much longer the tests of a policy take with an invariant, and whether it was decided.
+fn measure_invariant(files: &[SourceFile], invariant: &str) -> Result<(Duration, bool)> {
+    let mut files = files.to_vec();
+    // In front of the others: a guard is the first rule.
+    files.insert(0, SourceFile { name: "invariant.toml".to_owned(), text: format!("version = 1\n{invariant}") });
+    let policy = fw_policy::load(&files)?;
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let compiled = policy.compile(&RuleSet::binding(), now)?;
+    let start = Instant::now();
+    let results = policy.run_tests(&compiled, now);
+    Ok((start.elapsed(), results.iter().all(|result| result.passed || result.packet.is_some())))
 }
 
 /// What a change of a long list costs, in a policy with many other rules.

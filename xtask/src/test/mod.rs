@@ -86,8 +86,8 @@ fn whole_program_tests(workspace: &Workspace, program: &str) -> Command {
 /// The example policy is valid, and its own tests pass.
 fn example_policy(workspace: &Workspace) -> Result<()> {
     let fwctl = workspace.programs().join("fwctl");
-    for verb in ["check", "test"] {
-        process::run(Command::new(&fwctl).args(["policy", verb]).arg(workspace.policies()))?;
+    for arguments in [["check", "--deny", "warnings"].as_slice(), &["test"]] {
+        process::run(Command::new(&fwctl).arg("policy").args(arguments).arg(workspace.policies()))?;
     }
     Ok(())
 }

@@ -162,8 +162,8 @@ pub(super) fn allow_egress(object: &mut Object, slot: u32, ifindex: u32) -> Resu
 /// Forgets a kernel index. The kernel takes a vanished device out of `EGRESS` by itself.
 fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneError> {
     let Some(entry) = interfaces::remove(object, ifindex)? else { return Ok(()) };
-    let map = object.map_mut("EGRESS")?;
-    let mut map = DevMap::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
+    let map = object.map("EGRESS")?;
+    let map = DevMap::try_from(map).map_err(|error| map_error("EGRESS", &error))?;
     let sends_from = match map.get(entry.slot, 0) {
         Ok(value) => value.if_index,
         Err(MapError::KeyNotFound) => return Ok(()),
@@ -174,8 +174,13 @@ fn remove_interface(object: &mut Object, ifindex: u32) -> Result<(), DataplaneEr
     if sends_from != ifindex {
         return Ok(());
     }
+    forbid_egress(object, entry.slot)
+}
+
+/// Lets nothing be redirected to a slot.
+fn forbid_egress(object: &mut Object, slot: u32) -> Result<(), DataplaneError> {
     // No interface: `__dev_map_update_elem` in kernel/bpf/devmap.c empties the entry.
-    map.set(entry.slot, 0, None, 0).map_err(|error| map_error("EGRESS", &error))
+    allow_egress(object, slot, 0)
 }
 
 /// Puts the XDP program on an interface: in generic mode, which is slow, only if that is asked for.
@@ -335,6 +340,15 @@ pub(super) fn forget(object: &mut Object, pin_dir: &Path, slot: u32) -> Result<(
         remove_interface(object, ifindex)?;
     }
     Ok(())
+}
+
+/// Forgets a slot whose device is another interface's. The programs stay on the device: without an entry they drop everything.
+pub(super) fn vacate(object: &mut Object, slot: u32) -> Result<(), DataplaneError> {
+    for ifindex in ifindexes_of(object, slot)? {
+        remove_interface(object, ifindex)?;
+    }
+    // If the device has its entry for the other slot already, this one sends from it still.
+    forbid_egress(object, slot)
 }
 
 /// Whether an interface that should carry the program has no pinned link any more.

@@ -60,6 +60,10 @@ impl Dataplane for KernelDataplane {
         attach::forget(&mut self.object(), &self.pin_dir, slot)
     }
 
+    fn vacate(&self, slot: u32) -> Result<(), DataplaneError> {
+        attach::vacate(&mut self.object(), slot)
+    }
+
     fn set_local_addresses(&self, own: &[IpAddr], broadcasts: &[Ipv4Addr]) -> Result<(), DataplaneError> {
         let mut wanted4: Vec<([u8; 4], LocalAddress)> = Vec::new();
         let mut wanted6: Vec<([u8; 16], LocalAddress)> = Vec::new();

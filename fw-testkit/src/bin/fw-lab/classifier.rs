@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use fw_testkit::classbench::measure::{self, Figures, Steps};
+use fw_testkit::classbench::measure::{self, AnalysisFigures, Figures, Steps};
 use fw_testkit::classbench::{Family, Style};
 
 #[derive(Args, Debug)]
@@ -18,6 +18,9 @@ pub(crate) struct Classifier {
     /// Measures a change of a long list instead: this many other rules, prefixes before, prefixes after.
     #[arg(long, value_name = "N", num_args = 3)]
     list: Option<Vec<usize>>,
+    /// Measures the analysis of `fwctl policy check` instead.
+    #[arg(long)]
+    analysis: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -35,6 +38,9 @@ pub(crate) fn run(arguments: &Classifier) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.analysis {
+        return analysis(arguments);
+    }
     for family in [Family::V4, Family::V6] {
         for style in Style::ALL {
             let mut base: Option<Figures> = None;
@@ -47,6 +53,30 @@ pub(crate) fn run(arguments: &Classifier) -> Result<ExitCode> {
                 }
                 base.get_or_insert(figures);
             }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn analysis(arguments: &Classifier) -> Result<ExitCode> {
+    for family in [Family::V4, Family::V6] {
+        for (style, rules) in
+            Style::ALL.into_iter().flat_map(|style| arguments.rules.iter().map(move |rules| (style, *rules)))
+        {
+            let figures = measure::measure_analysis(style, family, rules)?;
+            if arguments.json {
+                println!("{}", serde_json::to_string(&figures)?);
+                continue;
+            }
+            let AnalysisFigures { style, family, rules, load, analyse, invariants, findings } = figures;
+            let analyse = analyse.map(|time| format!(", analysis {:.3} s", time.as_secs_f64())).unwrap_or_default();
+            println!("{style} IPv{family}, {rules} rules: read {:.3} s{analyse}", load.as_secs_f64());
+            for (name, time, is_decided) in invariants {
+                let undecided = if is_decided { "" } else { ", undecided" };
+                println!("  invariant about {name}: {:.3} s{undecided}", time.as_secs_f64());
+            }
+            let found: Vec<String> = findings.iter().map(|(code, count)| format!("{count} {code}")).collect();
+            println!("  {}", found.join(", "));
         }
     }
     Ok(ExitCode::SUCCESS)

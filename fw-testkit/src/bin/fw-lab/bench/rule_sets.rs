@@ -22,6 +22,9 @@ const MAX_FLOWS: u32 = 1 << 18;
 /// Other rules, and prefixes of the list before and after.
 const LIST: (usize, (usize, usize)) = (10_000, (100_000, 100_100));
 
+/// Rules that are analysed as `fwctl policy check` does.
+const ANALYSED: usize = 10_000;
+
 pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>> {
     let styles = if session.quick { &Style::ALL[..1] } else { &Style::ALL[..] };
     let columns = vec!["rules", "read", "compile", "load", "one rule changed", "one address", "MiB"];
@@ -56,6 +59,16 @@ pub(super) fn run(session: &Session, _selected: &[&str]) -> Result<Vec<Outcome>>
     let list = measure::measure_list(LIST.0, LIST.1)?;
     outcome.figure(format!("{NAME}/list_change_from_files"), millis(list.from_files.total()), "ms");
     outcome.figure(format!("{NAME}/list_change_in_place"), millis(list.in_place.total()), "ms");
+    for style in styles {
+        let figures = measure::measure_analysis(*style, Family::V4, ANALYSED)?;
+        let name = format!("{NAME}/{}/{ANALYSED}", style.name());
+        if let Some(time) = figures.analyse {
+            outcome.figure(format!("{name}/analysis"), millis(time), "ms");
+        }
+        for (what, time, _) in figures.invariants {
+            outcome.figure(format!("{name}/invariant/{}", what.replace(' ', "_")), millis(time), "ms");
+        }
+    }
     Ok(vec![outcome])
 }
 
