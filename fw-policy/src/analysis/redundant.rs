@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::chain::{Chain, Entry, Lists};
+use super::chain::{Chain, Lists};
 use super::cover::{Answer, Point, TooMuchWork, Work};
 use super::hidden::in_front;
 use super::space::{Pair, Part};
@@ -54,14 +54,20 @@ fn packet_changes(
     let own = &chain.entries[entry];
     let changes = |position: usize| {
         let other = &chain.entries[position];
-        if !other.effect.is_same(own.effect) {
-            other.life.meets(own.life).then_some(true)
+        if other.effect.is_same(own.effect) {
+            takes_over(chain, entry, position, needless).then_some(false)
         } else {
-            (other.life.holds(own.life) && !needless.contains(&position)).then_some(false)
+            other.life.meets(own.life).then_some(true)
         }
     };
     let behind = lists.first_behind(chain, entry, packet, changes, work)?;
     Ok(behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect)))
+}
+
+/// Whether an entry behind another does with its packets what that one does, for as long as that one would.
+fn takes_over(chain: &Chain, entry: usize, other: usize, needless: &BTreeSet<usize>) -> bool {
+    let (own, behind) = (&chain.entries[entry], &chain.entries[other]);
+    behind.effect.is_same(own.effect) && behind.life.holds(own.life) && !needless.contains(&other)
 }
 
 fn look(
@@ -76,9 +82,6 @@ fn look(
         return Ok(Without::Changes);
     }
     let own = &chain.entries[entry];
-    let takes_over = |position: usize, other: &Entry| {
-        other.effect.is_same(own.effect) && other.life.holds(own.life) && !needless.contains(&position)
-    };
     let mut successors: BTreeSet<usize> = BTreeSet::new();
     for part in chain.parts(entry) {
         let front = in_front(chain, lists, &part, entry, work)?;
@@ -87,7 +90,7 @@ fn look(
         let mut taken = front.clone();
         for cube in behind {
             let other = &chain.entries[chain.owner(cube)];
-            if takes_over(chain.owner(cube), other) {
+            if takes_over(chain, entry, chain.owner(cube), needless) {
                 taken.push(cube);
             } else if !other.effect.is_same(own.effect) {
                 // All that the two have in common must be taken in between.
