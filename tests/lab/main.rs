@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
 
+mod a_day;
 mod answers;
 mod attachment;
 mod capture;
