@@ -1,6 +1,7 @@
 //! How the zones of a policy are bound to the interfaces of one firewall: what `agent.toml` adds to the policy files.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::Policy;
 
@@ -13,6 +14,8 @@ pub struct Binding {
     pub management: Option<ManagementBinding>,
     /// Ids of the generated `system-*` rules that `agent.toml` turns off.
     pub disabled_system_rules: BTreeSet<String>,
+    /// What the firewall asks others to see whether the ways to them work.
+    pub probes: Vec<ProbeBinding>,
 }
 
 /// One interface and its zones.
@@ -31,6 +34,26 @@ pub struct ManagementBinding {
     pub slot: u32,
     /// What may reach the firewall through it, each as `SERVICE from ADDRESS`: `tcp/9477 from 10.3.0.0/16`.
     pub allow: Vec<String>,
+}
+
+/// A probe, for which there is a generated rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeBinding {
+    /// Its name; the rule is `system-probe-NAME`.
+    pub name: String,
+    /// Who is asked.
+    pub target: IpAddr,
+    /// What is asked.
+    pub service: ProbeService,
+}
+
+/// What a probe asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeService {
+    /// An ICMP or ICMPv6 echo.
+    Echo,
+    /// A TCP connection to this port.
+    Tcp(u16),
 }
 
 impl Binding {

@@ -56,7 +56,7 @@ mod tables;
 mod validate;
 
 pub use analysis::{ExamplePacket, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
-pub use binding::{Binding, InterfaceBinding, ManagementBinding};
+pub use binding::{Binding, InterfaceBinding, ManagementBinding, ProbeBinding, ProbeService};
 pub use compile::{
     AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos,
     SetChangeError, ZoneInfo, check_allow,

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use fw_common::abi::policy::{Action, zone};
 use fw_common::policy::Query;
-use fw_policy::{Binding, Compiled, InterfaceBinding, ManagementBinding, Options, Policy, SourceFile, load};
+use fw_policy::{
+    Binding, Compiled, InterfaceBinding, ManagementBinding, Options, Policy, ProbeBinding, ProbeService, SourceFile,
+    load,
+};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
@@ -189,6 +192,34 @@ fn a_disabled_generated_rule_is_gone() {
     assert!(compiled.rules.iter().all(|rule| rule.id != "system-time"));
     let time = (zone::LINK, "169.254.169.123");
     assert_eq!(decide(&compiled, (zone::LOCAL, "10.1.1.10"), time, (17, 5000, 123)), dropped());
+}
+
+#[test]
+fn what_the_host_probes_it_reaches_under_any_policy_and_nothing_else_there() {
+    let deny = "[[rule]]\nid = \"deny\"\nfrom = [\"any\", \"local\"]\nto = [\"any\", \"local\"]\naction = \"drop\"\n";
+    let probe = |name: &str, target: &str, service| ProbeBinding {
+        name: name.to_owned(),
+        target: target.parse().unwrap(),
+        service,
+    };
+    let probes = vec![
+        probe("gateway", "10.1.0.5", ProbeService::Echo),
+        probe("gateway6", "fd00:0:0:100::5", ProbeService::Echo),
+        probe("modbus", "10.1.0.6", ProbeService::Tcp(502)),
+    ];
+    let compiled = policy(deny).compile(&Binding { probes, ..binding() }, NOW).unwrap();
+    let ot = id(&compiled, "ot");
+    for (rule, from, to, service) in [
+        ("system-probe-gateway", "10.1.1.10", "10.1.0.5", (1, 7, 8 << 8)),
+        ("system-probe-gateway6", "fd00:0:0:100::1", "fd00:0:0:100::5", (58, 7, 128 << 8)),
+        ("system-probe-modbus", "10.1.1.10", "10.1.0.6", (6, 5000, 502)),
+    ] {
+        assert_eq!(decide(&compiled, (zone::LOCAL, from), (ot, to), service), allowed(rule), "{rule}");
+        assert_eq!(decide(&compiled, (ot, to), (zone::LOCAL, from), service).0, "deny", "{rule}");
+    }
+    for (to, service) in [("10.1.0.6", (1, 7, 8 << 8)), ("10.1.0.5", (6, 5000, 502)), ("10.1.0.6", (6, 5000, 503))] {
+        assert_eq!(decide(&compiled, (zone::LOCAL, "10.1.1.10"), (ot, to), service).0, "deny", "{to}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The generated rules, which stand before the rules of the policy: what the host itself must be able to do under any
 //! policy. They are visible like other rules, and `agent.toml` can disable them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use fw_common::abi::policy::{Action, zone};
@@ -10,7 +10,7 @@ use fw_common::wire::protocol;
 use super::clause::Clause;
 use super::zones::ZoneIds;
 use crate::Code;
-use crate::binding::{Binding, ManagementBinding};
+use crate::binding::{Binding, ManagementBinding, ProbeBinding, ProbeService};
 use crate::diagnostic::{Report, suggestion};
 use crate::set::address::{self, AddressSet, number};
 use crate::set::service::{Ports, ServiceSet};
@@ -49,10 +49,6 @@ impl Match {
 
     /// From the host to a service of the instance.
     fn to_instance_service(v4: Ipv4Addr, v6: Ipv6Addr, services: ServiceSet) -> Self {
-        let single = |addr| {
-            let (family, first) = number(addr);
-            AddressSet::range(family, first, first)
-        };
         let destination = AddressSet::union([single(v4.into()), single(v6.into())].iter());
         Self { destination, ..Self::new(LOCAL, LINK, services) }
     }
@@ -61,6 +57,23 @@ impl Match {
 impl SystemRule {
     fn new(id: &str, description: &str, from: &'static str, to: &'static str, matches: Vec<Match>) -> Self {
         Self { id: id.to_owned(), description: description.to_owned(), from, to, matches }
+    }
+
+    /// Lets a probe out.
+    fn of_probe(probe: &ProbeBinding, elsewhere: u64) -> Self {
+        let ProbeBinding { name, target, service } = probe;
+        let (what, services) = match (service, target) {
+            (ProbeService::Echo, IpAddr::V4(_)) => ("an echo of".to_owned(), echo_request(protocol::ICMP, 8)),
+            (ProbeService::Echo, IpAddr::V6(_)) => ("an echo of".to_owned(), echo_request(protocol::ICMPV6, 128)),
+            (ProbeService::Tcp(port), _) => (format!("port {port} of"), tcp(*port)),
+        };
+        Self::new(
+            &format!("system-probe-{name}"),
+            &format!("The host probes {what} {target}"),
+            "local",
+            "any",
+            vec![Match { destination: single(*target), ..Match::new(LOCAL, elsewhere, services) }],
+        )
     }
 
     /// The rule as clauses, at its position among all rules.
@@ -82,7 +95,9 @@ impl SystemRule {
 
 /// The generated rules of a firewall, without those that `agent.toml` disables.
 pub(super) fn generate(binding: &Binding, ids: &ZoneIds, report: &mut Report) -> Vec<SystemRule> {
-    let mut rules = of_the_host(ids);
+    let elsewhere = ids.all_bits() | LINK | MANAGEMENT;
+    let mut rules = of_the_host(elsewhere);
+    rules.extend(binding.probes.iter().map(|probe| SystemRule::of_probe(probe, elsewhere)));
     if let Some(management) = &binding.management {
         rules.extend(of_management(management, report));
     }
@@ -105,6 +120,17 @@ fn check_disabled(binding: &Binding, rules: &[SystemRule], report: &mut Report) 
     }
 }
 
+fn single(addr: IpAddr) -> AddressSet {
+    let (family, first) = number(addr);
+    AddressSet::range(family, first, first)
+}
+
+/// An echo request: code 0 of this type (RFC 792; RFC 4443, section 4.1).
+fn echo_request(number: u8, kind: u8) -> ServiceSet {
+    let packet = u16::from(kind) << 8;
+    ServiceSet::of(number, &[Ports::to((packet, packet))])
+}
+
 fn tcp(port: u16) -> ServiceSet {
     ServiceSet::of(protocol::TCP, &[Ports::to((port, port))])
 }
@@ -118,8 +144,7 @@ fn udp_between(source: u16, destination: u16) -> ServiceSet {
 }
 
 /// Addresses: Amazon VPC and EC2 User Guides, "Instance Metadata Service", "Amazon DNS server", "Amazon Time Sync".
-fn of_the_host(ids: &ZoneIds) -> Vec<SystemRule> {
-    let elsewhere = ids.all_bits() | LINK | MANAGEMENT;
+fn of_the_host(elsewhere: u64) -> Vec<SystemRule> {
     // A client without an address sends from 0.0.0.0 and is answered at 255.255.255.255, both of the link.
     let client = LOCAL | LINK;
     let ec2 = |last| Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last);
