@@ -24,6 +24,7 @@ use crate::hits::Hits;
 use crate::live::Live;
 use crate::names::Names;
 use crate::netlink::plan::Unresolved;
+use crate::probe::Board;
 
 /// What the readers share.
 pub struct Shared {
@@ -37,6 +38,8 @@ pub struct Shared {
     pub fragments: Arc<fragments::Counts>,
     /// Where the flow log is.
     pub flow_log_file: PathBuf,
+    /// What is known of the ways that are probed.
+    pub probes: Arc<Board>,
     /// When the agent started.
     pub started_at: OffsetDateTime,
     /// What the rules have done over restarts.
@@ -68,6 +71,8 @@ pub struct Facts {
     pub pressure: Vec<String>,
     /// What takes long to read. No condition for being ready: what was read before is in force.
     pub slow_read: Option<SlowRead>,
+    /// Why ways that have to work do not, or that this is not known yet.
+    pub dead_ways: Vec<String>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
 }
@@ -208,7 +213,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables", "files" or "change".
+    /// "policy", "interfaces", "routes", "forwarding", "probes", "config", "flow-tables", "files" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -227,6 +232,7 @@ impl Facts {
             check("interfaces", self.interfaces.iter().filter_map(InterfaceFacts::reason)),
             check("routes", self.routes.reasons()),
             check("forwarding", self.forwarding_reasons()),
+            check("probes", self.dead_ways.iter().cloned()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
             Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
@@ -276,8 +282,13 @@ impl PolicyFacts {
 impl ChangeFacts {
     fn reasons(&self) -> impl Iterator<Item = String> {
         let trial = self.ledger.trial().map(|trial| {
-            let Trial { revision, previous, until_wall, .. } = trial;
-            format!("revision {revision} waits for confirmation until {until_wall}, then revision {previous} is in force again")
+            let Trial { revision, previous, until_wall, witnesses, .. } = trial;
+            if witnesses.is_empty() {
+                format!("revision {revision} waits for confirmation until {until_wall}, then revision {previous} is in force again")
+            } else {
+                let witnesses = witnesses.join(", ");
+                format!("revision {revision} stays if the probes {witnesses} are alive until {until_wall}, else revision {previous} is in force again")
+            }
         });
         trial.into_iter().chain(self.held.clone())
     }
@@ -326,13 +337,14 @@ mod tests {
     #[test]
     fn each_condition_alone_makes_it_not_ready() {
         type Break = fn(&mut Facts);
-        let breaks: [(&str, Break); 7] = [
+        let breaks: [(&str, Break); 8] = [
             ("config", |facts| facts.config_problem = Some("x".to_owned())),
             ("policy", |facts| facts.policy.problem = Some("x".to_owned())),
             ("interfaces", |facts| facts.interfaces[0].device = None),
             ("interfaces", |facts| facts.interfaces[0].problem = Some("x".to_owned())),
             ("routes", |facts| facts.routes.problems.push("x".to_owned())),
             ("forwarding", |facts| facts.forwarding = false),
+            ("probes", |facts| facts.dead_ways.push("x".to_owned())),
             ("forwarding", |facts| facts.forward_chain_problem = Some("x".to_owned())),
         ];
         for (name, break_it) in breaks {

@@ -30,4 +30,5 @@ pub mod netlink;
 pub mod nic;
 pub mod parties;
 pub mod policy_set;
+pub mod probe;
 pub mod text;

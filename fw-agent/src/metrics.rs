@@ -11,13 +11,15 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
 use crate::flow_census::{Census, Class};
 use crate::names::protocol;
+use crate::probe::{Life, Way};
 
 /// Reads everything and encodes it.
 pub fn render(shared: &Arc<Shared>) -> Result<String, RenderError> {
@@ -50,6 +52,8 @@ type ReadCounter = fn(&InterfaceCounter) -> Counter;
 #[derive(Debug)]
 struct Snapshot {
     families: Vec<Family>,
+    /// How long answers to probes took, by probe.
+    probe_delays: Vec<([(&'static str, String); 1], Histogram)>,
 }
 
 /// The kinds of metrics that there are here.
@@ -84,6 +88,11 @@ impl Collector for Snapshot {
                 encode_value(family.kind, *value, metric.encode_family(labels)?)?;
             }
         }
+        let help = "How long answers to probes took";
+        let mut metric = encoder.encode_descriptor("probe_delay", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (labels, delays) in &self.probe_delays {
+            delays.encode(metric.encode_family(labels)?)?;
+        }
         Ok(())
     }
 }
@@ -101,13 +110,14 @@ fn encode_value(
 
 impl Snapshot {
     fn read(shared: &Arc<Shared>) -> Result<Self, DataplaneError> {
-        let mut snapshot = Self { families: Vec::new() };
+        let mut snapshot = Self { families: Vec::new(), probe_delays: Vec::new() };
         snapshot.drops(shared)?;
         snapshot.interfaces(shared)?;
         snapshot.rules(shared)?;
         snapshot.flows(shared)?;
         snapshot.happenings(shared)?;
         snapshot.policy(shared);
+        snapshot.probes(shared);
         snapshot.agent(shared);
         Ok(snapshot)
     }
@@ -269,6 +279,23 @@ impl Snapshot {
         let attempted = policy.attempted_at.and_then(|at| u64::try_from(at.unix_timestamp()).ok());
         let attempted = attempted.map(|at| (vec![], at)).into_iter().collect();
         self.gauge("policy_last_apply_timestamp_seconds", "When a policy was last applied or refused", attempted);
+    }
+
+    fn probes(&mut self, shared: &Shared) {
+        let ways = shared.probes.ways();
+        let samples = |value: fn(&Way) -> u64| {
+            ways.iter().map(|way| (vec![("probe", way.config.name.clone())], value(way))).collect()
+        };
+        let alive = samples(|way| u64::from(way.life == Life::Alive));
+        self.gauge("probe_alive", "The way that is probed works", alive);
+        self.counter("probes_sent", "Probes that were made", samples(|way| way.sent));
+        self.counter(
+            "probes_failed",
+            "Probes without an answer in time, or with a wrong one",
+            samples(|way| way.failed),
+        );
+        let delays = ways.iter().map(|way| ([("probe", way.config.name.clone())], way.delays.clone()));
+        self.probe_delays = delays.collect();
     }
 
     fn agent(&mut self, shared: &Shared) {

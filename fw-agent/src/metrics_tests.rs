@@ -40,6 +40,7 @@ fn shared() -> Arc<Shared> {
         flow_log: Arc::default(),
         fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
+        probes: Arc::default(),
         started_at: OffsetDateTime::UNIX_EPOCH,
         hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),

@@ -22,6 +22,7 @@ mod lockout;
 mod neighbours;
 mod observe;
 mod policy_change;
+mod probes;
 mod reading;
 mod redirects;
 mod renaming;

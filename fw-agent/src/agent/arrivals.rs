@@ -155,8 +155,11 @@ impl Supervisor {
         who: &Who,
         wish: &ApplyWish,
     ) -> Result<Outcome, RunError> {
-        let within = wish.confirm_seconds.map(u32::from).or(self.config.policy.confirm);
-        let term = within.map(|seconds| Duration::from_secs(seconds.into())).map(term);
+        let configured = self.config.policy.confirm;
+        let within = wish.confirm_seconds.map(u32::from).or(configured.map(|confirm| confirm.within));
+        let by_probes = configured.is_some_and(|confirm| confirm.by_probes);
+        let witnesses = if by_probes { self.living_ways() } else { Vec::new() };
+        let term = within.map(|seconds| term(Duration::from_secs(seconds.into()), witnesses));
         let mut ledger = Ledger::clone(&self.facts.changes.ledger);
         ledger.begin(revision, record(bundle, who, policy.tests), term);
         let forgotten = ledger.prune(usize::try_from(self.config.policy.keep).unwrap_or(usize::MAX));
@@ -197,8 +200,8 @@ impl Supervisor {
     }
 }
 
-fn term(time: Duration) -> Term {
-    Term { from: Moment::now(), time, until_wall: rfc3339(OffsetDateTime::now_utc() + time) }
+fn term(time: Duration, witnesses: Vec<String>) -> Term {
+    Term { from: Moment::now(), time, until_wall: rfc3339(OffsetDateTime::now_utc() + time), witnesses }
 }
 
 fn outcome_of(error: &RunError) -> Outcome {

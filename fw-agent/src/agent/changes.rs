@@ -115,7 +115,7 @@ impl Supervisor {
         let _client_is_gone = reply.send(changed);
     }
 
-    async fn confirm(&mut self, meant: Option<Revision>, who: &Who) -> (Outcome, Option<String>) {
+    pub(super) async fn confirm(&mut self, meant: Option<Revision>, who: &Who) -> (Outcome, Option<String>) {
         let mut ledger = Ledger::clone(&self.facts.changes.ledger);
         let revision = match ledger.confirm(meant) {
             Ok(revision) => revision,
@@ -157,6 +157,7 @@ impl Supervisor {
 
     /// Ends a trial whose time is over.
     pub(super) async fn follow_deadline(&mut self) {
+        self.hear_witnesses().await;
         let now = Moment::now();
         if self.facts.changes.ledger.trial().is_none_or(|trial| !trial.is_over(&now)) {
             return;
@@ -169,7 +170,7 @@ impl Supervisor {
 
     /// Goes back, whatever the disk says: what was not confirmed does not judge packets any longer because a disk is full. A start would
     /// find the trial over, and do the same.
-    async fn go_back(&mut self, ledger: Ledger, way: WayBack, who: &Who, reason: &str) {
+    pub(super) async fn go_back(&mut self, ledger: Ledger, way: WayBack, who: &Who, reason: &str) {
         tracing::warn!(from = way.from, to = way.to, %who, reason, "rolling back");
         self.facts.changes.ledger = Arc::new(ledger);
         self.owed.policy = true;

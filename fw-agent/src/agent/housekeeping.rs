@@ -147,6 +147,7 @@ mod tests {
             flow_log: writer.counts(),
             fragments: Arc::default(),
             flow_log_file: path.clone(),
+            probes: Arc::default(),
             started_at: time::OffsetDateTime::UNIX_EPOCH,
             hits: crate::hits::Hits::default(),
             live: crate::live::Live::default(),

@@ -22,6 +22,7 @@ mod supervisor;
 mod tables;
 mod vouching;
 mod watch;
+mod witnesses;
 
 use crate::config::ConfigError;
 use crate::dataplane::DataplaneError;

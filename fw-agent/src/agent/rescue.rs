@@ -74,6 +74,7 @@ async fn keep_going(
         flow_log: log.counts(),
         fragments: Arc::default(),
         flow_log_file: file,
+        probes: Arc::default(),
         started_at: OffsetDateTime::now_utc(),
         hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),

@@ -44,6 +44,7 @@ use crate::netlink::kernel::Kernel;
 use crate::netlink::neighbours::KnownMacs;
 use crate::netlink::state::Observed;
 use crate::policy_set::{CheckedPolicy, PolicyError};
+use crate::probe::Prober;
 
 /// ICMP errors and resets that each CPU may send per second.
 const ANSWERS_PER_SECOND: u32 = 1_000;
@@ -71,6 +72,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     supervisor.checker = checker;
     supervisor.kept = kept;
     supervisor.forget_unused_slots();
+    supervisor.configure_probes();
     supervisor.attach_all().await?;
     // It may have to put another policy in force, for which the interfaces have to be known.
     supervisor.note_opening(opening).await;
@@ -182,12 +184,14 @@ fn assemble(
         flow_log: log.counts(),
         fragments: keeper.counts(),
         flow_log_file: file,
+        probes: Arc::default(),
         started_at: OffsetDateTime::now_utc(),
         hits: Hits::load(options.state_dir.join("hits.json")),
         live: crate::live::Live::default(),
     });
     let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
     let (servers, reloads, requests) = serve(&options, &config, &shared)?;
+    let prober = Prober::new(Arc::clone(&shared.probes));
     let watch = Watch::start(config.policy.watch.then(|| config.policy.directory.clone()));
     Ok(Supervisor {
         audit: Audit::at(&options.state_dir),
@@ -218,6 +222,7 @@ fn assemble(
         reported: BTreeSet::new(),
         housekeeper,
         keeper,
+        prober,
         servers,
     })
 }

@@ -37,6 +37,7 @@ use crate::netlink::events::{Batch, Events};
 use crate::netlink::kernel::Kernel;
 use crate::netlink::neighbours::KnownMacs;
 use crate::netlink::state::Observed;
+use crate::probe::Prober;
 
 /// How often everything is compared anew, whether or not something has happened.
 const ROUND: Duration = Duration::from_secs(30);
@@ -91,6 +92,8 @@ pub(super) struct Supervisor {
     pub(super) housekeeper: Housekeeper,
     /// Fragments that wait for the first one of their datagram.
     pub(super) keeper: Keeper,
+    /// Asks whether the ways work.
+    pub(super) prober: Prober,
     /// Tasks that serve the socket and HTTP; they end with the agent.
     pub(super) servers: tokio::task::JoinSet<()>,
 }
@@ -125,6 +128,7 @@ impl Supervisor {
                     Progress::Done(read) => self.take(*read).await,
                     Progress::Slow(slow) => self.tell_slow(slow),
                 },
+                () = self.prober.changed() => self.follow_probes().await,
                 () = self.retry.due() => self.reader.ask(Scope::PolicyIfChanged, "another attempt", None),
                 () = sleep(next_change) => {
                     self.follow_deadline().await;
@@ -176,6 +180,7 @@ impl Supervisor {
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
                 self.set_settings();
+                self.configure_probes();
             }
             Some(Err(error)) => {
                 let verdict = error.verdict();

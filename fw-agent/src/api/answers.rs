@@ -53,6 +53,9 @@ pub struct Status {
     pub routes: RouteStatus,
     /// Flows.
     pub flows: FlowTableStatus,
+    /// Ways that are probed.
+    #[serde(default)]
+    pub probes: Vec<ProbeStatus>,
     /// The flow log.
     pub flow_log: FlowLogStatus,
     /// Why `agent.toml` could not be taken over.
@@ -131,6 +134,31 @@ pub struct InterfaceStatus {
     /// Packets that were to leave here, and that the device did not take.
     #[serde(default)]
     pub redirect_errors: u64,
+}
+
+/// A way that is probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Its name.
+    pub probe: String,
+    /// Who is asked.
+    pub target: String,
+    /// What is asked.
+    pub check: String,
+    /// "unknown", "alive" or "dead".
+    pub life: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// The firewall is ready only while it is alive.
+    pub required: bool,
+    /// Probes that were made.
+    pub sent: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// How long the last answer took, in microseconds.
+    pub took_us: Option<u64>,
+    /// Why the last probe failed, if it did.
+    pub failure: Option<String>,
 }
 
 /// Packets and bytes.

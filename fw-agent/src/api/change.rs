@@ -140,6 +140,9 @@ pub struct Changed {
     pub previous: Option<Revision>,
     /// Until when it is to be confirmed, RFC 3339.
     pub confirm_by: Option<String>,
+    /// Probes that have to be alive then for it to stay; none: it is to be confirmed.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
     /// How many seconds that are.
     pub seconds_left: Option<u64>,
     /// Why not.
@@ -161,6 +164,7 @@ impl Changed {
             tests_passed: record.map(|record| record.tests_passed),
             previous: trial.map(|trial| trial.previous),
             confirm_by: trial.map(|trial| trial.until_wall.clone()),
+            witnesses: trial.map(|trial| trial.witnesses.clone()).unwrap_or_default(),
             seconds_left: trial.map(|trial| trial.left(&Moment::now()).as_secs()),
             problem,
         }

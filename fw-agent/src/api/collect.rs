@@ -9,8 +9,8 @@ use fw_common::abi::policy::zone;
 use time::OffsetDateTime;
 
 use super::answers::{
-    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, RedirectErrorRow, RouteStatus,
-    RuleHitsAnswer, RuleHitsRow, RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
+    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, ProbeStatus, RedirectErrorRow,
+    RouteStatus, RuleHitsAnswer, RuleHitsRow, RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
 };
 use crate::clock::{Clock, rfc3339};
 use crate::dataplane::{DataplaneError, RedirectErrors};
@@ -18,6 +18,7 @@ use crate::facts::{Facts, InterfaceFacts, Shared};
 use crate::flow_census::Census;
 use crate::hits::record::RuleHits;
 use crate::metrics::hex;
+use crate::probe::Way;
 
 /// How the firewall is.
 pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
@@ -37,6 +38,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
         policy: policy(&facts),
         interfaces: interfaces(&facts, &counters, &redirect_errors),
         routes: routes(&facts),
+        probes: shared.probes.ways().iter().map(probe).collect(),
         flows: FlowTableStatus {
             ipv4: census.ipv4,
             ipv6: census.ipv6,
@@ -129,6 +131,21 @@ fn routes(facts: &Facts) -> RouteStatus {
         unresolved: unresolved.collect(),
         problems: facts.routes.problems.clone(),
         forwarding: facts.forwarding,
+    }
+}
+
+fn probe(way: &Way) -> ProbeStatus {
+    ProbeStatus {
+        probe: way.config.name.clone(),
+        target: way.config.target.to_string(),
+        check: way.config.check.to_string(),
+        life: way.life.name().to_owned(),
+        since: rfc3339(way.since),
+        required: way.config.required,
+        sent: way.sent,
+        failed: way.failed,
+        took_us: way.took.and_then(|took| u64::try_from(took.as_micros()).ok()),
+        failure: way.failure.clone(),
     }
 }
 

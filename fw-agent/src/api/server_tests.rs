@@ -53,6 +53,7 @@ fn fixture() -> Fixture {
         flow_log: Arc::default(),
         fragments: Arc::default(),
         flow_log_file: PathBuf::from("flows.jsonl"),
+        probes: Arc::default(),
         started_at: OffsetDateTime::UNIX_EPOCH,
         hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),

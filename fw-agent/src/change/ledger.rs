@@ -46,6 +46,10 @@ pub struct Trial {
     pub until: u64,
     /// The same by the wall clock as it was when it began, RFC 3339; for people, it decides nothing.
     pub until_wall: String,
+    /// Probes that were alive when it began: it stays if they are when it is over, and is over when one dies. Without any it
+    /// waits for an operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<String>,
 }
 
 impl Trial {
@@ -71,6 +75,8 @@ pub struct Term {
     pub time: Duration,
     /// The end by the wall clock.
     pub until_wall: String,
+    /// Probes that decide; none: an operator does.
+    pub witnesses: Vec<String>,
 }
 
 /// What the directory offers.
@@ -224,8 +230,8 @@ impl Ledger {
         match (term, self.in_force()) {
             (Some(term), Some(previous)) => {
                 let until = term.from.after(term.time);
-                let (boot, until_wall) = (term.from.boot, term.until_wall);
-                self.trial = Some(Trial { revision, previous, boot, until, until_wall });
+                let Term { from, until_wall, witnesses, .. } = term;
+                self.trial = Some(Trial { revision, previous, boot: from.boot, until, until_wall, witnesses });
             }
             _ => (self.trial, self.confirmed) = (None, Some(revision)),
         }
@@ -246,8 +252,14 @@ impl Ledger {
 
     /// Ends a trial whose time is over.
     pub fn expire(&mut self, now: &Moment) -> Option<WayBack> {
-        let over = self.trial.as_ref().filter(|trial| trial.is_over(now))?;
-        let way = WayBack { from: over.revision, to: over.previous };
+        self.trial.as_ref().filter(|trial| trial.is_over(now))?;
+        self.give_up()
+    }
+
+    /// Ends a trial before its time: what was in force before is again.
+    pub fn give_up(&mut self) -> Option<WayBack> {
+        let trial = self.trial.as_ref()?;
+        let way = WayBack { from: trial.revision, to: trial.previous };
         self.go(way);
         Some(way)
     }

@@ -25,7 +25,7 @@ fn now(at: u64) -> Moment {
 }
 
 fn term(from: u64, time: u64) -> Option<Term> {
-    Some(Term { from: now(from), time: Duration::from_millis(time), until_wall: String::new() })
+    Some(Term { from: now(from), time: Duration::from_millis(time), until_wall: String::new(), witnesses: Vec::new() })
 }
 
 fn offer(content: u8) -> Offer {
@@ -186,7 +186,12 @@ impl World {
                     assert!(is_meant || !self.away.contains(&content), "what was rolled back is taken again");
                     self.away.remove(&content);
                     let time = time.map(Duration::from_millis);
-                    let term = time.map(|time| Term { from: self.now(), time, until_wall: String::new() });
+                    let term = time.map(|time| Term {
+                        from: self.now(),
+                        time,
+                        until_wall: String::new(),
+                        witnesses: Vec::new(),
+                    });
                     self.ledger.begin(revision, record(content), term);
                     self.highest = revision;
                     self.contents.insert(revision, content);

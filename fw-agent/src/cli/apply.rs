@@ -98,9 +98,15 @@ fn describe(changed: &Changed) -> Vec<String> {
     }];
     if let (Some(by), Some(left)) = (&changed.confirm_by, changed.seconds_left) {
         let (left, previous) = (output::duration(left), or_dash(changed.previous));
-        lines.push(format!(
-            "`fwctl confirm` keeps it; without, revision {previous} is in force again in {left}, at {by}"
-        ));
+        lines.push(if changed.witnesses.is_empty() {
+            format!("`fwctl confirm` keeps it; without, revision {previous} is in force again in {left}, at {by}")
+        } else {
+            let witnesses = changed.witnesses.join(", ");
+            format!(
+                "it stays if the probes {witnesses} are alive in {left}, at {by}; when one dies, revision {previous} is in force again. \
+                 `fwctl confirm` keeps it at once"
+            )
+        });
     }
     lines
 }

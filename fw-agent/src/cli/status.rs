@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::ask;
 use super::output::{Format, Grid, or_dash, print};
-use crate::api::answers::{InterfaceStatus, Status};
+use crate::api::answers::{InterfaceStatus, ProbeStatus, Status};
 use crate::api::request::Request;
 
 pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
@@ -51,7 +51,32 @@ fn show(status: &Status) -> std::io::Result<()> {
         print(&format!("changed in agent.toml, waiting for a restart: {}", status.waiting_for_restart.join(", ")))?;
     }
     print("")?;
-    interfaces(&status.interfaces).print()
+    interfaces(&status.interfaces).print()?;
+    if status.probes.is_empty() {
+        return Ok(());
+    }
+    print("")?;
+    probes(&status.probes).print()
+}
+
+fn probes(probes: &[ProbeStatus]) -> Grid {
+    let mut grid =
+        Grid::new(&["PROBE", "TARGET", "CHECK", "WAY", "SINCE", "SENT#", "FAILED#", "TOOK MS#", "LAST FAILURE"]);
+    for probe in probes {
+        let way = if probe.life == "dead" { "DEAD" } else { &probe.life };
+        grid.row(vec![
+            probe.probe.clone(),
+            probe.target.clone(),
+            probe.check.clone(),
+            way.to_owned(),
+            probe.since.clone(),
+            probe.sent.to_string(),
+            probe.failed.to_string(),
+            or_dash(probe.took_us.map(|took| format!("{:.1}", took as f64 / 1e3))),
+            or_dash(probe.failure.as_ref()),
+        ]);
+    }
+    grid
 }
 
 fn show_policy(status: &Status) -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 
 use fw_policy::{Binding, InterfaceBinding, ManagementBinding};
 
-use super::AgentConfig;
+use super::{AgentConfig, ProbeConfig};
 
 impl AgentConfig {
     /// The interfaces and their zones, for the policy compiler.
@@ -17,7 +17,9 @@ impl AgentConfig {
             .management
             .as_ref()
             .map(|management| ManagementBinding { slot: self.management_slot(), allow: management.allow.clone() });
-        Binding { interfaces, management, disabled_system_rules: self.policy.disabled_system_rules.clone() }
+        let disabled_system_rules = self.policy.disabled_system_rules.clone();
+        let probes = self.probes.iter().map(ProbeConfig::binding).collect();
+        Binding { interfaces, management, disabled_system_rules, probes }
     }
 
     /// The slot of the management interface: the first one behind the forwarding interfaces.

@@ -1,5 +1,21 @@
 //! Durations as people write them: a number and a unit.
 
+use fw_policy::Code;
+
+use super::report::Report;
+use super::section::At;
+
+/// A duration in seconds; what is none is reported.
+pub(super) fn reported(text: &At<&str>, report: &mut Report<'_>) -> Option<u32> {
+    let seconds = seconds(text.value);
+    if seconds.is_none() {
+        report
+            .add(Code::InvalidDuration, text.span.clone(), "this is not a duration")
+            .expected("expected a number and one of s, m, h and d, such as \"24h\"");
+    }
+    seconds
+}
+
 /// Reads `30s`, `5m`, `24h` or `7d` as seconds.
 #[must_use]
 pub fn seconds(text: &str) -> Option<u32> {

@@ -5,6 +5,7 @@
 mod binding;
 pub mod duration;
 mod interfaces;
+mod probes;
 mod read;
 mod reload;
 mod report;
@@ -27,6 +28,7 @@ use crate::netlink::state::{Link, Mac};
 use crate::nic::Mode;
 use crate::{files, text};
 
+pub use probes::{Check, ProbeConfig};
 pub use report::{ConfigError, Finding};
 
 /// The largest `agent.toml` that is read, in bytes; one with every interface and a thousand routes has a tenth of that.
@@ -43,6 +45,8 @@ pub struct AgentConfig {
     pub segment_limits: BTreeMap<IpNet, u16>,
     /// The management interface; its slot follows those of [`Self::interfaces`].
     pub management: Option<ManagementConfig>,
+    /// Who is asked whether the ways work.
+    pub probes: Vec<ProbeConfig>,
     /// Where the policy comes from.
     pub policy: PolicyConfig,
     /// Sizes and times of the flow table.
@@ -125,14 +129,23 @@ pub struct PolicyConfig {
     pub directory: PathBuf,
     /// A change of the files is applied by itself.
     pub watch: bool,
-    /// How long a change may wait for its confirmation, in seconds; `None`: it is in force for good at once.
-    pub confirm: Option<u32>,
+    /// How a change is confirmed; `None`: it is in force for good at once.
+    pub confirm: Option<Confirmation>,
     /// Number of applied policies that are kept.
     pub keep: u32,
     /// Keys of which one must have signed what the directory offers; none: nothing has to be signed.
     pub public_keys: Vec<Key>,
     /// Ids of generated `system-*` rules that are turned off.
     pub disabled_system_rules: BTreeSet<String>,
+}
+
+/// How a change of the policy is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// How long it may wait for that, in seconds.
+    pub within: u32,
+    /// At the end of that time it stays if the ways that were alive before it are alive.
+    pub by_probes: bool,
 }
 
 /// `[conntrack]`.

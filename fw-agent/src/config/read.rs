@@ -11,11 +11,13 @@ use fw_policy::Code;
 use toml::de::DeTable;
 
 use super::interfaces::{interfaces, management};
+use super::probes::probes;
 use super::report::Report;
 use super::routes::{Routes, routes};
 use super::section::{At, Section};
 use super::{
-    AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration,
+    AgentConfig, AnomaliesConfig, ConfigError, Confirmation, ConntrackConfig, FlowLogConfig, MetricsConfig,
+    PolicyConfig, duration,
 };
 
 /// How long a change may wait for its confirmation, in seconds.
@@ -45,7 +47,8 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let Routes { wanted: routes, segment_limits } = routes(root.tables("route", report), &interfaces, report);
     let management_section = root.table("management", "[management]", report);
     let management = management_section.and_then(|section| management(section, &interfaces, report));
-    let policy = policy(root.table("policy", "[policy]", report), report);
+    let probes = probes(root.tables("probe", report), report);
+    let policy = policy(root.table("policy", "[policy]", report), !probes.is_empty(), report);
     let conntrack = conntrack(root.table("conntrack", "[conntrack]", report), report);
     let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
@@ -55,6 +58,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
         routes,
         segment_limits,
         management,
+        probes,
         policy,
         conntrack,
         anomalies,
@@ -63,7 +67,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     }
 }
 
-fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig {
+fn policy(section: Option<Section<'_>>, has_probes: bool, report: &mut Report<'_>) -> PolicyConfig {
     let mut config = PolicyConfig {
         directory: PathBuf::from("/etc/outpost-fw/policies"),
         watch: true,
@@ -74,9 +78,7 @@ fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig
     };
     let Some(mut section) = section else { return config };
     one_of("source", &["directory"], &["s3"], &mut section, report);
-    let confirm = one_of("confirm", &["none", "manual"], &["probes"], &mut section, report);
-    let within = section.string("confirm_within", report).and_then(|within| seconds(&within, report));
-    config.confirm = (confirm == Some("manual")).then_some(within.unwrap_or(CONFIRM_WITHIN));
+    config.confirm = confirmation(&mut section, has_probes, report);
     if let Some(keep) = section.integer("keep", 2..=10_000, report) {
         config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
     }
@@ -91,6 +93,31 @@ fn policy(section: Option<Section<'_>>, report: &mut Report<'_>) -> PolicyConfig
     config.disabled_system_rules = disabled.into_iter().map(|id| id.value.to_owned()).collect();
     section.finish(report);
     config
+}
+
+fn confirmation(section: &mut Section<'_>, has_probes: bool, report: &mut Report<'_>) -> Option<Confirmation> {
+    let confirm = section.string("confirm", report);
+    let within = section.string("confirm_within", report).and_then(|within| duration::reported(&within, report));
+    let within = within.unwrap_or(CONFIRM_WITHIN);
+    let At { value, span } = confirm?;
+    match value {
+        "none" => None,
+        "manual" => Some(Confirmation { within, by_probes: false }),
+        "probes" => {
+            if !has_probes {
+                report
+                    .add(Code::Contradiction, span, "there is no `[[probe]]` that could confirm")
+                    .expected("expected at least one `[[probe]]`, or \"manual\"");
+            }
+            Some(Confirmation { within, by_probes: true })
+        }
+        _ => {
+            report
+                .add(Code::InvalidValue, span, "`confirm` does not take this value")
+                .expected("expected \"none\", \"manual\" or \"probes\"");
+            None
+        }
+    }
 }
 
 /// Keys of minisign. A list without any would look as if something had to be signed.
@@ -160,23 +187,12 @@ fn timeouts(mut section: Section<'_>, report: &mut Report<'_>) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for state in State::ALL {
         let Some(text) = section.string(state.name(), report) else { continue };
-        if let Some(seconds) = seconds(&text, report) {
+        if let Some(seconds) = duration::reported(&text, report) {
             timeouts.seconds[state as usize] = seconds;
         }
     }
     section.finish(report);
     timeouts
-}
-
-/// A duration in seconds; what is none is reported.
-fn seconds(text: &At<&str>, report: &mut Report<'_>) -> Option<u32> {
-    let seconds = duration::seconds(text.value);
-    if seconds.is_none() {
-        report
-            .add(Code::InvalidDuration, text.span.clone(), "this is not a duration")
-            .expected("expected a number and one of s, m, h and d, such as \"24h\"");
-    }
-    seconds
 }
 
 fn anomalies(section: Option<Section<'_>>, report: &mut Report<'_>) -> AnomaliesConfig {

@@ -67,7 +67,8 @@ fn the_reference_configuration_is_read() {
     assert!(config.management.as_ref().unwrap().keep_access);
     assert_eq!(config.management_slot(), 2);
     assert!(!config.policy.watch);
-    assert_eq!((config.policy.confirm, config.policy.keep), (Some(300), 20));
+    assert_eq!(config.policy.confirm, Some(Confirmation { within: 300, by_probes: false }));
+    assert_eq!(config.policy.keep, 20);
     assert_eq!(config.conntrack.max_flows, Some(1_000_000));
     assert_eq!(config.conntrack.max_half_open, Some(100_000));
     assert!(config.conntrack.refuse_half_open);
@@ -126,6 +127,14 @@ via = "gatway"
 [policy]
 source = "s3"
 confirm = "probes"
+[[probe]]
+name = "plant floor"
+check = "tcp"
+[[probe]]
+name = "gateway"
+target = "plc-1"
+timeout = "1"
+dead_after = 0
 [conntrack]
 timeouts = { established = "1 day", closing = "3s" }
 "#
