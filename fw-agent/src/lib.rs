@@ -29,5 +29,6 @@ pub mod names;
 pub mod netlink;
 pub mod nic;
 pub mod parties;
+pub mod plan;
 pub mod policy_set;
 pub mod text;
