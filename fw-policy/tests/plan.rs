@@ -154,7 +154,7 @@ fn another_default_is_another_way_to_deny_what_no_rule_decides() {
     let found = plan(BASE, &format!("{BASE}{pair}"));
     assert_eq!(
         flips(&found),
-        ["drop default → reject default:it>onprem: it > onprem: any > any, any, !tcp/23 [ipv4 ipv6]"]
+        ["drop default → reject default:it>onprem: it > onprem: any > any, any but tcp/23 [ipv4 ipv6]"]
     );
     assert_eq!(found.difference.definitions[0].kind, "zone pair");
     assert_eq!(found.difference.definitions[0].name, "default:it>onprem");
@@ -266,7 +266,7 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn with_rules(rules: &[String]) -> String {
-    let head = &BASE[..BASE.find("[[rule]]").unwrap()];
+    let head = &BASE[..BASE.find("[[rule]]").expect("there are rules")];
     let rules = rules.iter().enumerate().map(|(number, rule)| format!("[[rule]]\nid = \"r-{number}\"\n{rule}"));
     head.to_owned() + &rules.collect::<String>()
 }

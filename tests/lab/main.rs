@@ -20,6 +20,7 @@ mod instruments;
 mod lockout;
 mod neighbours;
 mod observe;
+mod plan;
 mod policy_change;
 mod reading;
 mod redirects;

@@ -23,7 +23,8 @@ const MANY_PROTOCOLS: usize = 100;
 /// What a set holds, with the first of its parts by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Described {
-    /// Addresses, prefixes and ranges, or services, as a policy writes them; `any` for all that there can be.
+    /// Addresses, prefixes and ranges, or services, as a policy writes them; `any` for all that there can be, and behind it, with `!`,
+    /// what is excepted.
     pub shown: Vec<String>,
     /// How many parts more it has.
     pub more: usize,
@@ -44,7 +45,13 @@ impl Described {
 
 impl fmt::Display for Described {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.shown.join(", "))?;
+        match self.shown.split_first() {
+            Some((any, excepted)) if any == "any" && !excepted.is_empty() => {
+                let excepted: Vec<&str> = excepted.iter().map(|term| term.trim_start_matches('!')).collect();
+                write!(formatter, "any but {}", excepted.join(", "))?;
+            }
+            _ => formatter.write_str(&self.shown.join(", "))?,
+        }
         if self.more == 0 { Ok(()) } else { write!(formatter, " and {} more", self.more) }
     }
 }

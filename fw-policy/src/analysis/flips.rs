@@ -122,6 +122,8 @@ struct Search<'c> {
     chains: &'c [Chain; 2],
     /// For each entry of either chain the same one in the other, if its order is kept as well.
     twins: [Vec<Option<usize>>; 2],
+    /// For each entry of the second chain the id that it had in the first.
+    former_ids: Vec<String>,
     lists: [Lists; 2],
     limits: WorkLimits,
     groups: BTreeMap<[Decider; 2], Group>,
@@ -144,6 +146,7 @@ impl<'c> Search<'c> {
         let mut search = Self {
             chains,
             twins: twins(chains, was),
+            former_ids: chains[1].entries.iter().map(|entry| was(&entry.id)).collect(),
             lists: Default::default(),
             limits,
             groups: BTreeMap::new(),
@@ -274,7 +277,8 @@ impl<'c> Search<'c> {
         work: &mut Work,
     ) -> Result<(), TooMuchWork> {
         if old.1 == new.1 {
-            if old.0.id != new.0.id && old.0.id != NOWHERE && new.0.id != NOWHERE {
+            let former = self.former_ids.get(new.0.position).unwrap_or(&new.0.id);
+            if old.0.id != *former && old.0.id != NOWHERE && new.0.id != NOWHERE {
                 self.handovers.insert([old.0.id, new.0.id]);
             }
             return Ok(());

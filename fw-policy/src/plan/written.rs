@@ -32,11 +32,11 @@ impl Written {
         match (key, value) {
             ("version" | "include", _) => {}
             ("rule", Value::Array(rules)) => {
-                let tables = rules.into_iter().filter_map(|rule| match rule {
-                    Value::Table(table) => Some((text(&table, "id"), table)),
-                    _ => None,
-                });
-                self.rules.extend(tables);
+                for rule in rules {
+                    if let Value::Table(table) = rule {
+                        self.rules.insert(text(&table, "id"), table);
+                    }
+                }
             }
             ("zones", Value::Table(zones)) => self.named("zone", zones),
             ("addresses", Value::Table(sets)) => self.named("address set", sets),

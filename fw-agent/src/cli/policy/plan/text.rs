@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use fw_policy::PacketClass;
-use fw_policy::plan::{Change, DecidedBy, DefinitionChange, Flip, KeyChange, RuleChange};
+use fw_policy::plan::{Change, DecidedBy, DefinitionChange, Flip, KeyChange, Moved, RuleChange};
 
 use super::{Against, Answer};
 use crate::plan::live::{Group, Live};
@@ -158,12 +158,19 @@ fn against(against: &Against) -> String {
 
 fn show_rule(page: &mut Page, rule: &RuleChange) {
     let renamed = rule.renamed_from.as_ref().map(|old| format!(", renamed from `{old}`")).unwrap_or_default();
-    page.marked(2, Mark::of(rule.change), &format!("`{}` ({}) {}{renamed}", rule.id, rule.place, rule.action));
-    rule.keys.iter().for_each(|key| show_key(page, key));
-    if let Some(moved) = &rule.moved {
+    let head = format!("`{}` ({}) {}{renamed}", rule.id, rule.place, rule.action);
+    let moved = rule.moved.as_ref().map(|Moved { was_behind, is_behind }| {
         let behind =
             |rule: &Option<String>| rule.as_ref().map_or("first".to_owned(), |rule| format!("behind `{rule}`"));
-        page.marked(6, Mark::Moved, &format!("{}, was {}", behind(&moved.is_behind), behind(&moved.was_behind)));
+        format!("{}, was {}", behind(is_behind), behind(was_behind))
+    });
+    match moved {
+        Some(moved) if rule.change == Change::Moved => page.marked(2, Mark::Moved, &format!("{head}: {moved}")),
+        moved => {
+            page.marked(2, Mark::of(rule.change), &head);
+            rule.keys.iter().for_each(|key| show_key(page, key));
+            moved.iter().for_each(|moved| page.marked(6, Mark::Moved, moved));
+        }
     }
 }
 
@@ -289,7 +296,8 @@ fn summary(answer: &Answer) -> (String, String) {
         let rules = rules.map(|(count, what)| format!("{count} {what}")).join(", ");
         let cut = answer.live.as_ref().map(|live| format!("; {} cut", counted(live.cut_flows(), "flow")));
         format!(
-            "Plan: rules: {rules}; kinds of packets: {opened} opened, {closed} closed, {others} denied otherwise{}.",
+            "Plan: rules: {rules}; {} changed; kinds of packets: {opened} opened, {closed} closed, {others} denied otherwise{}.",
+            counted(plan.difference.definitions.len() as u64, "other definition"),
             cut.unwrap_or_default()
         )
     };
@@ -297,7 +305,11 @@ fn summary(answer: &Answer) -> (String, String) {
     let mut details = format!("Tables: {} KiB, then {} KiB.", kib(answer.memory.before), kib(answer.memory.after));
     let _ = write!(details, " Tests: {} passed, {} failed.", answer.tests.passed, answer.tests.failed.len());
     if plan.handovers > 0 {
-        let _ = write!(details, " In {} cases a rule decides what another one did, alike.", plan.handovers);
+        let _ = write!(
+            details,
+            " In {} a rule decides what another one did, alike.",
+            counted(plan.handovers as u64, "case")
+        );
     }
     (summary, details)
 }
