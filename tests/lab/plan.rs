@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fw_testkit::lab::{IT, Node, OT, OT2};
 use fw_testkit::{client, wait};
@@ -35,7 +35,7 @@ fn other_files(firewall: &Firewall, rules: &str, zones: impl Fn(&str) -> String)
     directory
 }
 
-fn plan(firewall: &Firewall, directory: &PathBuf, code: i32) -> Value {
+fn plan(firewall: &Firewall, directory: &Path, code: i32) -> Value {
     let directory = directory.to_str().unwrap();
     let finished = firewall.agent.fwctl(&["policy", "plan", directory, "-o", "json"]).unwrap();
     assert_eq!(finished.status.code(), Some(code), "{finished:?}");
@@ -43,7 +43,7 @@ fn plan(firewall: &Firewall, directory: &PathBuf, code: i32) -> Value {
 }
 
 /// Puts the files of a directory in force.
-fn apply(firewall: &Firewall, from: &PathBuf) {
+fn apply(firewall: &Firewall, from: &Path) {
     let before = epoch(&firewall.agent);
     for name in ["10-zones.toml", "20-rules.toml"] {
         fs::copy(from.join(name), firewall.lab.directory().join("policies").join(name)).unwrap();
@@ -79,6 +79,9 @@ impl Traffic {
     }
 }
 
+/// What is changed, the rules and what becomes of the zones' file, and how many flows that cuts.
+type Case<'c> = (&'c str, &'c str, &'c dyn Fn(&str) -> String, usize);
+
 #[test]
 fn what_a_plan_says_is_cut_and_nothing_else() {
     // A segment of a connection that was cut shall not open it again, when it is allowed again.
@@ -95,7 +98,7 @@ fn what_a_plan_says_is_cut_and_nothing_else() {
         "\n[[rule]]\nid = \"no-v6\"\nfrom = [\"it\"]\nto = [\"ot\"]\nsource = [\"fd00::/8\"]\naction = \"drop\"\n";
     let in_front = first.replacen("\n[[rule]]\nid = \"lab-web\"", &format!("{no_ipv6}\n[[rule]]\nid = \"lab-web\""), 1);
     let smaller = |zones: &str| zones.replace("10.1.0.0/16", &format!("{}/32", OT.ipv4));
-    let cases: [(&str, &str, &dyn Fn(&str) -> String, usize); 3] = [
+    let cases: [Case<'_>; 3] = [
         ("a service less", &without_modbus, &same, 3),
         ("a rule in front", &in_front, &same, 3),
         ("a network less", first, &smaller, 2),
