@@ -33,6 +33,12 @@ impl Clock {
         self.wall
     }
 
+    /// Nanoseconds of `CLOCK_MONOTONIC` of that moment.
+    #[must_use]
+    pub fn monotonic(&self) -> u64 {
+        u64::try_from(self.monotonic.whole_nanoseconds()).unwrap_or_default()
+    }
+
     /// The time of day at which `CLOCK_MONOTONIC` showed this many nanoseconds.
     #[must_use]
     pub fn wall(&self, monotonic_ns: u64) -> OffsetDateTime {

@@ -29,6 +29,7 @@ pub mod names;
 pub mod netlink;
 pub mod nic;
 pub mod parties;
+pub mod plan;
 pub mod policy_set;
 pub mod probe;
 pub mod text;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Policy;
 
 /// What the compiler must know of `agent.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The interfaces; the position is the slot that packets are classified by.
     pub interfaces: Vec<InterfaceBinding>,
@@ -19,7 +21,7 @@ pub struct Binding {
 }
 
 /// One interface and its zones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceBinding {
     /// The name that diagnostics show.
     pub name: String,
@@ -28,7 +30,7 @@ pub struct InterfaceBinding {
 }
 
 /// The management interface: nothing is forwarded from or to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManagementBinding {
     /// Its slot; it may be a position of [`Binding::interfaces`] or one that is not used there.
     pub slot: u32,

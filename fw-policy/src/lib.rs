@@ -45,6 +45,7 @@ mod invariant;
 mod json_schema;
 mod limits;
 mod parse;
+pub mod plan;
 mod policy;
 mod policy_test;
 mod reader;
@@ -55,7 +56,7 @@ mod stats;
 mod tables;
 mod validate;
 
-pub use analysis::{ExamplePacket, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
+pub use analysis::{Described, ExamplePacket, PacketClass, PacketSet, Undecided, Verdict, Verdicts, WorkLimits};
 pub use binding::{Binding, InterfaceBinding, ManagementBinding, ProbeBinding, ProbeService};
 pub use compile::{
     AllowError, BrokenPromise, Compiled, Compiler, Field, LiveSets, Memory, Options, RuleInfo, RuleInfos,

@@ -123,6 +123,9 @@ fn names(policy: &Policy, kind: Renamed) -> Vec<String> {
     }
 }
 
+/// The key of a rule that says which id it had.
+const WAS: &str = "renamed_from";
+
 struct Change<'c> {
     kind: Renamed,
     old: &'c str,
@@ -146,11 +149,39 @@ impl Change<'_> {
     }
 
     fn table(&self, table: &DeTable<'_>, schema: &Schema, text: &str, edits: &mut Vec<(Range<usize>, String)>) {
+        if self.kind == Renamed::Rule && schema.key(WAS).is_some() {
+            return self.rule(table, text, edits);
+        }
         for (key, value) in table.iter() {
             if let Some(key) = schema.key(key.get_ref()) {
                 self.value(value, key.takes, text, edits);
             }
         }
+    }
+
+    /// Gives a rule its new id, if it is the one that is renamed, and notes the old one beside it, under which it has been counted.
+    fn rule(&self, table: &DeTable<'_>, text: &str, edits: &mut Vec<(Range<usize>, String)>) {
+        let Some((key, id)) = table.get_key_value("id") else { return };
+        let DeValue::String(written) = id.get_ref() else { return };
+        if written != self.old {
+            return;
+        }
+        edits.push((id.span(), replaced(text, id.span(), written, self.new)));
+        let was = format!("\"{}\"", self.old);
+        if let Some(known) = table.get(WAS) {
+            edits.push((known.span(), was));
+            return;
+        }
+        let line = text[..key.span().start].rfind('\n').map_or(0, |end| end + 1);
+        let (at, noted) = if text[line..key.span().start].trim().is_empty() {
+            let end = text[id.span().end..].find('\n').map_or(text.len(), |end| id.span().end + end);
+            let (end, newline) = if text[..end].ends_with('\r') { (end - 1, "\r\n") } else { (end, "\n") };
+            (end, format!("{newline}{}{WAS} = {was}", &text[line..key.span().start]))
+        } else {
+            // Within an inline table.
+            (id.span().end, format!(", {WAS} = {was}"))
+        };
+        edits.push((at..at, noted));
     }
 
     fn value(
@@ -200,9 +231,7 @@ impl Change<'_> {
     fn name(&self, written: &str, takes: Takes) -> Option<String> {
         let renamed = |name: &str| if name == self.old { self.new } else { name }.to_owned();
         let renamed = match (takes, self.kind) {
-            (Takes::Name | Takes::RuleId, Renamed::Rule) | (Takes::Zone | Takes::Zones, Renamed::Zone) => {
-                renamed(written)
-            }
+            (Takes::RuleId, Renamed::Rule) | (Takes::Zone | Takes::Zones, Renamed::Zone) => renamed(written),
             (Takes::RuleId, Renamed::Zone) => {
                 let (from, to) = written.strip_prefix("default:")?.split_once('>')?;
                 crate::policy::zone_pair_id(&renamed(from), &renamed(to))

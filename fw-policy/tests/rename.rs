@@ -63,8 +63,11 @@ fn changed(kind: Renamed, old: &str, new: &str) -> Result<Vec<String>, RenameErr
     let mut lines = Vec::new();
     for file in rename(&before, kind, old, new, NOW)? {
         let old = &before.iter().find(|known| known.name == file.name).expect("a file of the policy").text;
-        assert_eq!(old.lines().count(), file.text.lines().count());
-        lines.extend(file.text.lines().zip(old.lines()).filter(|(new, old)| new != old).map(|(new, _)| new.to_owned()));
+        let (noted, text): (Vec<&str>, Vec<&str>) =
+            file.text.lines().partition(|line| line.starts_with("renamed_from"));
+        assert_eq!(old.lines().count(), text.len());
+        lines.extend(text.iter().zip(old.lines()).filter(|(new, old)| *new != old).map(|(new, _)| (*new).to_owned()));
+        lines.extend(noted.into_iter().map(str::to_owned));
     }
     Ok(lines)
 }
@@ -112,7 +115,33 @@ fn a_zone_is_renamed_with_the_ids_of_its_pairs() {
 
 #[test]
 fn a_rule_is_renamed_with_the_tests_that_expect_it() {
-    assert_eq!(changed(Renamed::Rule, "plc", "plc-001").unwrap(), ["id = \"plc-001\"", "rule = \"plc-001\""]);
+    let expected = ["id = \"plc-001\"", "rule = \"plc-001\"", "renamed_from = \"plc\""];
+    assert_eq!(changed(Renamed::Rule, "plc", "plc-001").unwrap(), expected);
+}
+
+#[test]
+fn a_renamed_rule_says_which_id_it_had_so_that_its_hits_stay() {
+    let head = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n";
+    let rest = "from = [\"a\"]\nto = [\"a\"]\naction = \"drop\"\n";
+    for (before, after) in [
+        ("[[rule]]\nid = 'x' # first\nREST", "[[rule]]\nid = 'y' # first\nrenamed_from = \"x\"\nREST"),
+        ("[[rule]]\r\n  id = \"x\"\r\nREST", "[[rule]]\r\n  id = \"y\"\r\n  renamed_from = \"x\"\r\nREST"),
+        ("[[rule]]\nid = \"x\"\nrenamed_from = \"w\"\nREST", "[[rule]]\nid = \"y\"\nrenamed_from = \"x\"\nREST"),
+        ("[[rule]]\nRESTid = \"x\"", "[[rule]]\nRESTid = \"y\"\nrenamed_from = \"x\""),
+        // What another rule was is not renamed.
+        (
+            "[[rule]]\nid = \"x\"\nREST[[rule]]\nid = \"z\"\nrenamed_from = \"x\"\nREST",
+            "[[rule]]\nid = \"y\"\nrenamed_from = \"x\"\nREST[[rule]]\nid = \"z\"\nrenamed_from = \"x\"\nREST",
+        ),
+    ] {
+        let [before, after] = [before, after].map(|text| format!("{head}{}", text.replace("REST", rest)));
+        let renamed = rename(&files(&[&before]), Renamed::Rule, "x", "y", NOW).unwrap();
+        assert_eq!(renamed, files(&[&after]));
+    }
+    let inline = "version = 1\ndefaults = { action = \"drop\" }\nzones = { a = {} }\n\
+                  rule = [{ id = \"x\", from = [\"a\"], to = [\"a\"], action = \"drop\" }]\n";
+    let renamed = rename(&files(&[inline]), Renamed::Rule, "x", "y", NOW).unwrap();
+    assert_eq!(renamed, files(&[&inline.replace("id = \"x\"", "id = \"y\", renamed_from = \"x\"")]));
 }
 
 #[test]
@@ -128,6 +157,10 @@ fn what_is_renamed_there_and_back_is_as_before_and_passes_its_tests() {
             let policy = load(&texts).unwrap();
             let compiled = policy.compile(&Binding::offline(&policy), NOW).unwrap();
             assert!(policy.run_tests(&compiled, NOW).iter().all(|result| result.passed), "{kind:?} {to}");
+        }
+        if kind == Renamed::Rule {
+            // It has had the name between, perhaps for long.
+            texts.iter_mut().for_each(|file| file.text = file.text.replace("renamed_from = \"between\"\n", ""));
         }
         assert_eq!(texts, files(&FILES), "{kind:?}");
     }

@@ -97,6 +97,29 @@ fn only_the_reply_passes() {
 }
 
 #[test]
+fn a_few_at_a_time_all_flows_are_told_once() {
+    let Some(rig) = Rig::new() else { return };
+    for (ot, it) in pairs() {
+        for port in 4_000..4_010 {
+            assert!(matches!(rig.send(OT, Packet::udp(ot, port, it, 53)), Outcome::Redirected(_)));
+        }
+    }
+    let keys = |records: &[FlowRecord]| records.iter().map(|record| (record.family, record.key)).collect::<Vec<_>>();
+    let all = keys(&flows(&rig));
+    assert_eq!(all.len(), 20);
+    for most in [1, 3, 20, 64] {
+        let (mut told, mut place) = (Vec::new(), Some(0));
+        while let Some(from) = place {
+            let (records, next) = rig.dataplane.flows_behind(from, most).unwrap();
+            assert!(records.len() <= most && (next.is_none() || records.len() == most));
+            told.extend(keys(&records));
+            place = next;
+        }
+        assert_eq!(told, all, "{most} at a time");
+    }
+}
+
+#[test]
 fn counters_of_a_flow_count_each_direction() {
     let Some(rig) = Rig::new() else { return };
     for _ in 0..3 {

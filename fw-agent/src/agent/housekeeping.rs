@@ -101,6 +101,7 @@ impl Rounds {
         let facts = self.shared.facts.load();
         let clock = Clock::read();
         let denied = self.shared.dataplane.take_denied()?;
+        self.shared.live.denied.add(&denied, clock.monotonic());
         let records = denied.iter().filter_map(|(key, denied)| record::denied(key, denied, &facts.names, &clock));
         self.log.send(records.filter_map(|record| record.to_line()).collect());
         Ok(())

@@ -71,6 +71,31 @@ fn refused(refusal: ErrorAnswer) -> ClientError {
 
 /// Asks for an answer that lasts: it is read from the returned stream once its first line has said that it begins. Dropping the stream ends it.
 pub fn stream(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
+    let (_, answer) = begin(socket, request)?;
+    // Nothing may happen for as long as it likes.
+    answer.get_ref().set_read_timeout(None)?;
+    Ok(answer)
+}
+
+/// Asks for an answer of many lines, and hands them on one by one, each as its type. It ends with the connection.
+pub fn lines<T: DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+) -> Result<impl Iterator<Item = Result<T, ClientError>>, ClientError> {
+    let (first, answer) = begin(socket, request)?;
+    let first = serde_json::from_value(first).map_err(|error| ClientError::Answer(error.to_string()));
+    let rest = answer.lines().map(|line| {
+        let line = line?;
+        serde_json::from_str(&line).map_err(|error| match serde_json::from_str::<Answer<ErrorAnswer>>(&line) {
+            Ok(refusal) => refused(refusal.body),
+            Err(_) => ClientError::Answer(error.to_string()),
+        })
+    });
+    Ok(std::iter::once(first).chain(rest))
+}
+
+/// Asks, and reads the first line of the answer, unless it is a refusal.
+fn begin(socket: &Path, request: &Request) -> Result<(Value, BufReader<UnixStream>), ClientError> {
     let connect = |reason| ClientError::Connect { path: socket.to_owned(), reason };
     let mut stream = UnixStream::connect(socket).map_err(connect)?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -86,9 +111,7 @@ pub fn stream(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>,
         let refusal: Answer<ErrorAnswer> = typed(first)?;
         return Err(refused(refusal.body));
     }
-    // Nothing may happen for as long as it likes.
-    answer.get_ref().set_read_timeout(None)?;
-    Ok(answer)
+    Ok((first, answer))
 }
 
 /// Reads an answer as the type that belongs to its schema.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod collect;
 pub mod flows;
 mod places;
+mod plan;
 pub mod request;
 pub mod server;
 mod stream;

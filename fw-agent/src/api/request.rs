@@ -31,6 +31,12 @@ pub enum Request {
     Zones {},
     /// What would become of a packet.
     Explain(LiveQuestion),
+    /// What a plan for another policy rests on, line by line.
+    Basis {
+        /// Also the flows that are open, and those that were denied lately.
+        #[serde(default)]
+        flows: bool,
+    },
     /// Take over changed files.
     Reload {},
     /// Take over the files of the policy directory as a change.
@@ -145,6 +151,7 @@ mod tests {
             Request::Status {},
             Request::Flows(filter.clone()),
             Request::Flows(FlowFilter::default()),
+            Request::Basis { flows: true },
             Request::Reload {},
             Request::Apply(ApplyWish {
                 confirm_seconds: NonZeroU32::new(600),

@@ -18,7 +18,7 @@ use super::answers::{Answer, ErrorAnswer, Reload};
 use super::change::{self, ChangeRequest, Changed, Wish};
 use super::places::{Place, Places, User, Waiting};
 use super::request::{EndFlows, FlowFilter, FlowOrder, Request, parse};
-use super::{collect, flows, stream as lasting};
+use super::{collect, flows, plan, stream as lasting};
 use crate::change::Revision;
 use crate::change::store::StoreError;
 use crate::dataplane::DataplaneError;
@@ -161,6 +161,7 @@ const fn is_for_root(request: &Request) -> bool {
         | Request::RuleHits {}
         | Request::Zones {}
         | Request::Explain(_)
+        | Request::Basis { .. }
         | Request::History {}
         | Request::Show { .. }
         | Request::Observe(_) => false,
@@ -256,6 +257,7 @@ async fn respond(
         }
         Request::Show { revision } => show(revision, shared).await,
         Request::EndFlows(request) => end_flows(request, shared, peer).await,
+        Request::Basis { flows } => return plan::basis((stream, place), shared, flows).await,
         Request::Observe(filter) => return lasting::observe((stream, place), shared, filter).await,
         Request::Capture(request) => {
             tracing::info!(uid = peer.uid(), pid = peer.pid(), "a client of the socket asks for packets");

@@ -416,3 +416,5 @@ async fn a_captured_packet_is_told_by_the_names_of_its_time() {
 
 #[path = "crowd_tests.rs"]
 mod crowd;
+#[path = "plan_tests.rs"]
+mod plan;

@@ -219,7 +219,7 @@ async fn closed(read: &mut (impl AsyncRead + Unpin)) {
     while read.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
 }
 
-async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     match timeout(ANSWER_TIME, stream.write_all(bytes)).await {
         Ok(written) => written,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),

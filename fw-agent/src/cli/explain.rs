@@ -62,7 +62,7 @@ enum FlowState {
     Established,
 }
 
-fn moment(text: &str) -> Result<OffsetDateTime, String> {
+pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|error| format!("{error}: write 2026-12-01T08:00:00Z"))
 }
 

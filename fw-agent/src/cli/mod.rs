@@ -37,6 +37,8 @@ mod exit {
     pub(super) const POLICY_INVALID: u8 = 3;
     pub(super) const TESTS_FAILED: u8 = 4;
     pub(super) const NOT_CONFIRMED: u8 = 5;
+    /// Of `policy plan` alone.
+    pub(super) const CHANGES: u8 = 10;
 }
 
 /// Stateful zone firewall: look at it, and check its policy.
@@ -88,7 +90,7 @@ enum Command {
     History,
     /// The files of a policy that was applied.
     Show(history::Show),
-    /// Check and explain policy files, without the agent.
+    /// Check, explain and compare policy files.
     #[command(subcommand)]
     Policy(policy::Command),
     /// What a code of a message means, with a wrong and a right example.

@@ -20,3 +20,9 @@ pub fn width_on_stderr() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
     size.map_or(fw_policy::DEFAULT_WIDTH, |size| usize::from(size.ws_col)).max(1)
 }
+
+/// Answers on standard output are coloured.
+#[must_use]
+pub fn colors_on_stdout() -> bool {
+    colors_wanted() && std::io::stdout().is_terminal()
+}

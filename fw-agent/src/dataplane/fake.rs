@@ -247,6 +247,13 @@ impl Dataplane for FakeDataplane {
         Ok(())
     }
 
+    fn flows_behind(&self, place: u64, most: usize) -> Result<(Vec<FlowRecord>, Option<u64>), DataplaneError> {
+        let flows = self.state().flows.clone();
+        let first = usize::try_from(place).unwrap_or(usize::MAX).min(flows.len());
+        let end = first.saturating_add(most).min(flows.len());
+        Ok((flows[first..end].to_vec(), (end < flows.len()).then_some(end as u64)))
+    }
+
     fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
         Ok(self.state().occupancy)
     }

@@ -270,6 +270,9 @@ pub trait Dataplane: Send + Sync {
     fn happenings(&self) -> Result<Happenings, DataplaneError>;
     /// Calls `visit` with each live flow, until it returns false.
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError>;
+    /// Some of the live flows, so many at most, from a place in the table on, 0 at first; and the place to go on from, if there are
+    /// more. For who is slower than the table, which nobody else can look at during a visit.
+    fn flows_behind(&self, place: u64, most: usize) -> Result<(Vec<FlowRecord>, Option<u64>), DataplaneError>;
     /// How full the tables are: IPv4, IPv6.
     fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError>;
     /// Number of flows that each table can hold.

@@ -1,7 +1,8 @@
 //! What the running data plane is asked to tell as it happens: [`hub`] hands [`event`]s to observers, [`capture`] packets to whoever
-//! captures, as [`pcapng`].
+//! captures, as [`pcapng`]. What was [`denied`] is kept for a while.
 
 pub mod capture;
+pub mod denied;
 pub mod event;
 pub mod filter;
 pub mod hub;
@@ -18,4 +19,6 @@ pub struct Live {
     pub capture: Arc<tokio::sync::Mutex<()>>,
     /// The measurement of all flows' rates that runs: it remembers every flow, so there is one at most.
     pub rates: Arc<tokio::sync::Mutex<()>>,
+    /// What was denied a while ago.
+    pub denied: denied::RecentlyDenied,
 }

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod list;
 pub mod pair;
+pub mod standing;
 
 use crate::abi::policy::{Action, zone};
 use crate::abi::tables::{

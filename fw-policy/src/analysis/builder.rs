@@ -68,15 +68,27 @@ type ServiceProducts = [Arc<[(usize, usize)]>; 2];
 
 /// Collects matchers, and makes the space that tells them apart.
 pub(super) struct Builder<'p> {
-    zones: &'p [Zone],
+    zones: Vec<String>,
+    /// Of each zone, and then those of the firewall itself.
+    addresses: Vec<AddressSet>,
     fields: [[FieldSets<'p>; FIELDS]; 2],
     services: HashMap<*const ServiceSet, ServiceProducts>,
     drafts: Vec<Draft>,
 }
 
 impl<'p> Builder<'p> {
-    pub(super) fn new(zones: &'p [Zone]) -> Self {
-        Self { zones, fields: Default::default(), services: HashMap::new(), drafts: Vec::new() }
+    pub(super) fn new(zones: &[Zone]) -> Self {
+        Self::of(zones.iter().map(|zone| zone.name.clone()).collect(), universe::addresses(zones))
+    }
+
+    /// For zones with these names and addresses; behind the latter come those of the firewall itself.
+    pub(super) fn of(zones: Vec<String>, addresses: Vec<AddressSet>) -> Self {
+        Self { zones, addresses, fields: Default::default(), services: HashMap::new(), drafts: Vec::new() }
+    }
+
+    /// How many cubes there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.drafts.len()
     }
 
     /// Adds a matcher; the positions of its cubes among all.
@@ -131,7 +143,7 @@ impl<'p> Builder<'p> {
 
     /// The space, and all cubes in the order in which they were added.
     pub(super) fn finish(mut self) -> (Space, Vec<Cube>) {
-        let addresses = universe::addresses(self.zones);
+        let addresses = std::mem::take(&mut self.addresses);
         let mut sets: [[Vec<Arc<Ranges>>; FIELDS]; 2] = Default::default();
         let families = Family::ALL.map(|family| {
             let fields = &mut self.fields[family as usize];
@@ -166,7 +178,6 @@ impl<'p> Builder<'p> {
             Cube { from: draft.from, to: draft.to, family: draft.family, sets }
         });
         let cubes = cubes.collect();
-        let names = self.zones.iter().map(|zone| zone.name.clone()).collect();
-        (Space { names, families }, cubes)
+        (Space { names: self.zones, families }, cubes)
     }
 }

@@ -12,8 +12,9 @@ use time::OffsetDateTime;
 
 use super::builder::{Builder, Matcher};
 use super::cover::{self, Answer, FIELDS, Point, Product, TooMuchWork, Work};
+use super::joint::Numbering;
 use super::packet::ExamplePacket;
-use super::space::{Cube, LOCAL, Pair, Part, Space, Zones, zone_bits};
+use super::space::{Cube, Pair, Part, Space, each_zone, zone_bits};
 use crate::compile::GeneratedRule;
 use crate::policy::{Policy, Rule};
 
@@ -87,6 +88,88 @@ pub(super) struct Entry {
     pub(super) cubes: Range<usize>,
 }
 
+/// A chain whose space has not been made yet.
+pub(super) struct Draft {
+    entries: Vec<Entry>,
+    defaults: HashMap<(u8, u8), (Effect, String)>,
+    default: Effect,
+    /// Positions of its cubes among those of the builder.
+    pub(super) cubes: Range<usize>,
+}
+
+impl Draft {
+    /// Everything that matches under a policy, with those of its rules that are asked for, in the numbers that its zones have in the space.
+    pub(super) fn new<'p>(
+        policy: &'p Policy,
+        numbers: &Numbering,
+        wanted: impl Fn(&Rule) -> bool,
+        generated: &'p [GeneratedRule],
+        now: OffsetDateTime,
+        builder: &mut Builder<'p>,
+    ) -> Self {
+        let (zones, first) = (policy.zones.len(), builder.len());
+        let mut entries: Vec<Entry> = Vec::with_capacity(generated.len() + policy.rules.len());
+        let always = Life { from: now, until: None };
+        for rule in generated {
+            let mut cubes: Option<Range<usize>> = None;
+            for matching in &rule.matches {
+                let added = builder.add(Matcher {
+                    from: numbers.bits(matching.from),
+                    to: numbers.bits(matching.to),
+                    source: &matching.source,
+                    destination: &matching.destination,
+                    services: &matching.services,
+                });
+                cubes = Some(cubes.map_or(added.clone(), |known| known.start..added.end));
+            }
+            let effect = Effect { action: Action::Allow, log: false, idle_timeout: 0, limited: false };
+            let Some(cubes) = cubes else { continue };
+            entries.push(Entry { rule: None, id: rule.id.clone(), effect, life: always, cubes });
+        }
+        for (position, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
+            let cubes = builder.add(Matcher {
+                from: numbers.bits(zone_bits(&rule.from, zones)),
+                to: numbers.bits(zone_bits(&rule.to, zones)),
+                source: &rule.source,
+                destination: &rule.destination,
+                services: &rule.services,
+            });
+            let (effect, life) = (Effect::of(rule), Life::of(rule, now));
+            entries.push(Entry { rule: Some(position), id: rule.id.clone(), effect, life, cubes });
+        }
+        let cubes = first..builder.len();
+        entries.iter_mut().for_each(|entry| entry.cubes = entry.cubes.start - first..entry.cubes.end - first);
+        let effect = |action, log| Effect { action, log, idle_timeout: 0, limited: false };
+        let mut defaults: HashMap<(u8, u8), (Effect, String)> = HashMap::new();
+        for pair in &policy.zone_pairs {
+            let [from, to] = [&pair.from, &pair.to].map(|selector| numbers.bits(zone_bits(selector, zones)));
+            let pairs = each_zone(from).flat_map(|from| each_zone(to).map(move |to| (from, to)));
+            defaults.extend(pairs.map(|zones| (zones, (effect(pair.action, pair.log), pair.id()))));
+        }
+        // What is in no zone is dropped without a look at the policy, whatever its defaults are.
+        let nowhere = (effect(Action::Drop, false), NOWHERE.to_owned());
+        for one in each_zone(numbers.nowhere()) {
+            let others = each_zone(numbers.all()).flat_map(|other| [(one, other), (other, one)]);
+            defaults.extend(others.map(|zones| (zones, nowhere.clone())));
+        }
+        let default = effect(policy.defaults.action, policy.defaults.log);
+        Self { entries, defaults, default, cubes }
+    }
+
+    /// The chain, in a space that was made for it; `cubes` are its own.
+    pub(super) fn into_chain(self, space: &Arc<Space>, cubes: Vec<Cube>) -> Chain {
+        let Self { entries, defaults, default, .. } = self;
+        let mut owners = Vec::with_capacity(cubes.len());
+        for (entry, number) in entries.iter().zip(0u32..) {
+            owners.extend(entry.cubes.clone().map(|_| number));
+        }
+        Chain { space: Arc::clone(space), entries, cubes, owners, defaults, default }
+    }
+}
+
+/// In the place of a rule's id: of what is in no zone.
+pub(super) const NOWHERE: &str = "";
+
 /// Everything that matches, in order.
 #[derive(Debug)]
 pub(super) struct Chain {
@@ -109,55 +192,14 @@ impl Chain {
         now: OffsetDateTime,
         others: impl IntoIterator<Item = Matcher<'p>>,
     ) -> (Self, Vec<Vec<Cube>>) {
-        let zones = policy.zones.len();
         let mut builder = Builder::new(&policy.zones);
-        let mut entries: Vec<Entry> = Vec::with_capacity(generated.len() + policy.rules.len());
-        let always = Life { from: now, until: None };
-        for rule in generated {
-            let mut cubes: Option<Range<usize>> = None;
-            for matching in &rule.matches {
-                let added = builder.add(Matcher {
-                    from: matching.from,
-                    to: matching.to,
-                    source: &matching.source,
-                    destination: &matching.destination,
-                    services: &matching.services,
-                });
-                cubes = Some(cubes.map_or(added.clone(), |known| known.start..added.end));
-            }
-            let effect = Effect { action: Action::Allow, log: false, idle_timeout: 0, limited: false };
-            let Some(cubes) = cubes else { continue };
-            entries.push(Entry { rule: None, id: rule.id.clone(), effect, life: always, cubes });
-        }
-        for (position, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
-            let cubes = builder.add(Matcher {
-                from: zone_bits(&rule.from, zones),
-                to: zone_bits(&rule.to, zones),
-                source: &rule.source,
-                destination: &rule.destination,
-                services: &rule.services,
-            });
-            let (effect, life) = (Effect::of(rule), Life::of(rule, now));
-            entries.push(Entry { rule: Some(position), id: rule.id.clone(), effect, life, cubes });
-        }
+        let draft = Draft::new(policy, &Numbering::own(policy), wanted, generated, now, &mut builder);
         let others: Vec<Range<usize>> = others.into_iter().map(|matcher| builder.add(matcher)).collect();
         let (space, mut cubes) = builder.finish();
-        let own = entries.last().map_or(0, |entry| entry.cubes.end);
+        let own = draft.cubes.end;
         let rest = cubes.split_off(own);
         let others = others.into_iter().map(|range| rest[range.start - own..range.end - own].to_vec()).collect();
-        let mut owners = Vec::with_capacity(cubes.len());
-        for (entry, number) in entries.iter().zip(0u32..) {
-            owners.extend(entry.cubes.clone().map(|_| number));
-        }
-        let effect = |action, log| Effect { action, log, idle_timeout: 0, limited: false };
-        let number = |zones: Zones| u8::try_from(zones.trailing_zeros()).unwrap_or(LOCAL);
-        let defaults = policy.zone_pairs.iter().map(|pair| {
-            let zones = [&pair.from, &pair.to].map(|selector| number(zone_bits(selector, zones)));
-            ((zones[0], zones[1]), (effect(pair.action, pair.log), pair.id()))
-        });
-        let defaults = defaults.collect();
-        let default = effect(policy.defaults.action, policy.defaults.log);
-        (Self { space: Arc::new(space), entries, cubes, owners, defaults, default }, others)
+        (draft.into_chain(&Arc::new(space), cubes), others)
     }
 
     /// What happens to packets of a pair that no entry matches, and the id under which it is counted.

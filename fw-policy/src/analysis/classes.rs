@@ -25,6 +25,12 @@ impl Classes {
         let behind = self.runs.partition_point(|(start, _)| *start <= value);
         behind.checked_sub(1).map_or(0, |run| self.runs[run].1)
     }
+
+    /// All values up to the last one, in runs of one class: the first, the last, and the class.
+    pub(super) fn runs(&self, last: u128) -> impl Iterator<Item = (u128, u128, u32)> + '_ {
+        let ends = self.runs.iter().skip(1).map(|(start, _)| start - 1).chain([last]);
+        self.runs.iter().zip(ends).map(|((start, class), end)| (*start, end, *class))
+    }
 }
 
 /// Divides the values from 0 to `last` into classes; also the sets as classes, in their order.

@@ -7,9 +7,12 @@ mod builder;
 mod chain;
 mod classes;
 mod cover;
+mod describe;
 mod findings;
+mod flips;
 mod hidden;
 mod invariants;
+mod joint;
 mod packet;
 mod packet_set;
 mod ranges;
@@ -24,6 +27,8 @@ use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
+pub use describe::{Described, PacketClass};
+pub(crate) use flips::{Decider, Flip, Flips};
 pub(crate) use invariants::{Counterexample, Invariants};
 pub use packet::ExamplePacket;
 pub use packet_set::PacketSet;

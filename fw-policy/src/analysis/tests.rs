@@ -1,6 +1,6 @@
 //! The analysis against enumeration: small policies, of which every packet that could make a difference is tried.
 
-mod model;
+pub(super) mod model;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

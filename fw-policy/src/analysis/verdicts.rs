@@ -201,26 +201,26 @@ impl Verdicts {
 }
 
 /// The cubes that are not wanted, as far as the rules have been gone through.
-struct Others<'c> {
+pub(super) struct Others<'c> {
     cubes: Vec<(Ends, &'c Cube)>,
     /// With so many it is asked whether they hide everything.
     asked_at: usize,
 }
 
 impl<'c> Others<'c> {
-    fn new(cubes: impl Iterator<Item = &'c Cube>) -> Self {
+    pub(super) fn new(cubes: impl Iterator<Item = &'c Cube>) -> Self {
         let mut others = Self { cubes: Vec::new(), asked_at: 1 };
         cubes.for_each(|cube| others.add(cube));
         others
     }
 
-    fn add(&mut self, cube: &'c Cube) {
+    pub(super) fn add(&mut self, cube: &'c Cube) {
         self.cubes.push((ends(&cube.product()), cube));
     }
 
     /// Whether nothing of a part is left, so that no rule behind has to be gone through. Sure only if it is: it is asked whenever their
     /// number has doubled, and of each new one by itself.
-    fn hide(&mut self, chain: &Chain, part: &Part, work: &mut Work) -> Result<bool, TooMuchWork> {
+    pub(super) fn hide(&mut self, chain: &Chain, part: &Part, work: &mut Work) -> Result<bool, TooMuchWork> {
         let Some((_, last)) = self.cubes.last() else { return Ok(false) };
         if part.product().iter().zip(&last.sets).all(|(own, set)| own.is_subset(set)) {
             return Ok(true);
@@ -233,12 +233,17 @@ impl<'c> Others<'c> {
     }
 
     /// What they leave of a part.
-    fn leave(&self, chain: &Chain, part: &Part, work: &mut Work) -> Result<Answer, TooMuchWork> {
+    pub(super) fn leave(&self, chain: &Chain, part: &Part, work: &mut Work) -> Result<Answer, TooMuchWork> {
         // Most are told apart by their ends.
         work.take(self.cubes.len() / 4)?;
+        chain.left(part, self.touching(part), work)
+    }
+
+    /// Those that have a packet of a part.
+    pub(super) fn touching(&self, part: &Part) -> impl Iterator<Item = &'c Cube> {
         let own = ends(&part.product());
-        let touching = self.cubes.iter().filter(|(ends, cube)| meet(&own, ends) && part.touches(cube));
-        chain.left(part, touching.map(|(_, cube)| *cube), work)
+        let touching = self.cubes.iter().filter(move |(ends, cube)| meet(&own, ends) && part.touches(cube));
+        touching.map(|(_, cube)| *cube)
     }
 }
 

@@ -85,6 +85,14 @@ pub struct Compiled {
     pub(crate) options: Options,
 }
 
+impl Compiled {
+    /// The interfaces that it was compiled for.
+    #[must_use]
+    pub const fn binding(&self) -> &Binding {
+        &self.binding
+    }
+}
+
 /// A zone, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneInfo {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use fw_policy::{Compiled, Compiler, Diagnostics, LiveSets, Options, Reader, SourceFile};
+use fw_policy::{Compiled, Compiler, Diagnostics, LiveSets, Options, Policy, Reader, SourceFile, WorkLimits};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -202,6 +202,9 @@ pub struct AnalysisFigures {
     pub load: Duration,
     /// [`fw_policy::Policy::analyse`]; nothing for sets of more rules than it is made for.
     pub analyse: Option<Duration>,
+    /// [`fw_policy::Policy::plan`] of the same policy with one rule that does something else, one in the middle; nothing for sets of
+    /// more rules than the analysis is made for. With it, how many flips there are.
+    pub plan: Option<(Duration, usize)>,
     /// What one invariant adds to the tests of the policy, by what it speaks of, and whether it was decided.
     pub invariants: Vec<(&'static str, Duration, bool)>,
     /// How many findings of each code there are.
@@ -227,12 +230,35 @@ pub fn measure_analysis(style: Style, family: Family, rules: usize) -> Result<An
         }
         time
     });
+    let plan = (rules <= MOST_ANALYSED).then(|| measure_plan(&files, &policy, rules)).transpose()?;
     let invariants = INVARIANTS
         .into_iter()
         .map(|(name, text)| measure_invariant(&files, text).map(|(time, decided)| (name, time, decided)));
     let invariants = invariants.collect::<Result<_>>()?;
     let family = if family == Family::V4 { 4 } else { 6 };
-    Ok(AnalysisFigures { style: style.name(), family, rules, load, analyse, invariants, findings })
+    Ok(AnalysisFigures { style: style.name(), family, rules, load, analyse, plan, invariants, findings })
+}
+
+/// How long the plan takes for a policy in which one rule in the middle does something else.
+fn measure_plan(files: &[SourceFile], old: &Policy, rules: usize) -> Result<(Duration, usize)> {
+    let mut files = files.to_vec();
+    let mut before = rules / 2;
+    for file in &mut files {
+        let starts: Vec<usize> = file.text.match_indices("action = \"").map(|(at, _)| at).collect();
+        let Some(at) = starts.get(before) else {
+            before -= starts.len();
+            continue;
+        };
+        let (head, rule) = file.text.split_at(*at);
+        let other = if rule.starts_with("action = \"allow\"") { ("allow", "drop") } else { ("drop", "allow") };
+        file.text = format!("{head}{}", rule.replacen(other.0, other.1, 1));
+        break;
+    }
+    let new = fw_policy::load(&files)?;
+    let binding = RuleSet::binding();
+    let start = Instant::now();
+    let plan = new.plan(&binding, (old, &binding), OffsetDateTime::UNIX_EPOCH, WorkLimits::default());
+    Ok((start.elapsed(), plan.flips.len()))
 }
 
 /// The largest rule set that is analysed.

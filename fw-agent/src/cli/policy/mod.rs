@@ -1,8 +1,9 @@
-//! `fwctl policy`: on files, without the agent and without root.
+//! `fwctl policy`: on files, without root and, but for `plan`, without the agent.
 
 mod export;
 mod fmt;
 mod import;
+mod plan;
 mod refusal;
 mod rename;
 mod rewrite;
@@ -38,6 +39,8 @@ pub(super) enum Command {
     Test(TestArguments),
     /// Say what becomes of one packet, and why each rule in front did not match.
     Explain(explain::Arguments),
+    /// Say what would change: rules, packets that are decided otherwise, flows that would be cut.
+    Plan(plan::Arguments),
     /// Put the files into canonical form, or say which ones are not.
     Fmt(fmt::Arguments),
     /// How large it is, who answers for it, and what of it ends soon.
@@ -117,6 +120,7 @@ pub(super) fn run(command: &Command, socket: &Path, output: Format) -> anyhow::R
         Command::Check(arguments) => check(arguments, output),
         Command::Test(arguments) => test(arguments, output),
         Command::Explain(arguments) => explain::run(arguments, socket, output),
+        Command::Plan(arguments) => plan::run(arguments, socket, output),
         Command::Fmt(arguments) => fmt::run(arguments, output),
         Command::Stats(arguments) => stats::run(arguments, output),
         Command::Rename(arguments) => rename::run(arguments, output),
@@ -255,12 +259,16 @@ fn try_compile(source: Source<'_>, now: OffsetDateTime) -> anyhow::Result<Result
         Ok(config) => config,
         Err(error) => return Ok(Err(Refusal::Config(error))),
     };
-    let compiled = fw_policy::load(&files).and_then(|policy| {
-        let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
-        let compiled = policy.compile(&binding, now)?;
-        Ok(Checked { policy, binding, compiled, now })
-    });
-    Ok(compiled.map_err(Refusal::Policy))
+    let binding = config.map(|config| config.binding());
+    Ok(compile_files(&files, binding, now).map_err(Refusal::Policy))
+}
+
+/// Compiles files for the interfaces of a firewall; each zone has one of its own without.
+fn compile_files(files: &[SourceFile], binding: Option<Binding>, now: OffsetDateTime) -> Result<Checked, Diagnostics> {
+    let policy = fw_policy::load(files)?;
+    let binding = binding.unwrap_or_else(|| Binding::offline(&policy));
+    let compiled = policy.compile(&binding, now)?;
+    Ok(Checked { policy, binding, compiled, now })
 }
 
 fn as_json(result: &TestResult) -> Value {

@@ -175,6 +175,10 @@ impl Dataplane for KernelDataplane {
         flows::visit(&self.object(), visit)
     }
 
+    fn flows_behind(&self, place: u64, most: usize) -> Result<(Vec<FlowRecord>, Option<u64>), DataplaneError> {
+        flows::behind(&self.object(), place, most)
+    }
+
     fn occupancy(&self) -> Result<[Occupancy; 2], DataplaneError> {
         flows::occupancy(&self.object())
     }

@@ -28,7 +28,25 @@ pub(super) fn default_max_flows() -> u32 {
 
 /// Visits every flow. Flows that come and go meanwhile may be missed, and none is visited twice.
 pub(super) fn visit(object: &Object, visit: &mut dyn FnMut(FlowRecord) -> bool) -> Result<(), DataplaneError> {
-    visit_slots(object, &mut |_, record| visit(record))
+    visit_slots(object, 0, &mut |_, _, record| visit(record))
+}
+
+/// The flows behind a place in the tables, so many at most, and the place to go on from.
+pub(super) fn behind(
+    object: &Object,
+    place: u64,
+    most: usize,
+) -> Result<(Vec<FlowRecord>, Option<u64>), DataplaneError> {
+    let (mut records, mut next) = (Vec::new(), None);
+    visit_slots(object, place, &mut |place, _, record| {
+        if records.len() == most {
+            next = Some(place);
+            return false;
+        }
+        records.push(record);
+        true
+    })?;
+    Ok((records, next))
 }
 
 /// What ends the chosen flows.
@@ -37,7 +55,7 @@ pub(super) fn orders(
     choose: &mut dyn FnMut(&FlowRecord) -> bool,
 ) -> Result<Vec<EndOrder>, DataplaneError> {
     let mut orders = Vec::new();
-    visit_slots(object, &mut |slot, record| {
+    visit_slots(object, 0, &mut |_, slot, record| {
         if choose(&record) {
             let FlowRecord { key, family, flow, .. } = record;
             orders.push(EndOrder { key, slot, opened: flow.opened, family: family.into(), _pad: 0 });
@@ -47,22 +65,29 @@ pub(super) fn orders(
     Ok(orders)
 }
 
-/// Visits every flow, with the number of its slot.
-fn visit_slots(object: &Object, visit: &mut dyn FnMut(u32, FlowRecord) -> bool) -> Result<(), DataplaneError> {
+/// Visits every flow from a place on, with its own place in both tables, one behind the other, and the number of its slot.
+fn visit_slots(
+    object: &Object,
+    from: u64,
+    visit: &mut dyn FnMut(u64, u32, FlowRecord) -> bool,
+) -> Result<(), DataplaneError> {
     let timeouts = IdleTimeouts::read(object)?;
     let slots: Mapped<Slot4> = mapped(object, "FLOWS4")?;
-    let used = used_slots(object, "TAGS4", ("FLOWS4", slots.len()))?;
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let used = used_slots(object, "TAGS4", ("FLOWS4", slots.len()))?.skip_while(|number| *number < from);
     for (number, Slot4 { key, flow }) in used.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key: FlowKey6::from(key), family: 4, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(number as u32, record) {
+        if holds_a_flow(&flow) && !visit(number as u64, number as u32, record) {
             return Ok(());
         }
     }
+    let behind = slots.len();
     let slots: Mapped<Slot6> = mapped(object, "FLOWS6")?;
-    let used = used_slots(object, "TAGS6", ("FLOWS6", slots.len()))?;
+    let from = from.saturating_sub(behind);
+    let used = used_slots(object, "TAGS6", ("FLOWS6", slots.len()))?.skip_while(|number| *number < from);
     for (number, Slot6 { key, flow }) in used.map(|number| (number, slots.get(number))) {
         let record = FlowRecord { key, family: 6, flow, timeout: timeouts.of(&flow) };
-        if holds_a_flow(&flow) && !visit(number as u32, record) {
+        if holds_a_flow(&flow) && !visit((behind + number) as u64, number as u32, record) {
             return Ok(());
         }
     }

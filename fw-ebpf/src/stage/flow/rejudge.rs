@@ -6,8 +6,9 @@ use aya_ebpf::programs::XdpContext;
 use fw_common::DropReason;
 use fw_common::abi::event::EndReason;
 use fw_common::abi::flow::{FROM_HOST, Flow, UNCHECKED, flow_flags};
-use fw_common::abi::policy::{Action, zone};
+use fw_common::abi::policy::zone;
 use fw_common::policy::Decision;
+use fw_common::policy::standing::goes_on;
 use fw_common::tcp::Side;
 use fw_common::wire::{Address, Packet, protocol};
 
@@ -109,8 +110,7 @@ pub(super) fn zones_if_allowed(job: &mut Job, flow: NonNull<Flow>) -> Option<(u8
     job.query.from_zone = from_zone;
     job.query.to_zone = to_zone;
     ask(job, by_originator, icmp);
-    let allowed = from_zone != zone::NONE && to_zone != zone::NONE && job.decision.action == Action::Allow;
-    allowed.then_some((from_zone, to_zone))
+    goes_on(from_zone, to_zone, job.decision.action).then_some((from_zone, to_zone))
 }
 
 /// What the rule asks for in the flow's flags.

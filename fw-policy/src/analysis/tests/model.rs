@@ -12,7 +12,7 @@ use crate::set::address::number;
 use crate::source::SourceFile;
 
 /// A policy in which few addresses, ports and types occur.
-pub(super) fn policy_text() -> impl Strategy<Value = String> {
+pub(in crate::analysis) fn policy_text() -> impl Strategy<Value = String> {
     prop::collection::vec(rule(), 1..12).prop_map(|rules| {
         let mut text = "version = 1\n[defaults]\naction = \"drop\"\nlog = true\n\
                         [zones.a]\nnetworks = [\"10.1.0.0/29\", \"fd00:1::/125\"]\n\
@@ -26,7 +26,7 @@ pub(super) fn policy_text() -> impl Strategy<Value = String> {
     })
 }
 
-pub(super) fn rule() -> impl Strategy<Value = String> {
+pub(in crate::analysis) fn rule() -> impl Strategy<Value = String> {
     let some = |words: &'static [&'static str], most: usize| {
         prop::sample::subsequence(words, 1..=most).prop_map(|words| format!("{words:?}"))
     };
@@ -74,7 +74,7 @@ pub(super) fn rule() -> impl Strategy<Value = String> {
 }
 
 /// The keys of a schedule.
-pub(super) fn schedule() -> impl Strategy<Value = &'static str> {
+pub(in crate::analysis) fn schedule() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "",
         "",
@@ -86,18 +86,18 @@ pub(super) fn schedule() -> impl Strategy<Value = &'static str> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet {
-    pub(super) from: u8,
-    pub(super) to: u8,
-    pub(super) src_addr: IpAddr,
-    pub(super) dst_addr: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) src_port: u16,
-    pub(super) dst_port: u16,
+pub(in crate::analysis) struct Packet {
+    pub(in crate::analysis) from: u8,
+    pub(in crate::analysis) to: u8,
+    pub(in crate::analysis) src_addr: IpAddr,
+    pub(in crate::analysis) dst_addr: IpAddr,
+    pub(in crate::analysis) protocol: u8,
+    pub(in crate::analysis) src_port: u16,
+    pub(in crate::analysis) dst_port: u16,
 }
 
 /// A packet of each kind that the policies of these tests can tell apart.
-pub(super) fn packets() -> Vec<Packet> {
+pub(in crate::analysis) fn packets() -> Vec<Packet> {
     let addresses: [(u8, &[&str]); 4] = [
         (0, &["10.1.0.0", "10.1.0.1", "10.1.0.5", "fd00:1::1", "fd00:1::5"]),
         (1, &["10.2.0.0", "10.2.0.2", "10.2.0.5", "fd00:2::1", "fd00:2::2", "fd00:2::5"]),
@@ -156,7 +156,7 @@ pub(super) fn packets() -> Vec<Packet> {
     packets
 }
 
-pub(super) fn matches(rule: &Rule, packet: &Packet) -> bool {
+pub(in crate::analysis) fn matches(rule: &Rule, packet: &Packet) -> bool {
     let names = |selector: &crate::policy::ZoneSelector, zone: u8| match zone {
         LOCAL => selector.local,
         zone => selector.any || selector.zones.contains(&usize::from(zone)),
@@ -170,9 +170,13 @@ pub(super) fn matches(rule: &Rule, packet: &Packet) -> bool {
 }
 
 /// What is done with a packet by rules at some positions: action, log, idle time-out and, of a rule with limits, which one.
-pub(super) type Done = (&'static str, bool, u32, Option<usize>);
+pub(in crate::analysis) type Done = (&'static str, bool, u32, Option<usize>);
 
-pub(super) fn done(policy: &Policy, mut rules: impl Iterator<Item = usize>, packet: &Packet) -> (Option<usize>, Done) {
+pub(in crate::analysis) fn done(
+    policy: &Policy,
+    mut rules: impl Iterator<Item = usize>,
+    packet: &Packet,
+) -> (Option<usize>, Done) {
     let found = rules.find(|rule| matches(&policy.rules[*rule], packet));
     let done = match found {
         Some(position) => {
@@ -185,13 +189,13 @@ pub(super) fn done(policy: &Policy, mut rules: impl Iterator<Item = usize>, pack
     (found, done)
 }
 
-pub(super) fn load(text: &str) -> Policy {
+pub(in crate::analysis) fn load(text: &str) -> Policy {
     let files = [SourceFile { name: "a.toml".to_owned(), text: text.to_owned() }];
     crate::load(&files).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
 }
 
 /// An example as a packet of these tests.
-pub(super) fn of_example(example: &ExamplePacket) -> Packet {
+pub(in crate::analysis) fn of_example(example: &ExamplePacket) -> Packet {
     let zone = |name: &str| ["a", "b", "c"].iter().position(|known| *known == name).map_or(LOCAL, |zone| zone as u8);
     let ExamplePacket { from, to, src_addr, dst_addr, protocol, src_port, dst_port } = example;
     Packet {
@@ -206,12 +210,12 @@ pub(super) fn of_example(example: &ExamplePacket) -> Packet {
 }
 
 /// Whether a set holds a packet.
-pub(super) fn is_in(set: &PacketSet, packet: &Packet) -> bool {
+pub(in crate::analysis) fn is_in(set: &PacketSet, packet: &Packet) -> bool {
     holders(set, packet) > 0
 }
 
 /// How many cubes of a set hold a packet.
-pub(super) fn holders(set: &PacketSet, packet: &Packet) -> usize {
+pub(in crate::analysis) fn holders(set: &PacketSet, packet: &Packet) -> usize {
     let (pair, point) = set.space.point_of(
         &packet.src_addr,
         &packet.dst_addr,
@@ -223,7 +227,7 @@ pub(super) fn holders(set: &PacketSet, packet: &Packet) -> usize {
 }
 
 /// Rules that deny and expire, with the key that says that this is meant.
-pub(super) fn opened(text: &str) -> String {
+pub(in crate::analysis) fn opened(text: &str) -> String {
     let rules = text.split("[[rule]]").map(|rule| {
         let denies = rule.contains("action = \"drop\"") || rule.contains("action = \"reject\"");
         let expires = rule.contains("expires = ");

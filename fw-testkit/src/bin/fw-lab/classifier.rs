@@ -68,9 +68,14 @@ fn analysis(arguments: &Classifier) -> Result<ExitCode> {
                 println!("{}", serde_json::to_string(&figures)?);
                 continue;
             }
-            let AnalysisFigures { style, family, rules, load, analyse, invariants, findings } = figures;
+            let AnalysisFigures { style, family, rules, load, analyse, plan, invariants, findings } = figures;
             let analyse = analyse.map(|time| format!(", analysis {:.3} s", time.as_secs_f64())).unwrap_or_default();
-            println!("{style} IPv{family}, {rules} rules: read {:.3} s{analyse}", load.as_secs_f64());
+            let plan = plan.map(|(time, flips)| {
+                let seconds = time.as_secs_f64();
+                format!(", plan for one rule that is changed {seconds:.3} s ({flips} flips)")
+            });
+            let plan = plan.unwrap_or_default();
+            println!("{style} IPv{family}, {rules} rules: read {:.3} s{analyse}{plan}", load.as_secs_f64());
             for (name, time, is_decided) in invariants {
                 let undecided = if is_decided { "" } else { ", undecided" };
                 println!("  invariant about {name}: {:.3} s{undecided}", time.as_secs_f64());

@@ -1,0 +1,238 @@
+//! `fwctl policy plan`: what would change if these files took the place of the running policy, or of other files.
+
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use fw_policy::plan::{Judge, Plan};
+use fw_policy::{SourceFile, TestResult, WorkLimits};
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::refusal::Refusal;
+use super::{Checked, compile_files, failure, read};
+use crate::api::change::FileText;
+use crate::api::client;
+use crate::api::request::Request;
+use crate::cli::output::{Format, print};
+use crate::cli::{exit, explain, style};
+use crate::config::AgentConfig;
+use crate::plan::basis::{Begin, Line};
+use crate::plan::live::{Live, Tally};
+
+/// What is compared with what.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The policy directory with the new files.
+    directory: PathBuf,
+    /// The new files are for the interfaces of this agent.toml; without, for those of the running firewall or, with `--against`, for an
+    /// interface of its own for each zone.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Compare with the files in this directory, without the agent.
+    #[arg(long, value_name = "DIRECTORY")]
+    against: Option<PathBuf>,
+    /// Do not look at the flows of the running firewall.
+    #[arg(long, conflicts_with = "against")]
+    no_flows: bool,
+    /// The moment, RFC 3339, for rules that start or expire; now without.
+    #[arg(long, value_name = "TIME", value_parser = explain::moment)]
+    at: Option<OffsetDateTime>,
+}
+
+/// What is said.
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// With what the new files were compared.
+    against: Against,
+    #[serde(flatten)]
+    plan: Plan,
+    /// Of flows; none without the agent.
+    live: Option<Live>,
+    memory: Memory,
+    tests: Tests,
+}
+
+impl Answer {
+    fn new(against: Against, old: &Checked, new: &Checked, live: Option<Live>) -> Self {
+        let plan = new.policy.plan(&new.binding, (&old.policy, &old.binding), new.now, WorkLimits::default());
+        let memory = Memory { before: old.compiled.memory.total(), after: new.compiled.memory.total() };
+        Self { against, plan, live, memory, tests: Tests::of(&new.policy.run_tests(&new.compiled, new.now)) }
+    }
+}
+
+/// What the new files are compared with.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Against {
+    /// A revision that is in force.
+    Revision(u64),
+    /// Other files.
+    Directory(PathBuf),
+}
+
+/// Kernel memory of the tables, in bytes. While a policy takes another one's place, there are both.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Memory {
+    before: u64,
+    after: u64,
+}
+
+/// The new policy's own tests and invariants.
+#[derive(Debug, Serialize)]
+struct Tests {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Tests {
+    fn of(results: &[TestResult]) -> Self {
+        let failed: Vec<String> = results.iter().filter(|result| !result.passed).map(failure).collect();
+        Self { passed: results.len() - failed.len(), failed }
+    }
+}
+
+/// An answer, or why there is none and of which directory.
+type Outcome<'a> = Result<Answer, (Refusal, &'a Path)>;
+
+pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
+    let now = arguments.at.unwrap_or_else(OffsetDateTime::now_utc);
+    match plan(arguments, socket, now)? {
+        Ok(answer) => show(&answer, &arguments.directory, output),
+        Err((refusal, directory)) => {
+            if directory != arguments.directory {
+                eprintln!("the files that are compared with, in {}:", directory.display());
+            }
+            refusal.show(output, "plan", directory)
+        }
+    }
+}
+
+fn plan<'a>(arguments: &'a Arguments, socket: &Path, now: OffsetDateTime) -> anyhow::Result<Outcome<'a>> {
+    let directory = arguments.directory.as_path();
+    let files = match read(directory)? {
+        Ok(files) => files,
+        Err(refusal) => return Ok(Err((refusal, directory))),
+    };
+    let binding = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
+        Ok(config) => config.map(|config| config.binding()),
+        Err(error) => return Ok(Err((Refusal::Config(error), directory))),
+    };
+    let invalid = |diagnostics| (Refusal::Policy(diagnostics), directory);
+    let Some(old_directory) = &arguments.against else {
+        let request = Request::Basis { flows: !arguments.no_flows };
+        let mut lines = client::lines::<Line>(socket, &request)?;
+        let Some(Line::Begin(begin)) = lines.next().transpose()? else { bail!("the agent's answer has no beginning") };
+        let old = running(&begin, now)?;
+        let new = match compile_files(&files, binding.or(Some(begin.binding)), now) {
+            Ok(new) => new,
+            Err(diagnostics) => return Ok(Err(invalid(diagnostics))),
+        };
+        let mut tally = Tally::new(Judge::new(&old.compiled, &new.compiled));
+        follow(lines, &mut tally)?;
+        let live = (!arguments.no_flows).then(|| tally.finish());
+        return Ok(Ok(Answer::new(Against::Revision(begin.revision), &old, &new, live)));
+    };
+    let old = match read(old_directory)? {
+        Ok(files) => files,
+        Err(refusal) => return Ok(Err((refusal, old_directory))),
+    };
+    let old = match compile_files(&old, binding.clone(), now) {
+        Ok(old) => old,
+        Err(diagnostics) => return Ok(Err((Refusal::Policy(diagnostics), old_directory))),
+    };
+    let new = compile_files(&files, binding, now);
+    Ok(new.map(|new| Answer::new(Against::Directory(old_directory.clone()), &old, &new, None)).map_err(invalid))
+}
+
+/// The policy in force, compiled from its files as the agent has compiled them.
+fn running(begin: &Begin, now: OffsetDateTime) -> anyhow::Result<Checked> {
+    let file = |file: &FileText| SourceFile { name: file.name.clone(), text: file.text.clone() };
+    let files: Vec<SourceFile> = begin.texts.iter().map(file).collect();
+    let compiled = compile_files(&files, Some(begin.binding.clone()), now);
+    compiled.map_err(|diagnostics| {
+        anyhow!("revision {}, which is in force, is not understood: {diagnostics}", begin.revision)
+    })
+}
+
+/// Hands the agent's lines on to be counted, and makes sure that none is missing.
+fn follow(lines: impl Iterator<Item = Result<Line, client::ClientError>>, tally: &mut Tally<'_>) -> anyhow::Result<()> {
+    let mut counts = (0, 0);
+    for line in lines {
+        match line? {
+            Line::Begin(_) => bail!("the agent's answer begins twice"),
+            Line::Flow(flow) => {
+                counts.0 += 1;
+                tally.flow(flow);
+            }
+            Line::Denied(denied) => {
+                counts.1 += 1;
+                tally.denied(denied);
+            }
+            Line::End { flows, denied } if (flows, denied) == counts => return Ok(()),
+            Line::End { flows, denied } => bail!("of {flows} flows and {denied} denied ones came {counts:?}"),
+        }
+    }
+    bail!("the agent's answer broke off behind {} flows", counts.0)
+}
+
+fn show(answer: &Answer, directory: &Path, output: Format) -> anyhow::Result<ExitCode> {
+    let exit = match () {
+        () if !answer.tests.failed.is_empty() => exit::TESTS_FAILED,
+        () if answer.plan.is_empty() => 0,
+        () => exit::CHANGES,
+    };
+    match output {
+        Format::Table => {
+            text::lines(answer, directory, style::colors_on_stdout()).iter().try_for_each(|line| print(line))?
+        }
+        Format::Jsonl => elements(answer)?.iter().try_for_each(|element| print(&element.to_string()))?,
+        Format::Json | Format::Sarif => {
+            let mut whole = serde_json::to_value(answer)?;
+            whole["schema"] = json!(SCHEMA);
+            whole["ok"] = json!(answer.tests.failed.is_empty());
+            whole["changes"] = json!(!answer.plan.is_empty());
+            output.json(&whole, "")?;
+        }
+    }
+    Ok(ExitCode::from(exit))
+}
+
+const SCHEMA: &str = "fwctl.plan/1";
+
+/// What changes, one by one: each says of what kind it is.
+fn elements(answer: &Answer) -> anyhow::Result<Vec<Value>> {
+    let whole = serde_json::to_value(answer)?;
+    let mut elements = Vec::new();
+    let lists = [
+        ("rule", whole.get("rules")),
+        ("definition", whole.get("definitions")),
+        ("flip", whole.get("flips")),
+        ("undecided", whole.get("undecided")),
+        ("dated", whole.get("dated")),
+        ("cut", whole.pointer("/live/cut")),
+        ("passing", whole.pointer("/live/passing")),
+    ];
+    for (kind, list) in lists {
+        let list = list.and_then(Value::as_array).into_iter().flatten();
+        elements.extend(list.map(|element| json!({"schema": SCHEMA, "kind": kind, kind: element})));
+    }
+    let summary = json!({
+        "schema": SCHEMA,
+        "kind": "summary",
+        "changes": !answer.plan.is_empty(),
+        "against": answer.against,
+        "memory": answer.memory,
+        "tests": answer.tests,
+        "handovers": answer.plan.handovers,
+        "flows": answer.live.as_ref().map(|live| live.flows),
+        "unsure": answer.live.as_ref().map(|live| live.unsure),
+        "denied": answer.live.as_ref().map(|live| live.denied),
+    });
+    elements.push(summary);
+    Ok(elements)
+}
