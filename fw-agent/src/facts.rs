@@ -66,6 +66,8 @@ pub struct Facts {
     pub forward_chain_problem: Option<String>,
     /// Which flow tables are nearly full. No condition for being ready: another instance would be in the same flood.
     pub pressure: Vec<String>,
+    /// Sizes of `agent.toml` that the flow tables do not have. No condition for being ready: the tables work as they are.
+    pub table_sizes: Vec<String>,
     /// What takes long to read. No condition for being ready: what was read before is in force.
     pub slow_read: Option<SlowRead>,
     /// Names of rules and zones.
@@ -208,7 +210,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables", "files" or "change".
+    /// "policy", "interfaces", "routes", "forwarding", "config", "flow-tables", "table-sizes", "files" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -228,6 +230,7 @@ impl Facts {
             check("routes", self.routes.reasons()),
             check("forwarding", self.forwarding_reasons()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
+            Check { ok: true, ..check("table-sizes", self.table_sizes.iter().cloned()) },
             Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
         ]

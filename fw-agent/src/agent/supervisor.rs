@@ -176,6 +176,7 @@ impl Supervisor {
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
                 self.set_settings();
+                self.watch_tables();
             }
             Some(Err(error)) => {
                 let verdict = error.verdict();
