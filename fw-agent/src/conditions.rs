@@ -4,6 +4,7 @@
 //! the running agent, which refuses them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -171,12 +172,21 @@ pub fn check(zone: Option<&str>, rule: Option<&str>, names: &Names) -> Result<()
         return Err(unknown("zone", zone, &zones));
     }
     let Some(rule) = rule else { return Ok(()) };
-    let rules: Vec<&str> = names.rule_ids().collect();
+    let rules = once_each(names.rule_ids());
     if is_known(rule, &rules) { Ok(()) } else { Err(unknown("rule", rule, &rules)) }
+}
+
+/// Names in their order, each once: several handles have the id of a rule that was changed while its flows live.
+fn once_each<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| seen.insert(*name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use fw_policy::{Binding, SourceFile};
+    use time::OffsetDateTime;
+
     use super::*;
 
     #[test]
@@ -224,6 +234,18 @@ mod tests {
             check(Some("dmz"), None, &names),
             Err("there is no zone \"dmz\". Known: link, management, local".to_owned())
         );
+    }
+
+    #[test]
+    fn each_name_is_listed_once() {
+        let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\n";
+        let policy = fw_policy::load(&[SourceFile { name: "a.toml".to_owned(), text: text.to_owned() }]).unwrap();
+        let compiled = policy.compile(&Binding::offline(&policy), OffsetDateTime::UNIX_EPOCH).unwrap();
+        let names = Names::new(vec![(3, "ot-001".to_owned()), (9, "ot-001".to_owned())], Some(&compiled));
+        let refusal = check(Some("dmz"), None, &names).unwrap_err();
+        assert_eq!(refusal, "there is no zone \"dmz\". Known: link, management, local, ot");
+        let refusal = check(None, Some("x"), &names).unwrap_err();
+        assert_eq!(refusal, "there is no rule \"x\". Known: ot-001");
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Facts {
     pub forward_chain_problem: Option<String>,
     /// Which flow tables are nearly full. No condition for being ready: another instance would be in the same flood.
     pub pressure: Vec<String>,
+    /// Sizes of `agent.toml` that the flow tables do not have. No condition for being ready: the tables work as they are.
+    pub table_sizes: Vec<String>,
     /// What takes long to read. No condition for being ready: what was read before is in force.
     pub slow_read: Option<SlowRead>,
     /// Why ways that have to work do not, or that this is not known yet.
@@ -213,7 +215,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "probes", "config", "flow-tables", "files" or "change".
+    /// "policy", "interfaces", "routes", "forwarding", "probes", "config", "flow-tables", "table-sizes", "files" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -234,6 +236,7 @@ impl Facts {
             check("forwarding", self.forwarding_reasons()),
             check("probes", self.dead_ways.iter().cloned()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
+            Check { ok: true, ..check("table-sizes", self.table_sizes.iter().cloned()) },
             Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
         ]

@@ -17,6 +17,9 @@ pub enum FileError {
     /// It is something else, or a link to something else.
     #[error("this is {0} and not a file: put a regular file, or a link to one, in its place")]
     NotRegular(&'static str),
+    /// It is something else, or a link to something else.
+    #[error("this is {0} and not a directory: name the directory that the files are in")]
+    NotDirectory(&'static str),
     /// It is too large.
     #[error("this has {size} bytes, and no more than {most} are read")]
     TooLarge {
@@ -65,8 +68,18 @@ pub fn regular(metadata: &fs::Metadata, most: u64) -> Result<(), FileError> {
     if size > most { Err(FileError::TooLarge { size, most }) } else { Ok(()) }
 }
 
+/// Refuses what is not a directory. Links are followed.
+///
+/// # Errors
+/// If it is something else, or cannot be looked at.
+pub fn directory(path: &Path) -> Result<(), FileError> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() { Ok(()) } else { Err(FileError::NotDirectory(name_of(kind))) }
+}
+
 fn name_of(kind: FileType) -> &'static str {
     match kind {
+        kind if kind.is_file() => "a file",
         kind if kind.is_dir() => "a directory",
         kind if kind.is_fifo() => "a FIFO",
         kind if kind.is_socket() => "a socket",
@@ -140,6 +153,12 @@ mod tests {
             assert!(refusal(&path).starts_with(&format!("this is {name} and not a file")), "{}", refusal(&path));
         }
         assert!(refusal(&at("nowhere")).starts_with("No such file"));
+        fs::write(at("file"), "").unwrap();
+        for (path, name) in [(at("fifo"), "a FIFO"), (at("device"), "a device"), (at("file"), "a file")] {
+            let refused = directory(&path).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("this is {name} and not a directory")), "{refused}");
+        }
+        assert!(directory(dir.path()).is_ok());
     }
 
     #[test]

@@ -20,8 +20,9 @@ impl Names {
     /// not known.
     #[must_use]
     pub fn new(rules: Vec<(u32, String)>, policy: Option<&Compiled>) -> Self {
-        let zones =
-            policy.into_iter().flat_map(|policy| &policy.zones).map(|zone| (zone.id, zone.name.clone())).collect();
+        // Those that are of no policy have names of their own here.
+        let zones = policy.into_iter().flat_map(|policy| &policy.zones).filter(|known| known.id <= zone::MAX_USER);
+        let zones = zones.map(|zone| (zone.id, zone.name.clone())).collect();
         let silent = policy.into_iter().flat_map(|policy| policy.rules.iter()).filter(|rule| !rule.log);
         Self { rules: rules.into_iter().collect(), zones, silent: silent.map(|rule| rule.id.clone()).collect() }
     }

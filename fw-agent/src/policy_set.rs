@@ -19,7 +19,7 @@ use crate::lockout::Lockout;
 use crate::text::NotText;
 
 use directory::MAX_FILE;
-pub use directory::{is_quiet, read};
+pub use directory::{is_quiet, read, walk};
 
 /// A policy that may be applied: it compiles and its own tests pass.
 #[derive(Clone, Debug)]
@@ -58,6 +58,14 @@ pub enum PolicyError {
         path: PathBuf,
         /// Where, and what stands there.
         place: NotText,
+    },
+    /// Names of policy files are not text.
+    #[error("{path}: the names of policy files are UTF-8, and these are not: {}; rename them", names.join(", "))]
+    NotNames {
+        /// The directory.
+        path: PathBuf,
+        /// The names, with what is no ASCII in them as `\\xe9`.
+        names: Vec<String>,
     },
     /// A file is larger than any policy.
     #[error("{path}: has {size} bytes, and a policy file at most {MAX_FILE}: split it, or move long lists elsewhere")]

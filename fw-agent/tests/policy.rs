@@ -57,6 +57,39 @@ fn fmt_writes_nothing_if_a_file_is_not_toml() -> io::Result<()> {
 }
 
 #[test]
+fn each_command_reads_and_writes_what_is_included() -> io::Result<()> {
+    let dir = directory(&[("a.toml", &format!("include = [\"sites/bonn\"]\n{POLICY}"))])?;
+    fs::create_dir_all(dir.path().join("sites/bonn"))?;
+    let file = dir.path().join("sites/bonn/b.toml");
+    let rule = "[[rule]]\nid = \"s\"\nfrom = [\"a\"]\nto = [\"a\"]\nsource=[\"@x\"]\naction = \"drop\"\n";
+    fs::write(&file, format!("version = 1\n[addresses]\nx = [\"10.0.0.1\"]\n{rule}"))?;
+    let run = |arguments: &[&str]| -> io::Result<Output> {
+        let output = fwctl(dir.path(), &[&["policy"], arguments].concat())?;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        Ok(output)
+    };
+    assert!(stdout(&run(&["fmt", "."])?).contains("./sites/bonn/b.toml: formatted"));
+    assert_eq!(stdout(&run(&["rename", "set", "x", "hosts", "."])?), "./sites/bonn/b.toml: `x` is `hosts` now\n");
+    let text = fs::read_to_string(&file)?;
+    assert!(text.contains("hosts = [\"10.0.0.1\"]") && text.contains("source = [\"@hosts\"]"), "{text}");
+    assert_eq!(json(&run(&["stats", ".", "-o", "json"])?)["rules"]["total"], 2);
+    let rows = json(&run(&["export", "csv", ".", "-o", "json"])?);
+    assert_eq!((&rows["rules"][0]["id"], &rows["rules"][1]["file"]), (&"r".into(), &"sites/bonn/b.toml".into()));
+    let packet = ["--from", "a", "--to", "a", "--src", "10.0.0.1", "--dst", "10.0.0.2", "--service", "tcp/81"];
+    let explained = stdout(&run(&[&["explain", "."], packet.as_slice()].concat())?);
+    assert!(explained.contains("by `s`, sites/bonn/b.toml:6"), "{explained}");
+    run(&["test", "."])?;
+    let found = json(&run(&["check", ".", "-o", "json"])?);
+    assert_eq!(found["ok"], true);
+    fs::remove_file(&file)?;
+    let refused = fwctl(dir.path(), &["policy", "check", ".", "-o", "json"])?;
+    let answer = json(&refused);
+    assert_eq!((refused.status.code(), &answer["diagnostics"][0]["code"]), (Some(3), &"FW0024".into()));
+    assert_eq!(answer["diagnostics"][0]["text"], "\"sites/bonn\"");
+    Ok(())
+}
+
+#[test]
 fn a_finding_has_all_its_places_in_json_and_in_sarif() -> io::Result<()> {
     let dir = directory(&[])?;
     fs::create_dir(dir.path().join("policies"))?;

@@ -11,6 +11,8 @@ use crate::parse::{FILE, SERVICE_TABLE};
 /// A name that an author chooses, without the signs at both ends of the pattern.
 const NAME: &str = "[A-Za-z0-9][A-Za-z0-9._-]*";
 const ADDRESS: &str = "[0-9A-Fa-f:.]+";
+/// Neither a point nor a slash at the start of a part.
+const DIRECTORY: &str = "[^./][^/]*(/[^./][^/]*)*";
 const PORTS: &str = "[0-9]+(-[0-9]+)?";
 
 /// The schema of a policy file.
@@ -61,6 +63,7 @@ fn value(takes: Takes) -> Value {
         Takes::Zone => pattern(NAME),
         Takes::Zones => array(&pattern(NAME)),
         Takes::Networks => array(&pattern(&format!("{ADDRESS}(/[0-9]+)?"))),
+        Takes::Directories => array(&pattern(DIRECTORY)),
         Takes::Address => pattern(ADDRESS),
         Takes::Addresses => array(&address_term()),
         Takes::Service => pattern(&service()),

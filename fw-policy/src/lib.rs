@@ -41,6 +41,7 @@ pub mod explain;
 mod export;
 mod format;
 mod import;
+mod include;
 mod invariant;
 mod json_schema;
 mod limits;
@@ -69,6 +70,7 @@ pub use diagnostic::{
 pub use export::AuditRow;
 pub use format::format;
 pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
+pub use include::{Absence, Directory, Subdirectory, gather};
 pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
 pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostics, Report};
 use crate::edit::{self, Edit};
+use crate::include::{self, Surroundings};
 use crate::parse;
 use crate::policy::{Placed, Policy};
 use crate::source::{Location, SourceFile, Sources};
@@ -61,11 +62,17 @@ impl Reader {
 
 /// Reads all files.
 pub(crate) fn read(files: &[SourceFile]) -> Result<(Policy, Context), Diagnostics> {
+    read_among(files, &Surroundings::default())
+}
+
+/// The same, where it is known what else there is.
+pub(crate) fn read_among(files: &[SourceFile], around: &Surroundings) -> Result<(Policy, Context), Diagnostics> {
     let sources = Arc::new(Sources::new(files));
     let mut report = Report::new(Arc::clone(&sources));
     let definitions = parse::parse(&sources, &mut report);
+    include::check(&definitions.includes, &sources, around, &mut report);
     let (mut policy, context) = validate::validate(definitions, sources, &mut report);
-    report.drop_consequences_of_syntax_errors();
+    report.drop_consequences_of_what_was_not_read();
     policy.warnings = report.finish()?;
     Ok((policy, context))
 }

@@ -69,12 +69,10 @@ fn cases_of_text() -> BTreeSet<Code> {
     case("missing_key", &[&headed("[[rule]]\nid = \"r-1\"")], &[Code::MissingKey; 3]);
     case(
         "unsupported",
-        &[
-            &rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"),
-            "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n",
-        ],
-        &[Code::Unsupported; 4],
+        &[&rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"), "version = 1\n[[feed]]\nname = \"f\"\n"],
+        &[Code::Unsupported; 3],
     );
+    case("include", &["version = 1\ninclude = [\"more\", \"../most\"]\n"], &[Code::Include; 2]);
     case(
         "duplicate_in_files",
         &[&headed(ZONES), "version = 1\n[zones.ot]\nnetworks = [\"10.9.0.0/16\"]\n"],

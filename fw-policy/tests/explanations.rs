@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use fw_policy::{
-    Binding, Code, Diagnostic, Example, ExampleVerdict, InterfaceBinding, ManagementBinding, Options, SourceFile,
-    WorkLimits, load,
+    Binding, Code, Diagnostic, Example, ExampleVerdict, InterfaceBinding, ManagementBinding, Options, WorkLimits, load,
 };
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -40,7 +39,7 @@ const NOW: OffsetDateTime = datetime!(2026-07-01 0:00 UTC);
 
 /// All findings about an example, warnings too; what the analysis finds only if the code is one of it.
 fn findings(code: Code, example: &Example) -> Vec<Diagnostic> {
-    let policy = match load(&[SourceFile { name: "example.toml".into(), text: example.file() }]) {
+    let policy = match load(&example.files()) {
         Ok(policy) => policy,
         Err(diagnostics) => return diagnostics.items,
     };

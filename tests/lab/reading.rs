@@ -174,6 +174,46 @@ fn a_lock_that_was_held_for_too_long_is_no_refusal_and_the_same_files_are_tried_
     wait::until_true("the files are read again", TOLD, || status().starts_with("ready")).unwrap();
 }
 
+#[test]
+fn a_directory_that_is_included_is_followed_and_kept_with_the_revision() {
+    let Some(firewall) = Firewall::up() else { return };
+    let policies = firewall.lab.directory().join("policies");
+    let including = Firewall::first_rules().replacen("version = 1", "version = 1\ninclude = [\"sites/bonn\"]", 1);
+    let rule = |service: &str| {
+        format!(
+            "version = 1\n[[rule]]\nid = \"bonn\"\nfrom = [\"it\"]\nto = [\"ot\"]\nservices = [\"{service}\"]\naction = \"allow\"\n"
+        )
+    };
+    let services = || {
+        let shown = firewall.agent.fwctl_json(&["show"]).unwrap();
+        let texts = shown["texts"].as_array().unwrap().clone();
+        texts
+            .into_iter()
+            .find(|file| file["name"] == "sites/bonn/10.toml")
+            .map(|file| file["text"].as_str().unwrap().to_owned())
+    };
+    // The files come in the wrong order: what includes the directory before the directory. The policy in force goes on.
+    fs::write(firewall.rules_file(), &including).unwrap();
+    wait::until_true("what is missing is told", SOON, || {
+        firewall.agent.fwctl(&["status"]).unwrap().stdout.contains("there is no directory `sites/bonn`")
+    })
+    .unwrap();
+    assert_eq!(services(), None);
+
+    fs::create_dir_all(policies.join("sites/bonn")).unwrap();
+    fs::write(policies.join("sites/bonn/10.toml"), rule("tcp/9")).unwrap();
+    wait::until_true("the directory is read", SOON, || services() == Some(rule("tcp/9"))).unwrap();
+
+    // Only a file in the directory changes.
+    fs::write(policies.join("sites/bonn/10.toml"), rule("tcp/10")).unwrap();
+    wait::until_true("the change is followed", SOON, || services() == Some(rule("tcp/10"))).unwrap();
+    let history = firewall.agent.fwctl_json(&["history"]).unwrap();
+    let rows = history["revisions"].as_array().unwrap();
+    assert!(rows[0]["files"].as_array().unwrap().contains(&"sites/bonn/10.toml".into()), "{history}");
+    let rolled_back = firewall.agent.fwctl(&["rollback"]).unwrap().success().unwrap();
+    assert_eq!(services(), Some(rule("tcp/9")), "{rolled_back}");
+}
+
 /// A file system that never answers. Dropping it makes all that wait for it fail, and takes it away.
 struct Hung {
     directory: String,

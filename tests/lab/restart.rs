@@ -72,6 +72,30 @@ fn established(agent: &Agent, port: &str) -> bool {
 }
 
 #[test]
+fn sizes_that_wait_for_new_tables_are_told_until_they_are_there() {
+    let Some(mut firewall) = Firewall::with_conntrack("max_flows = 1_024") else { return };
+    let told = |firewall: &Firewall| {
+        let status = firewall.agent.fwctl_json(&["status"]).unwrap();
+        let check =
+            status["checks"].as_array().unwrap().iter().find(|check| check["name"] == "table-sizes").cloned().unwrap();
+        assert_eq!(check["ok"], true, "the tables work as they are");
+        check["reason"].as_str().map(str::to_owned)
+    };
+    assert_eq!(told(&firewall), None);
+    let path = firewall.agent.configuration();
+    let text = fs::read_to_string(&path).unwrap().replace("max_flows = 1_024", "max_flows = 2_048");
+    firewall.agent.write_configuration(&text).unwrap();
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    let reason =
+        "`max_flows` is 2048 in agent.toml, and 1024 in the tables until `fw-agent detach`, which ends all flows";
+    assert_eq!(told(&firewall).as_deref(), Some(reason));
+    // No restart helps.
+    assert!(firewall.agent.terminate().unwrap().unwrap().success());
+    firewall.agent.start().unwrap();
+    wait::until_true("it is told again", SOON, || told(&firewall).as_deref() == Some(reason)).unwrap();
+}
+
+#[test]
 fn flows_are_kept_over_a_restart() {
     let Some(mut firewall) = Firewall::up() else { return };
     let mut connection = client::connect(firewall.lab.ns(Node::It), both(OT, 502)[0], SOON).unwrap().unwrap();

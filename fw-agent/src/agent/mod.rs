@@ -99,6 +99,7 @@ impl RunError {
             Self::Policy(
                 PolicyError::Invalid(_)
                 | PolicyError::NotText { .. }
+                | PolicyError::NotNames { .. }
                 | PolicyError::Bundle { .. }
                 | PolicyError::Set(_)
                 | PolicyError::NamedTwice(_)

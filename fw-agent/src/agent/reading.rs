@@ -270,9 +270,11 @@ pub(super) async fn load(path: PathBuf, place: &Place) -> Result<AgentConfig, Co
 async fn read_quiet(config: &AgentConfig, place: &Place) -> Option<Bundle> {
     let (directory, keys, place) = (config.policy.directory.clone(), config.policy.public_keys.clone(), place.clone());
     let read = spawn_blocking(move || {
-        policy_set::is_quiet(&directory, QUIET, &place).then(|| bundle::read(&directory, &keys, &place))
+        let bundle = bundle::read(&directory, &keys, &place).ok()?;
+        // Looked at behind the reading: a file that has changed meanwhile is young.
+        policy_set::is_quiet(&directory, &bundle.files, QUIET, &place).then_some(bundle)
     });
-    read.await.ok()??.ok()
+    read.await.ok()?
 }
 
 /// Reads the policy directory and checks it; or, if what it offers is not to be taken, what is in force.

@@ -1,17 +1,19 @@
-//! Watches the policy directory and says when it has changed and come to rest.
+//! Watches the policy directory, with the directories below it that may be included, and says when it has changed and come to rest.
 //!
 //! A directory that is replaced as a whole, or that lies on a file system without inotify, is caught by the supervisor's
 //! periodic round.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+
+use crate::policy_set;
 
 /// A change is over when nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(300);
@@ -55,9 +57,8 @@ impl Watch {
 }
 
 async fn follow(directory: PathBuf, changes: &mpsc::Sender<()>) -> std::io::Result<()> {
-    // Where the file system does not answer, only a thread is held up.
-    let inotify = tokio::task::spawn_blocking(move || watch(&directory)).await.map_err(std::io::Error::other)??;
-    let mut events = inotify.into_event_stream(vec![0; 4_096])?;
+    let mut events = Inotify::init()?.into_event_stream(vec![0; 4_096])?;
+    let mut tree = Tree::new(directory, events.watches()).covered().await?;
     let mut settling = Settling::default();
     loop {
         let event = match settling.deadline() {
@@ -75,43 +76,80 @@ async fn follow(directory: PathBuf, changes: &mpsc::Sender<()>) -> std::io::Resu
         };
         let Some(event) = event else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
         let event = event?;
-        if event.mask.contains(EventMask::IGNORED) {
+        let watch = event.wd.get_watch_descriptor_id();
+        if event.mask.contains(EventMask::IGNORED) && tree.is_root(watch) {
             return Err(std::io::Error::other("the directory is gone"));
         }
-        settling.note(event.mask, event.name, Instant::now());
+        let may_be_new = EventMask::CREATE | EventMask::MOVED_TO;
+        if event.mask.contains(EventMask::ISDIR) && event.mask.intersects(may_be_new) {
+            tree = tree.covered().await?;
+        }
+        settling.note(event.mask, event.name.map(|name| (watch, name)), Instant::now());
     }
 }
 
-fn watch(directory: &Path) -> std::io::Result<Inotify> {
-    let inotify = Inotify::init()?;
-    let mask = WatchMask::CREATE
+/// What is watched.
+struct Tree {
+    directory: PathBuf,
+    watches: Watches,
+    /// The watch of the directory itself.
+    root: Option<WatchDescriptor>,
+}
+
+impl Tree {
+    const fn new(directory: PathBuf, watches: Watches) -> Self {
+        Self { directory, watches, root: None }
+    }
+
+    /// Watches the directory and those below it; what is watched already stays so, under the same descriptor. Of one below that
+    /// cannot be watched, changes are found by the periodic round, and its removal is told by the one above it.
+    async fn covered(mut self) -> std::io::Result<Self> {
+        // Where the file system does not answer, only a thread is held up.
+        let covered = tokio::task::spawn_blocking(move || {
+            self.root = Some(self.watches.add(&self.directory, mask())?);
+            let mut watches = self.watches.clone();
+            policy_set::walk(&self.directory, &mut |name, path| {
+                if let Err(error) = watches.add(path, mask()) {
+                    tracing::debug!(directory = name, %error, "this directory of policy files is not watched");
+                }
+            });
+            Ok(self)
+        });
+        covered.await.map_err(std::io::Error::other)?
+    }
+
+    fn is_root(&self, watch: i32) -> bool {
+        self.root.as_ref().is_some_and(|root| root.get_watch_descriptor_id() == watch)
+    }
+}
+
+fn mask() -> WatchMask {
+    WatchMask::CREATE
         | WatchMask::MODIFY
         | WatchMask::CLOSE_WRITE
         | WatchMask::ATTRIB
         | WatchMask::MOVE
         | WatchMask::DELETE
         | WatchMask::DELETE_SELF
-        | WatchMask::MOVE_SELF;
-    inotify.watches().add(directory, mask)?;
-    Ok(inotify)
+        | WatchMask::MOVE_SELF
 }
 
 /// Whether a change is over.
 #[derive(Debug, Default)]
 struct Settling {
     last: Option<Instant>,
-    /// Files that were written to and not closed yet.
-    writing: BTreeSet<OsString>,
+    /// Files that were written to and not closed yet, by the watch of their directory and their name.
+    writing: BTreeSet<(i32, OsString)>,
 }
 
 impl Settling {
-    fn note(&mut self, mask: EventMask, name: Option<OsString>, now: Instant) {
+    fn note(&mut self, mask: EventMask, file: Option<(i32, OsString)>, now: Instant) {
         self.last = Some(now);
-        let Some(name) = name else { return };
+        let Some(file) = file else { return };
         if mask.contains(EventMask::MODIFY) {
-            self.writing.insert(name);
+            self.writing.insert(file);
         } else if mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_FROM | EventMask::DELETE) {
-            self.writing.remove(&name);
+            self.writing.remove(&file);
         }
     }
 
@@ -131,9 +169,12 @@ mod tests {
         let mut settling = Settling::default();
         assert_eq!(settling.deadline(), None);
         let now = Instant::now();
-        settling.note(EventMask::MODIFY, Some("a.toml".into()), now);
+        let file = |watch: i32| Some((watch, OsString::from("a.toml")));
+        settling.note(EventMask::MODIFY, file(1), now);
         assert_eq!(settling.deadline(), Some(now + LONGEST_WRITE));
-        settling.note(EventMask::CLOSE_WRITE, Some("a.toml".into()), now);
+        settling.note(EventMask::CLOSE_WRITE, file(2), now);
+        assert_eq!(settling.deadline(), Some(now + LONGEST_WRITE), "it was another directory's");
+        settling.note(EventMask::CLOSE_WRITE, file(1), now);
         assert_eq!(settling.deadline(), Some(now + QUIET));
     }
 
@@ -149,5 +190,15 @@ mod tests {
             std::fs::write(&file, "version = 1\n").unwrap();
         }
         assert!(timeout_at(Instant::now() + QUIET * 2, watch.settled()).await.is_err());
+        // Directories that come are watched as well, and so are those that they have in them.
+        let deep = dir.path().join("sites/bonn");
+        std::fs::create_dir_all(&deep).unwrap();
+        timeout_at(deadline, watch.settled()).await.expect("a directory has come");
+        std::fs::write(deep.join("a.toml"), "version = 1\n").unwrap();
+        timeout_at(deadline, watch.settled()).await.expect("a file in it has come");
+        std::fs::remove_dir_all(dir.path().join("sites")).unwrap();
+        timeout_at(deadline, watch.settled()).await.expect("they have gone");
+        std::fs::write(&file, "version = 1\n\n").unwrap();
+        timeout_at(deadline, watch.settled()).await.expect("the directory is watched as before");
     }
 }

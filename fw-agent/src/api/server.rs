@@ -201,7 +201,7 @@ async fn explain(question: LiveQuestion, shared: Arc<Shared>) -> Vec<u8> {
 /// Ends flows, and says in the log who has asked for it.
 async fn end_flows(request: EndFlows, shared: Arc<Shared>, peer: &UCred) -> Vec<u8> {
     if request.flows.is_empty() && !request.all {
-        return refusal("no condition is given, and not all flows are said to be meant");
+        return misuse("no condition is given, and not all flows are said to be meant".to_owned());
     }
     if let Err(wrong) = request.flows.check(&shared.facts.load().names) {
         return misuse(wrong);

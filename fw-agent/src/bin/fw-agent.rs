@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = log_to_stderr(cli.log_format, &cli.log_level) {
-        eprintln!("error: --log-level: {error}");
+        tell(&format!("error: --log-level: {error}"));
         return ExitCode::from(2);
     }
     match cli.command {
@@ -42,7 +42,7 @@ fn run(arguments: Run, format: LogFormat) -> ExitCode {
         Err(error) => {
             match format {
                 LogFormat::Json => tracing::error!(problem = %error, "the agent ended"),
-                LogFormat::Text => eprintln!("{}", error.render(style::colors_on_stderr())),
+                LogFormat::Text => tell(&error.render(style::colors_on_stderr())),
             }
             ExitCode::from(error.exit_code())
         }
@@ -86,10 +86,15 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what went wrong. The exit code says it where there is no room for words.
+fn tell(text: &str) {
+    let _not_said = writeln!(io::stderr(), "{text}");
 }
 
 fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {

@@ -34,7 +34,7 @@ const MAX_MANIFEST: u64 = 1 << 20;
 /// Files that were read whole, and what their author says of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
-    /// The policy files, in byte order of their names.
+    /// The policy files, in the order in which they were read.
     pub files: Arc<[SourceFile]>,
     /// What they are to the ledger.
     pub offer: Offer,
@@ -117,6 +117,9 @@ impl Manifest {
             }
         }
         match listed.keys().find(|name| files.iter().all(|file| file.name != **name)) {
+            Some(missing) if missing.contains('/') => {
+                Err(format!("{missing} is listed, and is not there or not included"))
+            }
             Some(missing) => Err(format!("{missing} is listed and not there")),
             None => Ok(self.revision),
         }
@@ -148,6 +151,29 @@ mod tests {
         assert_eq!(offered(Some("{\"revision\": 7}")), Ok(Some(7)));
         let whole = format!("{{\"revision\": 7, \"files\": {{\"a.toml\": \"{SHA256}\"}}}}");
         assert_eq!(offered(Some(&whole)), Ok(Some(7)));
+    }
+
+    #[test]
+    fn files_that_are_included_are_listed_with_their_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("sites/bonn")).unwrap();
+        let text = "version = 1\ninclude = [\"sites/bonn\"]\n";
+        fs::write(dir.path().join("a.toml"), text).unwrap();
+        fs::write(dir.path().join("sites/bonn/b.toml"), "version = 1\n").unwrap();
+        let digest = hex(&Sha256::digest(text));
+        let offered = |files: &str| {
+            fs::write(dir.path().join(MANIFEST), format!("{{\"revision\": 7, \"files\": {{{files}}}}}")).unwrap();
+            let read = read(dir.path(), &[], &Place::default());
+            read.map(|bundle| bundle.offer.declared).map_err(|error| error.to_string())
+        };
+        let whole = format!("\"a.toml\": \"{digest}\", \"sites/bonn/b.toml\": \"{SHA256}\"");
+        assert_eq!(offered(&whole), Ok(Some(7)));
+        let less = offered(&format!("\"a.toml\": \"{digest}\"")).unwrap_err();
+        assert!(less.contains("sites/bonn/b.toml is there and not listed"), "{less}");
+        fs::create_dir(dir.path().join("sites/ulm")).unwrap();
+        fs::write(dir.path().join("sites/ulm/b.toml"), "version = 1\n").unwrap();
+        let more = offered(&format!("{whole}, \"sites/ulm/b.toml\": \"{SHA256}\"")).unwrap_err();
+        assert!(more.contains("sites/ulm/b.toml is listed, and is not there or not included"), "{more}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! What was applied, on disk: `policies/REVISION/` with the files as they were, and `policies/ledger.json`.
+//! What was applied, on disk: `policies/REVISION/` with the files and their directories as they were, and `policies/ledger.json`.
 //!
 //! Everything is written beside its place, synchronised, and renamed (rename(2) is atomic), so that whatever ends the agent or the
 //! machine leaves the one state or the other. Whether there is room is asked before anything changes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -170,12 +171,13 @@ impl Store {
         let room = rustix::fs::statvfs(&self.directory).map_err(|error| io_error(&self.directory)(error.into()))?;
         let block = room.f_frsize.max(1);
         let sizes = files.iter().map(|file| (file.text.len() as u64).next_multiple_of(block));
-        let (needed, free) = (sizes.sum::<u64>() + RESERVE, room.f_bavail.saturating_mul(block));
+        let directories = directories(Path::new(""), files).len() as u64;
+        let (needed, free) = (sizes.sum::<u64>() + directories * block + RESERVE, room.f_bavail.saturating_mul(block));
         if free < needed {
             return Err(StoreError::Full { path: self.directory.clone(), free, needed });
         }
         // Some file systems make inodes as they need them, and say that they have none.
-        if room.f_files > 0 && room.f_favail < files.len() as u64 + 4 {
+        if room.f_files > 0 && room.f_favail < files.len() as u64 + directories + 4 {
             return Err(StoreError::NoInodes { path: self.directory.clone() });
         }
         Ok(())
@@ -193,11 +195,13 @@ impl Store {
             for old in [&new, &path] {
                 remove(old)?;
             }
-            fs::create_dir(&new)?;
+            files.iter().try_for_each(|file| plain(&file.name).map(|_| ()))?;
+            let directories = directories(&new, files);
+            directories.iter().try_for_each(fs::create_dir)?;
             for file in files {
-                write_synced(&new.join(plain(&file.name)?), file.text.as_bytes())?;
+                write_synced(&new.join(&file.name), file.text.as_bytes())?;
             }
-            sync(&new)?;
+            directories.iter().try_for_each(|directory| sync(directory))?;
             self.put_ballast()?;
             fs::rename(&new, &path)?;
             sync(&self.directory)
@@ -252,9 +256,15 @@ impl Store {
     }
 }
 
-/// The name of a file in its directory, and no way out of it.
+/// The directories of a policy, each in front of those in it: its own, and those that are included.
+fn directories(own: &Path, files: &[SourceFile]) -> BTreeSet<PathBuf> {
+    let below = files.iter().flat_map(|file| Path::new(&file.name).ancestors().skip(1)).map(|parent| own.join(parent));
+    below.chain([own.to_owned()]).collect()
+}
+
+/// The name of a file in its directory or one below, and no way out of it.
 fn plain(name: &str) -> io::Result<&str> {
-    let is_plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    let is_plain = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
     is_plain.then_some(name).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no name of a file"))
 }
 
@@ -283,7 +293,9 @@ mod tests {
     use crate::change::who::Who;
 
     fn files(text: &str) -> Vec<SourceFile> {
-        ["b.toml", "a.toml"].map(|name| SourceFile { name: name.to_owned(), text: text.to_owned() }).into()
+        ["b.toml", "sites/bonn/a.toml", "a.toml"]
+            .map(|name| SourceFile { name: name.to_owned(), text: text.to_owned() })
+            .into()
     }
 
     fn store() -> (tempfile::TempDir, Store, Ledger) {
@@ -350,8 +362,10 @@ mod tests {
     #[test]
     fn no_name_leads_out_of_the_store() {
         let (_dir, store, _) = store();
-        let outside = [SourceFile { name: "../ledger.json".to_owned(), text: String::new() }];
-        assert!(store.keep(1, &outside).is_err());
-        assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 0);
+        for name in ["../ledger.json", "a/../../ledger.json", "/tmp/a.toml", "a//b.toml", "a/.b.toml", ""] {
+            let outside = [SourceFile { name: name.to_owned(), text: String::new() }];
+            assert!(store.keep(1, &outside).is_err(), "{name}");
+            assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 0, "{name}");
+        }
     }
 }

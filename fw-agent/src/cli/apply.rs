@@ -67,7 +67,7 @@ fn ask(request: &Request, socket: &Path, output: Format) -> anyhow::Result<ExitC
     let shown = output.json(&answer, "")?;
     let changed: Changed = client::typed(answer)?.body;
     if let Some(problem) = &changed.problem {
-        eprintln!("{problem}");
+        output::tell(problem)?;
     }
     if !shown {
         describe(&changed).iter().try_for_each(|line| print(line))?;

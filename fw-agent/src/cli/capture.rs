@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::output::tell;
 use crate::address_range::AddressRange;
 use crate::api::client;
 use crate::api::request::Request;
@@ -63,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCo
         snaplen: arguments.snaplen,
     });
     let mut packets = client::stream(socket, &request)?;
-    eprintln!("capturing for {} seconds at most", arguments.seconds);
+    tell(&format!("capturing for {} seconds at most", arguments.seconds))?;
     let mut out: Box<dyn Write> = if arguments.write == Path::new("-") {
         Box::new(io::stdout())
     } else {
@@ -86,6 +87,6 @@ pub(super) fn run(arguments: &Arguments, socket: &Path) -> anyhow::Result<ExitCo
         }
         tally.take(bytes);
     }
-    eprintln!("{} packets captured, {} lost", tally.packets, tally.lost);
+    tell(&format!("{} packets captured, {} lost", tally.packets, tally.lost))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::output::{Format, or_dash, print};
+use super::output::{Format, or_dash, print, tell};
 use super::policy::{self, Checked, Source};
 use super::{ask, exit};
 use crate::api::request::Request;
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
     let Some(directory) = &arguments.directory else { return live(arguments, socket, output) };
     let packet = match arguments.packet.packet() {
         Ok(packet) => packet,
-        Err(error) => return Ok(usage(&error.to_string())),
+        Err(error) => return usage(&error.to_string()),
     };
     let source = Source { directory, config: arguments.config.as_deref() };
     let now = arguments.at.unwrap_or_else(OffsetDateTime::now_utc);
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
     let question = question(arguments, packet);
     let explanation = match policy.explain(&compiled, &question) {
         Ok(explanation) => explanation,
-        Err(error) => return Ok(usage(&error.to_string())),
+        Err(error) => return usage(&error.to_string()),
     };
     if !output.json(&as_json(&explanation, &compiled), "rules")? {
         show(&explanation, &compiled)?;
@@ -89,9 +89,9 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-fn usage(problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
-    ExitCode::from(exit::USAGE)
+fn usage(problem: &str) -> anyhow::Result<ExitCode> {
+    tell(&format!("error: {problem}"))?;
+    Ok(ExitCode::from(exit::USAGE))
 }
 
 fn question(arguments: &Arguments, packet: Packet) -> Question {

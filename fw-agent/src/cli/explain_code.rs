@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use fw_policy::{Code, Example, ExampleVerdict, Explanation, Part};
+use fw_policy::{Code, Example, ExampleVerdict, Explanation, Part, SourceFile};
 use serde_json::{Value, json};
 
 use super::output::{Format, Grid, print};
@@ -57,7 +57,15 @@ fn explain(explanation: &Explanation, output: Format) -> anyhow::Result<()> {
         Part::Example(_) => None,
     });
     answer["explanation"] = json!(paragraphs.collect::<Vec<_>>().join("\n\n"));
-    let example = |example: &Example| json!({ "verdict": example.verdict, "policy": example.shown(), "agent_toml": example.agent });
+    let other = |file: &SourceFile| json!({ "file": file.name, "policy": file.text });
+    let example = |example: &Example| {
+        json!({
+            "verdict": example.verdict,
+            "policy": example.shown(),
+            "others": example.others.iter().map(other).collect::<Vec<_>>(),
+            "agent_toml": example.agent,
+        })
+    };
     answer["examples"] = explanation.examples().map(example).collect();
     if !output.json(&answer, "")? {
         print(&shown(explanation))?;
@@ -81,15 +89,17 @@ fn shown_example(example: &Example) -> String {
         ExampleVerdict::Wrong => "Wrong",
         ExampleVerdict::Right => "Right",
     };
-    let files = [("", Some(example.shown())), (", agent.toml", example.agent.clone())];
-    let shown = files.into_iter().filter_map(|(file, text)| {
-        let text = text.filter(|text| !text.is_empty())?;
+    let first = std::iter::once((String::new(), example.shown()));
+    let others = example.others.iter().map(|file| (format!(", {}", file.name), file.text.clone()));
+    let agent = example.agent.iter().map(|text| (", agent.toml".to_owned(), text.clone()));
+    let files = first.chain(others).chain(agent).filter(|(_, text)| !text.is_empty());
+    let shown = files.map(|(file, text)| {
         let mut shown = format!("{heading}{file}:\n");
         for line in text.trim_end().lines() {
             let indent = if line.is_empty() { "" } else { "    " };
             let _ = write!(shown, "\n{indent}{line}");
         }
-        Some(shown)
+        shown
     });
     shown.collect::<Vec<_>>().join("\n\n")
 }
@@ -111,7 +121,7 @@ fn wrapped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fw_policy::{Binding, Options, SourceFile};
+    use fw_policy::{Binding, Options};
     use time::OffsetDateTime;
 
     use super::*;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Subcommand};
 
-use super::ask;
 use super::output::{Format, Grid, duration, or_dash, print};
+use super::{Cli, ask};
 use crate::address_range::AddressRange;
 use crate::api::answers::{EndedFlows, FlowRow, Flows};
 use crate::api::client;
@@ -45,7 +46,7 @@ struct Conditions {
     #[arg(long)]
     addr: Option<AddressRange>,
     /// A port at either end.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A protocol's name or number.
     #[arg(long)]
@@ -113,6 +114,10 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
         Some(Command::List(listing)) => list(listing.conditions.filter(Some(listing.limit), None)),
         Some(Command::Top(top)) => list(top.conditions.filter(Some(top.limit), Some(top.by))),
         Some(Command::Kill(Kill { conditions, all })) => {
+            if !all && conditions.filter(None, None).is_empty() {
+                let message = "name the flows by a condition, such as `--addr 10.1.0.0/16`, or say `--all`";
+                Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+            }
             let request = Request::EndFlows(EndFlows { flows: conditions.filter(None, None), all: *all });
             let answer = client::ask(socket, &request)?;
             let EndedFlows { ended, problem } = client::typed(answer.clone())?.body;

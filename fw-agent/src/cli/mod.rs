@@ -108,7 +108,8 @@ pub fn main() -> ExitCode {
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // The exit code says it where there is no room for words.
+            let _not_said = output::tell(&format!("error: {error:#}"));
             match error.downcast_ref() {
                 Some(ClientError::Usage(_)) => ExitCode::from(exit::USAGE),
                 _ => ExitCode::FAILURE,

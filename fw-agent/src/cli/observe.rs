@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     addr: Option<AddressRange>,
     /// A port at either end.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A protocol's name or number.
     #[arg(long)]

@@ -53,6 +53,14 @@ pub(super) fn print(line: &str) -> io::Result<()> {
     }
 }
 
+/// Says what went wrong, or what is worth knowing, on standard error. Whoever does not listen gets the answer all the same.
+pub(super) fn tell(text: &str) -> io::Result<()> {
+    match writeln!(io::stderr(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
 /// A table whose columns with numbers are aligned to the right.
 pub(super) struct Grid {
     table: Table,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::exit;
-use super::output::{Format, print};
+use super::output::{Format, print, tell};
 use crate::api::answers::Reload;
 use crate::api::client;
 use crate::api::request::Request;
@@ -22,7 +22,7 @@ pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     }
     match reload.problem {
         Some(problem) => {
-            eprintln!("{problem}");
+            tell(&problem)?;
             let failed = [Outcome::Failed, Outcome::Held].iter().any(|outcome| reload.result == outcome.name());
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::from(exit::POLICY_INVALID) })
         }

@@ -6,7 +6,8 @@ impl AgentConfig {
     /// The configuration after a reload: `new` where a running agent can follow, `self` where it cannot, and the names of
     /// the latter's keys.
     ///
-    /// The list of interfaces stays, because slots are positions in it and the flows in the table name them.
+    /// The list of interfaces stays, because slots are positions in it and the flows in the table name them. The sizes of the tables are
+    /// taken over here, although the tables are not: no restart changes them, and what they wait for is told by `agent/tables.rs`.
     #[must_use]
     pub fn reloaded(&self, new: Self) -> (Self, Vec<String>) {
         let mut waiting = Vec::new();
@@ -37,14 +38,6 @@ impl AgentConfig {
             PolicyConfig { directory: self.policy.directory.clone(), watch: self.policy.watch, ..new.policy.clone() };
         if merged.policy != new.policy {
             waiting.push("policy".to_owned());
-        }
-        if self.conntrack.max_flows != new.conntrack.max_flows {
-            waiting.push("conntrack.max_flows".to_owned());
-            merged.conntrack.max_flows = self.conntrack.max_flows;
-        }
-        if self.conntrack.max_half_open != new.conntrack.max_half_open {
-            waiting.push("conntrack.max_half_open".to_owned());
-            merged.conntrack.max_half_open = self.conntrack.max_half_open;
         }
         if self.metrics != new.metrics {
             waiting.push("metrics".to_owned());
@@ -81,12 +74,16 @@ mod tests {
     }
 
     #[test]
-    fn what_names_slots_or_sizes_waits_for_a_restart() {
-        let new = parse(
-            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
-        );
+    fn sizes_of_tables_wait_for_no_restart() {
+        let new = parse(&format!("{BASE}[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n"));
+        assert_eq!(parse(BASE).reloaded(new.clone()), (new, vec![]));
+    }
+
+    #[test]
+    fn what_names_slots_waits_for_a_restart() {
+        let new = parse("[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[metrics]\nlisten = \"127.0.0.1:1\"\n");
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "conntrack.max_flows", "conntrack.max_half_open", "metrics"]);
+        assert_eq!(waiting, ["interface", "metrics"]);
         assert_eq!(merged, parse(BASE));
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);

@@ -4,8 +4,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::files::{self, FileError};
+
+/// The log names who speaks with whom: it is for root and its group.
+const MODE: u32 = 0o640;
 
 /// The file and its rotated predecessors.
 #[derive(Debug)]
@@ -66,8 +71,7 @@ impl RotatingFile {
             if let Some(directory) = self.path.parent() {
                 fs::create_dir_all(directory)?;
             }
-            let file = OpenOptions::new().append(true).create(true).open(&self.path)?;
-            let metadata = file.metadata()?;
+            let (file, metadata) = open_regular(&self.path)?;
             self.open = Some(Open { file, inode: metadata.ino(), bytes: metadata.len() });
         }
         self.open.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -94,9 +98,37 @@ impl RotatingFile {
     }
 }
 
+/// Opens a file, and makes it if there is none. What is no file is refused: a FIFO that nobody reads, or a device, holds up whoever writes,
+/// and the agent's end waits for him.
+fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    let regular = |metadata: &fs::Metadata| files::regular(metadata, u64::MAX).map_err(refused);
+    // Looked at before it is opened, because opening some devices does something.
+    match fs::metadata(path) {
+        Ok(metadata) => regular(&metadata)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // What it is may have changed since: without NONBLOCK a FIFO would be waited for until somebody reads.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().append(true).create(true).mode(MODE).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    regular(&metadata)?;
+    Ok((file, metadata))
+}
+
+fn refused(error: FileError) -> io::Error {
+    match error {
+        FileError::Io(error) => error,
+        other @ (FileError::NotRegular(_) | FileError::NotDirectory(_) | FileError::TooLarge { .. }) => {
+            io::Error::other(other)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_file_and_its_predecessors_stay_within_their_size_and_number() {
@@ -127,8 +159,39 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error_and_leaves_no_torn_line() {
-        let mut log = RotatingFile::new(PathBuf::from("/dev/full"), 1_000, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = RotatingFile::new(dir.path().join("flows.jsonl"), 1_000, 0);
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        log.open = Some(Open { file: full, inode: 0, bytes: 0 });
         assert!(log.append(b"line\n").is_err());
-        assert!(log.append(b"line\n").is_err());
+        log.append(b"line\n").unwrap();
+        assert_eq!(fs::read_to_string(log.path()).unwrap(), "line\n", "it is opened anew");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, link) = (dir.path().join("fifo"), dir.path().join("link"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for (path, what) in [(fifo, "a FIFO"), (link, "a FIFO"), (PathBuf::from("/dev/null"), "a device")] {
+            let refused = RotatingFile::new(path, 1_000, 0).append(b"line\n").unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("this is {what} and not a file")), "{refused}");
+        }
+        let refused = RotatingFile::new(dir.path().to_owned(), 1_000, 0).append(b"line\n").unwrap_err().to_string();
+        assert!(refused.starts_with("this is a directory"), "{refused}");
+    }
+
+    #[test]
+    fn others_cannot_read_it_nor_its_predecessors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flows.jsonl");
+        let mut log = RotatingFile::new(path.clone(), 10, 1);
+        log.append(b"line 1\n").unwrap();
+        log.append(b"line 2\n").unwrap();
+        for path in [path, dir.path().join("flows.jsonl.1")] {
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o137, 0, "{}: {mode:o}", path.display());
+        }
     }
 }

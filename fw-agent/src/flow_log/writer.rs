@@ -168,9 +168,26 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_keeps_the_lines_waiting_until_there_is_room() {
+    fn a_fifo_that_nobody_reads_holds_up_no_end() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = spool(PathBuf::from("/dev/full"));
+        let path = dir.path().join("flows.jsonl");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let writer = Writer::start(RotatingFile::new(path, 1 << 20, 1)).unwrap();
+        let counts = writer.counts();
+        writer.send(vec![b"one\n".to_vec()]);
+        let (ended, end) = sync_channel(1);
+        std::thread::spawn(move || {
+            drop(writer);
+            ended.send(())
+        });
+        assert!(end.recv_timeout(Duration::from_secs(20)).is_ok(), "the end waits for a reader");
+        assert_eq!((counts.written(), counts.lost()), (0, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits_until_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = spool(dir.path().to_owned());
         spool.push(b"one\n".to_vec());
         spool.flush();
         assert_eq!((spool.counts.failures(), spool.waiting.len()), (1, 1));

@@ -73,6 +73,7 @@ codes! {
     UnknownSet = 21, "No file defines the set.";
     UnknownRule = 22, "No file defines a rule with this id.";
     SetCycle = 23, "A set contains itself, directly or through other sets, or sets are nested too deeply.";
+    Include = 24, "What is included is a directory below the policy directory, with policy files, and is included once.";
     // Meaning.
     ZonesOverlap = 30, "An address would belong to two zones.";
     ZoneReserved = 31, "The network belongs to the link itself: link-local and multicast addresses, and the services of the instance, are never in a zone.";

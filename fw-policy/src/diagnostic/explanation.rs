@@ -2,11 +2,12 @@
 //!
 //! In: the text in `codes/`, paragraphs with examples between them. Examples are fenced as in Markdown; behind the fence stand
 //! the language (`toml` for policy files, `agent.toml`), the verdict (`wrong` or `right`), and what a test must know that
-//! compiles them: `whole` for a policy without the zones of [`Example::PRELUDE`], `repeat=N` for one that is meant to stand
-//! there so many times, with `{n}` for the number, `budget=BYTES` for the memory of its tables, and `work=COMPARISONS` for the
+//! compiles them: `whole` for a policy without the zones of [`Example::PRELUDE`], `file=NAME` for another file of the policy in
+//! front of it, `repeat=N` for one that is meant to stand there so many times, with `{n}` for the number, `budget=BYTES` for the memory of its tables, and `work=COMPARISONS` for the
 //! analysis of each of its rules.
 
 use super::Code;
+use crate::source::SourceFile;
 
 /// What a code means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Example {
     pub verdict: ExampleVerdict,
     /// The policy file, without [`Example::PRELUDE`]; may be empty.
     pub policy: String,
+    /// Its other files, in subdirectories.
+    pub others: Vec<SourceFile>,
     /// What matters of `agent.toml`.
     pub agent: Option<String>,
     /// Whether it stands without [`Example::PRELUDE`].
@@ -68,6 +71,13 @@ impl Example {
         let prelude = if self.is_whole { "" } else { Self::PRELUDE };
         let copies = (1..=self.repeat).map(|number| self.policy.replace("{n}", &number.to_string()));
         std::iter::once(prelude.to_owned()).chain(copies).collect()
+    }
+
+    /// The files of the policy.
+    #[must_use]
+    pub fn files(&self) -> Vec<SourceFile> {
+        let first = SourceFile { name: "example.toml".to_owned(), text: self.file() };
+        std::iter::once(first).chain(self.others.iter().cloned()).collect()
     }
 
     /// What of the policy is shown: the first copy, and how many more there are.
@@ -117,7 +127,7 @@ impl Explanation {
     }
 }
 
-/// Adds an example; an `agent.toml` belongs to the policy in front of it.
+/// Adds an example; an `agent.toml`, and another file of a policy, belongs to the policy in front of it.
 fn add_example(parts: &mut Vec<Part>, info: &str, text: String) {
     let words = info.split(' ');
     let number = |key: &str| words.clone().find_map(|word| word.strip_prefix(key)?.parse::<u64>().ok());
@@ -128,10 +138,17 @@ fn add_example(parts: &mut Vec<Part>, info: &str, text: String) {
         }
         return;
     }
+    if let Some(name) = words.clone().find_map(|word| word.strip_prefix("file=")) {
+        if let Some(Part::Example(example)) = parts.last_mut() {
+            example.others.push(SourceFile { name: name.to_owned(), text });
+        }
+        return;
+    }
     let repeat = number("repeat=").and_then(|repeat| u32::try_from(repeat).ok());
     parts.push(Part::Example(Example {
         verdict: if has("wrong") { ExampleVerdict::Wrong } else { ExampleVerdict::Right },
         policy: text,
+        others: Vec::new(),
         agent: None,
         is_whole: has("whole"),
         repeat: repeat.unwrap_or(1),

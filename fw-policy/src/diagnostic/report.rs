@@ -39,14 +39,15 @@ impl Report {
         self.items.iter().any(|item| item.severity == Severity::Error)
     }
 
-    /// Removes findings that are only consequences of a syntax error: what the parser skipped is then reported as
-    /// missing or unknown, and what it misread as wrong.
-    pub(crate) fn drop_consequences_of_syntax_errors(&mut self) {
+    /// Removes findings that are only consequences of a syntax error, or of a directory that is not there: what was skipped is then
+    /// reported as missing or unknown, and what was misread as wrong.
+    pub(crate) fn drop_consequences_of_what_was_not_read(&mut self) {
         let syntax = self.items.iter().filter(|item| item.code == Code::Syntax);
         let places = syntax.filter_map(|item| item.place.as_ref());
         let broken: Vec<(u32, u32)> = places.map(|place| (place.location.file, place.line)).collect();
         let files: Vec<u32> = broken.iter().map(|(file, _)| *file).collect();
-        if broken.is_empty() {
+        let is_missing = self.items.iter().any(|item| item.code == Code::Include);
+        if broken.is_empty() && !is_missing {
             return;
         }
         self.items.retain(|item| {
@@ -61,7 +62,7 @@ impl Report {
             let follows = follows_anywhere || follows_there && is_there;
             let same_line =
                 item.place.as_ref().is_some_and(|place| broken.contains(&(place.location.file, place.line)));
-            item.code == Code::Syntax || !(follows || same_line)
+            matches!(item.code, Code::Syntax | Code::Include) || !(follows || same_line)
         });
     }
 

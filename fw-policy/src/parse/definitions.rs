@@ -15,6 +15,7 @@ use crate::source::{Location, Spanned};
 /// Everything that all files define, in file order.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
+    pub(crate) includes: Vec<Spanned<String>>,
     pub(crate) defaults: Vec<DefaultsDefinition>,
     pub(crate) zones: Vec<ZoneDefinition>,
     pub(crate) addresses: Vec<SetDefinition<AddressSet>>,

@@ -24,6 +24,11 @@ pub(crate) const FILE: Schema = Schema {
         // Whether it is there is not asked as of other keys: it has a code of its own.
         key("version", Takes::Version, "The version of the language that the file is written in."),
         key(
+            "include",
+            Takes::Directories,
+            "Directories below the policy directory whose files are read right behind this one, each once.",
+        ),
+        key(
             "defaults",
             Takes::Table(&DEFAULTS),
             "What happens to packets that nothing else decides; once in all files.",
@@ -44,7 +49,7 @@ pub(crate) const FILE: Schema = Schema {
             "What must hold of all packets, whatever the rules are; decided where tests are run.",
         ),
     ],
-    later: &["feed", "include"],
+    later: &["feed"],
 };
 const DEFAULTS: Schema = Schema {
     what: "`[defaults]`",
@@ -83,6 +88,7 @@ const DEFAULT_WORDS: [&str; 2] = words(&DEFAULT_ACTIONS);
 pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions, report: &mut Report) {
     let mut reader = TableReader::new(&FILE, root, Location::new(file, 0..0), report);
     check_version(&mut reader);
+    definitions.includes.extend(reader.strings("include").into_iter().flat_map(|names| names.value));
     if let Some((table, at)) = subtable(&mut reader, "defaults") {
         definitions.defaults.push(defaults(table, at, reader.report));
     }
@@ -110,6 +116,13 @@ pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions,
     for (table, at) in tables(&mut reader, "invariant") {
         definitions.invariants.extend(invariant::read(table, at, reader.report));
     }
+}
+
+/// The directories that a file includes, without a word on what is wrong with them.
+pub(super) fn included(root: &DeTable<'_>) -> Vec<String> {
+    let value = root.get("include").map(toml::Spanned::get_ref);
+    let elements = value.and_then(DeValue::as_array).into_iter().flat_map(|array| array.iter());
+    elements.filter_map(|element| element.get_ref().as_str()).map(str::to_owned).collect()
 }
 
 /// Reads the rules of a table that holds nothing else; else `None`.

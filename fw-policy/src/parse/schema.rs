@@ -58,6 +58,8 @@ pub(crate) enum Takes {
     Zones,
     /// Prefixes.
     Networks,
+    /// Subdirectories of the policy directory.
+    Directories,
     /// One address.
     Address,
     /// Addresses, prefixes, ranges and sets.

@@ -3,6 +3,7 @@
 //! A survey finds out what is missing for a purpose; only then is anything installed, in the order in which one thing
 //! needs the other; and a second survey has the last word.
 
+mod aclcheck;
 mod apt;
 mod bpffs;
 mod components;
@@ -46,6 +47,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         if !missing.is_empty() {
             bail!("missing:\n{}", missing.describe());
         }
+        if arguments.purpose >= Purpose::Test && !aclcheck::is_there(workspace) {
+            eprintln!("setup: missing, and tests go on without it:\n{}", aclcheck::DESCRIPTION.trim_end());
+        }
     } else {
         ensure(workspace, arguments.purpose)?;
     }
@@ -56,16 +60,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// Installs what is missing for the purpose; does nothing, quickly, when nothing is.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     let missing = Missing::survey(purpose);
-    if missing.is_empty() {
-        return Ok(());
+    if !missing.is_empty() {
+        eprintln!("setup: this machine lacks\n{}", missing.describe());
+        missing.install(workspace)?;
+        let left = Missing::survey(purpose);
+        if !left.is_empty() {
+            bail!("set-up could not provide\n{}", left.describe());
+        }
     }
-    eprintln!("setup: this machine lacks\n{}", missing.describe());
-    missing.install(workspace)?;
-    let left = Missing::survey(purpose);
-    if !left.is_empty() {
-        bail!("set-up could not provide\n{}", left.describe());
-    }
-    Ok(())
+    if purpose >= Purpose::Test { aclcheck::ensure(workspace) } else { Ok(()) }
 }
 
 /// What a survey found missing.

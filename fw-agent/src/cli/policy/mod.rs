@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 
 use refusal::Refusal;
 
-use super::output::{Format, print};
+use super::output::{Format, print, tell};
 use super::{exit, explain, junit, style};
 use crate::config::AgentConfig;
 use crate::files::Place;
@@ -159,7 +159,7 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
         "diagnostics": found,
     });
     if !output.json(&answer, "diagnostics")? {
-        show(found);
+        show(found)?;
         for rule in compiled.rules.iter().filter(|rule| rule.limits.is_some()) {
             print(&format!("{}: {}", rule.id, rule.limits))?;
         }
@@ -174,7 +174,7 @@ fn check(arguments: &CheckArguments, output: Format) -> anyhow::Result<ExitCode>
 const MOST_SHOWN: usize = 20;
 
 /// Shows findings on standard error.
-fn show(mut found: Diagnostics) {
+fn show(mut found: Diagnostics) -> std::io::Result<()> {
     let mut counts: BTreeMap<Code, usize> = BTreeMap::new();
     found.items.retain(|finding| {
         let count = counts.entry(finding.code).or_default();
@@ -183,11 +183,12 @@ fn show(mut found: Diagnostics) {
     });
     if !found.items.is_empty() {
         let (color, width) = (style::colors_on_stderr(), style::width_on_stderr());
-        eprintln!("{}\n", found.render_within(color, width));
+        tell(&format!("{}\n", found.render_within(color, width)))?;
     }
     for (code, count) in counts.into_iter().filter(|(_, count)| *count > MOST_SHOWN) {
-        eprintln!("{code}: {} more, which `-o json` shows", count - MOST_SHOWN);
+        tell(&format!("{code}: {} more, which `-o json` shows", count - MOST_SHOWN))?;
     }
+    Ok(())
 }
 
 fn test(arguments: &TestArguments, output: Format) -> anyhow::Result<ExitCode> {
@@ -245,7 +246,10 @@ pub(super) fn compile_at(
 fn read(directory: &Path) -> anyhow::Result<Result<Arc<[SourceFile]>, Refusal>> {
     match policy_set::read(directory, &Place::default()) {
         Ok(files) => Ok(Ok(files)),
-        Err(error @ PolicyError::NotText { .. }) => Ok(Err(Refusal::NotText(error.to_string()))),
+        Err(error @ (PolicyError::NotText { .. } | PolicyError::NotNames { .. })) => {
+            Ok(Err(Refusal::NotText(error.to_string())))
+        }
+        Err(PolicyError::Invalid(diagnostics)) => Ok(Err(Refusal::Policy(diagnostics))),
         Err(error) => Err(error.into()),
     }
 }

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use fw_policy::{Diagnostics, sarif, sarif_of_problem};
 use serde_json::{Value, json};
 
-use crate::cli::output::{Format, print};
+use crate::cli::output::{Format, print, tell};
 use crate::cli::{exit, style};
 use crate::config::ConfigError;
 
 /// Why.
 pub(super) enum Refusal {
-    /// A file is not text.
+    /// A file, or the name of one, is not text.
     NotText(String),
     /// `agent.toml` is invalid.
     Config(ConfigError),
@@ -32,7 +32,7 @@ impl Refusal {
         answer["schema"] = json!(format!("fwctl.policy-{command}/1"));
         answer["ok"] = json!(false);
         if !output.json(&answer, "diagnostics")? {
-            eprintln!("{}", self.render());
+            tell(&self.render())?;
         }
         Ok(exit)
     }

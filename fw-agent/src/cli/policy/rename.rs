@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::refusal::Refusal;
 use super::{read, rewrite};
-use crate::cli::output::{Format, print};
+use crate::cli::output::{Format, print, tell};
 
 /// What is renamed, and where.
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, output: Format) -> anyhow::Result<ExitC
             print(&format!("{}: `{old}` is `{new}` now", directory.join(name).display()))?;
         }
         if *kind == Kind::Zone {
-            eprintln!("agent.toml names zones, too: write `{new}` for `{old}` in the `zones` of its interfaces");
+            tell(&format!("agent.toml names zones, too: write `{new}` for `{old}` in the `zones` of its interfaces"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

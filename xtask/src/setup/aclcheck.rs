@@ -1,0 +1,153 @@
+//! `aclcheck` of Aerleon, the second opinion about policies: in a Python environment of its own below the target directory, with the
+//! versions and hashes of its requirements file.
+//!
+//! It is the one thing that may be missing: where the registry of Python packages cannot be reached, the reason is written down for the test
+//! that would have used it, which then says that it was skipped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::apt;
+use crate::process;
+use crate::workspace::Workspace;
+
+/// What is installed, relative to the root of the work tree.
+const REQUIREMENTS: &str = "fw-policy/tests/aclcheck/requirements.txt";
+
+/// The requirements that an environment was made for, in it.
+const MADE_FOR: &str = "made-for.txt";
+
+/// The environment.
+struct Environment<'w> {
+    workspace: &'w Workspace,
+    directory: PathBuf,
+}
+
+/// Whether it is there, in the versions of the requirements file.
+pub(super) fn is_there(workspace: &Workspace) -> bool {
+    Environment::of(workspace).is_current()
+}
+
+/// Makes the environment unless it is there. That it cannot be made is no failure.
+pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
+    let environment = Environment::of(workspace);
+    let why = environment.directory.with_extension("why");
+    if environment.is_current() {
+        return Ok(());
+    }
+    eprintln!("setup: this machine lacks\n{DESCRIPTION}");
+    match environment.make() {
+        Ok(()) if why.exists() => fs::remove_file(&why).with_context(|| why.display().to_string()),
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let reason = reason(&error);
+            eprintln!("setup: going on without aclcheck: {reason}");
+            fs::write(&why, format!("{reason}\n")).with_context(|| why.display().to_string())
+        }
+    }
+}
+
+/// What it is and why, for people.
+pub(super) const DESCRIPTION: &str =
+    "  - aclcheck, which gives a second opinion about policies: `pip install` into an environment of its own\n";
+
+impl<'w> Environment<'w> {
+    fn of(workspace: &'w Workspace) -> Self {
+        Self { workspace, directory: workspace.target.join("aclcheck") }
+    }
+
+    fn is_current(&self) -> bool {
+        let wanted = fs::read(self.workspace.root.join(REQUIREMENTS));
+        wanted.is_ok_and(|wanted| fs::read(self.directory.join(MADE_FOR)).is_ok_and(|made| made == wanted))
+    }
+
+    fn make(&self) -> Result<()> {
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory).with_context(|| self.directory.display().to_string())?;
+        }
+        let python = Python::find()?;
+        process::output(python.command().args(["-m", "venv"]).arg(&self.directory))?;
+        let requirements = self.workspace.root.join(REQUIREMENTS);
+        let mut pip = process::bounded(Duration::from_secs(300), self.directory.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
+        pip.args(["--require-hashes", "--only-binary", ":all:", "--requirement"]).arg(&requirements);
+        process::output(&mut pip)?;
+        // Last, so that what is half installed is made anew.
+        fs::copy(&requirements, self.directory.join(MADE_FOR)).context(MADE_FOR)?;
+        Ok(())
+    }
+}
+
+/// An interpreter that can make environments.
+struct Python(PathBuf);
+
+impl Python {
+    /// The one of the search path; Debian has what environments need in a package of its own.
+    fn find() -> Result<Self> {
+        let usable = || {
+            let python = Self(process::find("python3")?);
+            process::output(python.command().args(["-c", "import ensurepip, venv"])).is_ok().then_some(python)
+        };
+        if let Some(python) = usable() {
+            return Ok(python);
+        }
+        apt::install(&["python3-venv"])?;
+        usable().context("there is no python3 that can make environments")
+    }
+
+    fn command(&self) -> Command {
+        Command::new(&self.0)
+    }
+}
+
+/// The last line of what went wrong: pip says at the end what it was.
+fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("for no reason that was given").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace(root: &std::path::Path) -> Workspace {
+        Workspace { root: root.to_owned(), target: root.join("target"), ci: false }
+    }
+
+    #[test]
+    fn an_environment_of_other_versions_is_not_the_wanted_one() {
+        let root = std::env::temp_dir().join(format!("fw-aclcheck-{}", std::process::id()));
+        let requirements = root.join(REQUIREMENTS);
+        fs::create_dir_all(requirements.parent().unwrap()).unwrap();
+        fs::create_dir_all(root.join("target/aclcheck")).unwrap();
+        fs::write(&requirements, "aerleon==1\n").unwrap();
+        assert!(!is_there(&workspace(&root)));
+        fs::copy(&requirements, root.join("target/aclcheck").join(MADE_FOR)).unwrap();
+        assert!(is_there(&workspace(&root)));
+        fs::write(&requirements, "aerleon==2\n").unwrap();
+        assert!(!is_there(&workspace(&root)));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn the_reason_is_what_was_said_last() {
+        let error =
+            anyhow::anyhow!("`pip` failed: exit status: 1\nWARNING: retrying\nERROR: no matching distribution\n");
+        assert_eq!(reason(&error), "ERROR: no matching distribution");
+    }
+
+    #[test]
+    fn every_requirement_is_pinned_with_its_hashes() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = fs::read_to_string(root.join(REQUIREMENTS)).unwrap();
+        let requirements: Vec<&str> =
+            text.lines().filter(|line| line.starts_with(|c: char| c.is_alphanumeric())).collect();
+        assert!(requirements.iter().any(|line| line.starts_with("aerleon==")), "{requirements:?}");
+        assert!(requirements.iter().all(|line| line.contains("==")), "{requirements:?}");
+        assert!(text.matches("--hash=sha256:").count() >= requirements.len());
+    }
+}
