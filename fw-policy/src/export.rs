@@ -4,7 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::{Policy, Rule, ZonePair};
+use crate::policy::{Mode, Policy, Rule, ZonePair};
 
 /// A rule or a default. The order of rows is the order in which they are matched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,8 +25,10 @@ pub struct AuditRow {
     pub destination: Vec<String>,
     /// Protocols and ports, or `any`.
     pub services: Vec<String>,
-    /// What it does.
+    /// What it does, or would do.
     pub action: &'static str,
+    /// Whether it decides: `enforce` or `observe`.
+    pub mode: &'static str,
     /// Whether that is logged.
     pub log: bool,
     /// How many flows it may open; empty without limits.
@@ -104,6 +106,7 @@ fn of_rule(rule: &Rule) -> AuditRow {
         expires: moment(rule.expires),
         owner: rule.owner.clone(),
         ticket: rule.ticket.clone(),
+        mode: rule.mode.name(),
         ..default_row(rule.action.name(), rule.log)
     }
 }
@@ -120,6 +123,7 @@ fn default_row(action: &'static str, log: bool) -> AuditRow {
         destination: any(),
         services: any(),
         action,
+        mode: Mode::Enforce.name(),
         log,
         limits: String::new(),
         idle_timeout: None,

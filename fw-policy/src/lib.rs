@@ -70,7 +70,7 @@ pub use format::format;
 pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
 pub use json_schema::json_schema;
 pub use limits::{Limits, MaxFlows, Per, Rate};
-pub use policy::{Defaults, Policy, Rule, Zone, ZonePair};
+pub use policy::{Defaults, Mode, Policy, Rule, Zone, ZonePair};
 pub use policy_test::{TestKind, TestResult};
 pub use reader::Reader;
 pub use rename::{RenameError, Renamed, rename};

@@ -208,6 +208,30 @@ pub(crate) struct ZoneSelector {
     pub(crate) display: String,
 }
 
+/// Whether a rule decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It does not: what it would have done is counted and logged, and the next rule is asked.
+    Observe,
+}
+
+impl Mode {
+    /// The words of the key `mode`.
+    pub(crate) const WORDS: [(&str, Self); 2] = [("enforce", Self::Enforce), ("observe", Self::Observe)];
+
+    /// The name in policies and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -226,6 +250,7 @@ pub struct Rule {
     pub(crate) service_sets: Vec<String>,
     pub(crate) action: Action,
     pub(crate) log: bool,
+    pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     /// In seconds; 0: by protocol and state.
     pub(crate) idle_timeout: u32,
@@ -263,10 +288,21 @@ impl Rule {
         &self.description
     }
 
-    /// What it does.
+    /// What it does, or would do.
     #[must_use]
     pub const fn action(&self) -> Action {
         self.action
+    }
+
+    /// Whether it decides.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it only observes.
+    pub(crate) fn observes(&self) -> bool {
+        self.mode == Mode::Observe
     }
 
     /// How many flows it may open.

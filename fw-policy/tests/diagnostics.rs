@@ -70,7 +70,7 @@ fn cases_of_text() -> BTreeSet<Code> {
     case(
         "unsupported",
         &[
-            &rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"),
+            &rule("destination = [\"aws:tag/x\"]\nsource = [\"fqdn:a.b\"]"),
             "version = 1\ninclude = [\"more\"]\n[[feed]]\nname = \"f\"\n",
         ],
         &[Code::Unsupported; 4],

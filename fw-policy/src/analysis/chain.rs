@@ -81,7 +81,10 @@ pub(super) struct Entry {
     /// Position in the policy; `None` for generated rules.
     pub(super) rule: Option<usize>,
     pub(super) id: String,
+    /// What it does, or would do if it were enforced.
     pub(super) effect: Effect,
+    /// Its packets are left to the entries behind it.
+    pub(super) observes: bool,
     pub(super) life: Life,
     /// Positions among all cubes.
     pub(super) cubes: Range<usize>,
@@ -127,7 +130,7 @@ impl Chain {
             }
             let effect = Effect { action: Action::Allow, log: false, idle_timeout: 0, limited: false };
             let Some(cubes) = cubes else { continue };
-            entries.push(Entry { rule: None, id: rule.id.clone(), effect, life: always, cubes });
+            entries.push(Entry { rule: None, id: rule.id.clone(), effect, observes: false, life: always, cubes });
         }
         for (position, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
             let cubes = builder.add(Matcher {
@@ -138,7 +141,8 @@ impl Chain {
                 services: &rule.services,
             });
             let (effect, life) = (Effect::of(rule), Life::of(rule, now));
-            entries.push(Entry { rule: Some(position), id: rule.id.clone(), effect, life, cubes });
+            let (id, observes) = (rule.id.clone(), rule.observes());
+            entries.push(Entry { rule: Some(position), id, effect, observes, life, cubes });
         }
         let others: Vec<Range<usize>> = others.into_iter().map(|matcher| builder.add(matcher)).collect();
         let (space, mut cubes) = builder.finish();
@@ -250,7 +254,7 @@ impl Lists {
         Ok(list)
     }
 
-    /// Asks the entries behind one that match the packet at a point of a pair, in their order, for the first answer.
+    /// Asks the entries behind one that match and decide the packet at a point of a pair, in their order, for the first answer.
     pub(super) fn first_behind<T>(
         &mut self,
         chain: &Chain,
@@ -265,10 +269,12 @@ impl Lists {
         let own = point.map(|value| (value, value));
         let near = list.ends[from..].iter().zip(&list.cubes[from..]).filter(|(other, _)| meet(&own, other));
         let holding = near.map(|(_, cube)| *cube as usize).filter(|cube| chain.cubes[*cube].holds(pair, point));
-        Ok(holding.map(|cube| chain.owner(cube)).find_map(ask))
+        let mut deciding = holding.map(|cube| chain.owner(cube)).filter(|owner| !chain.entries[*owner].observes);
+        Ok(deciding.find_map(ask))
     }
 
-    /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that are wanted.
+    /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that decide and are
+    /// wanted.
     pub(super) fn touching(
         &mut self,
         chain: &Chain,
@@ -286,8 +292,8 @@ impl Lists {
         let near = list.ends[from..to].iter().zip(&list.cubes[from..to]).filter(|(other, _)| meet(&own, other));
         let touching = near.map(|(_, cube)| *cube as usize).filter(|cube| {
             let other = &chain.cubes[*cube];
-            wanted(&chain.entries[chain.owner(*cube)])
-                && product.iter().zip(&other.sets).all(|(own, other)| own.overlaps(other))
+            let entry = &chain.entries[chain.owner(*cube)];
+            !entry.observes && wanted(entry) && product.iter().zip(&other.sets).all(|(own, other)| own.overlaps(other))
         });
         Ok(touching.collect())
     }

@@ -8,6 +8,7 @@ use fw_common::abi::policy::Action;
 
 use super::digest;
 use crate::limits::Limits;
+use crate::policy::Mode;
 
 /// A rule, a generated rule or a default, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,10 @@ pub struct RuleInfo {
     pub renamed_from: String,
     /// The position: lower ones are matched first.
     pub ordinal: u32,
-    /// What it does.
+    /// What it does, or would do.
     pub action: Action,
+    /// Whether it decides.
+    pub mode: Mode,
     /// The policy file that it stands in; empty for generated rules.
     pub file: String,
     /// The line there; 0 for generated rules.

@@ -19,7 +19,7 @@ use crate::Code;
 use crate::binding::Binding;
 use crate::diagnostic::Report;
 use crate::limits::Limits;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Mode, Policy, Rule};
 use crate::source::Location;
 use crate::tables::Column;
 
@@ -228,6 +228,7 @@ fn info_of(policy: &Policy, rule: &Rule, Standing { file, line, active }: Standi
         renamed_from: rule.renamed_from.clone(),
         ordinal: u32::try_from(position).unwrap_or(u32::MAX),
         action: rule.action,
+        mode: rule.mode,
         file: policy.sources.name(file).to_owned(),
         line,
         description: rule.description.clone(),
@@ -275,6 +276,7 @@ fn anonymous(position: u32, action: Action) -> RuleInfo {
         renamed_from: String::new(),
         ordinal: position,
         action,
+        mode: Mode::Enforce,
         file: String::new(),
         line: 0,
         description: String::new(),

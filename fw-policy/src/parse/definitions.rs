@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::invariant::Wants;
 use crate::limits::{MaxFlows, Rate};
+use crate::policy::Mode;
 use crate::set::address::{AddressSet, Network};
 use crate::set::service::ServiceSet;
 use crate::set::{SetDefinition, Term};
@@ -58,6 +59,7 @@ pub(crate) struct RuleDefinition {
     pub(crate) services: Option<Terms<ServiceSet>>,
     pub(crate) action: Option<Spanned<Action>>,
     pub(crate) log: Option<bool>,
+    pub(crate) mode: Mode,
     pub(crate) rate: Option<Spanned<Rate>>,
     pub(crate) max_flows: Option<Spanned<MaxFlows>>,
     /// In seconds.

@@ -41,6 +41,7 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         service_sets,
         action,
         log: definition.log.unwrap_or(action != Action::Allow),
+        mode: definition.mode,
         limits: Limits {
             rate: definition.rate.map(|rate| rate.value),
             max_flows: definition.max_flows.map(|max_flows| max_flows.value),

@@ -55,6 +55,8 @@ pub(super) fn rule() -> impl Strategy<Value = String> {
         "action = \"reject\"\nlog = false",
         "action = \"allow\"\nidle_timeout = \"1h\"",
         "action = \"allow\"\nmax_flows = { limit = 9 }",
+        "action = \"drop\"\nmode = \"observe\"",
+        "action = \"allow\"\nmode = \"observe\"",
     ];
     let optional = |key: &'static str, value: BoxedStrategy<String>| {
         prop::option::weighted(0.5, value)
@@ -172,8 +174,20 @@ pub(super) fn matches(rule: &Rule, packet: &Packet) -> bool {
 /// What is done with a packet by rules at some positions: action, log, idle time-out and, of a rule with limits, which one.
 pub(super) type Done = (&'static str, bool, u32, Option<usize>);
 
-pub(super) fn done(policy: &Policy, mut rules: impl Iterator<Item = usize>, packet: &Packet) -> (Option<usize>, Done) {
-    let found = rules.find(|rule| matches(&policy.rules[*rule], packet));
+/// By those of the rules that decide.
+pub(super) fn done(policy: &Policy, rules: impl Iterator<Item = usize>, packet: &Packet) -> (Option<usize>, Done) {
+    done_with(policy, None, rules, packet)
+}
+
+/// The same if the rule at one position were enforced in any case.
+pub(super) fn done_with(
+    policy: &Policy,
+    enforced: Option<usize>,
+    mut rules: impl Iterator<Item = usize>,
+    packet: &Packet,
+) -> (Option<usize>, Done) {
+    let decides = |rule: usize| enforced == Some(rule) || !policy.rules[rule].observes();
+    let found = rules.find(|rule| decides(*rule) && matches(&policy.rules[*rule], packet));
     let done = match found {
         Some(position) => {
             let rule = &policy.rules[position];
