@@ -20,6 +20,7 @@ mod instruments;
 mod lockout;
 mod neighbours;
 mod observe;
+mod observing;
 mod policy_change;
 mod reading;
 mod redirects;

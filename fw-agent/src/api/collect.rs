@@ -175,6 +175,7 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
             current: true,
             ordinal: Some(rule.ordinal),
             action: Some(rule.action.name().to_owned()),
+            mode: Some(rule.mode.name().to_owned()),
             active: rule.active,
             from: Some(rule.from.clone()),
             to: Some(rule.to.clone()),
@@ -198,6 +199,7 @@ pub(super) fn rule_hits(shared: &Shared) -> Result<RuleHitsAnswer, DataplaneErro
         id: id.to_owned(),
         current: false,
         generated: id.starts_with("system-") || id == "default" || id.starts_with("default:"),
+        mode: None,
         place: None,
         first_counted_at: at(hits.first_counted),
         packets: hits.count.packets,
@@ -209,7 +211,8 @@ pub(super) fn rule_hits(shared: &Shared) -> Result<RuleHitsAnswer, DataplaneErro
     for rule in facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter()) {
         let Some(of_rule) = hits.remove(&rule.id) else { continue };
         let place = (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line));
-        rows.push(RuleHitsRow { current: true, place, ..row(&rule.id, &of_rule) });
+        let mode = Some(rule.mode.name().to_owned());
+        rows.push(RuleHitsRow { current: true, mode, place, ..row(&rule.id, &of_rule) });
     }
     rows.extend(hits.iter().map(|(id, of_rule)| row(id, of_rule)));
     Ok(RuleHitsAnswer { at: rfc3339(OffsetDateTime::now_utc()), rules: rows })
@@ -223,6 +226,7 @@ fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
         current: false,
         ordinal: None,
         action: None,
+        mode: None,
         active: false,
         from: None,
         to: None,

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// End after so many events.
     #[arg(long)]
     count: Option<u64>,
-    /// allow, drop, reject, or deny for both of the latter.
+    /// allow, drop, reject, deny for both of the latter, or observe for what rules that observe would have done.
     #[arg(long, value_parser = VERDICTS)]
     verdict: Option<String>,
     /// What happened.
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// Why a flow was denied or ended, such as policy or idle.
     #[arg(long)]
     reason: Option<ReasonName>,
-    /// The rule that decided.
+    /// The rule that decided, or that observes.
     #[arg(long)]
     rule: Option<String>,
     /// A zone at either end.
@@ -141,7 +141,7 @@ fn row(event: &Event) -> String {
         &end(parties.dst_addr, parties.dst_port.or(parties.icmp_type.map(u16::from))),
         &format!("{}>{}", or_dash(event.from_zone.as_ref()), or_dash(event.to_zone.as_ref())),
         &or_dash(event.rule.as_ref()),
-        &or_dash(event.reason.as_ref()),
+        &event.would.as_ref().map_or_else(|| or_dash(event.reason.as_ref()), |would| format!("would {would}")),
         &count(event.out.packets, event.out.bytes),
         &count(event.back.packets, event.back.bytes),
     ])
@@ -149,7 +149,7 @@ fn row(event: &Event) -> String {
 
 /// Columns of fixed width: what comes next is not known.
 fn line(cells: [&str; 11]) -> String {
-    const WIDTHS: [usize; 11] = [13, 7, 7, 6, 21, 21, 16, 20, 18, 12, 0];
+    const WIDTHS: [usize; 11] = [13, 8, 7, 6, 21, 21, 16, 20, 18, 12, 0];
     let padded = cells.iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:width$}"));
     padded.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
@@ -170,7 +170,7 @@ mod tests {
         });
         assert!(serde_json::from_value::<Lost>(event.clone()).is_err());
         let shown = row(&serde_json::from_value(event).unwrap());
-        assert!(shown.starts_with("12:00:00.250  ended   allow   tcp    10.1.1.20:40000"), "{shown}");
+        assert!(shown.starts_with("12:00:00.250  ended    allow   tcp    10.1.1.20:40000"), "{shown}");
         assert!(shown.ends_with("ot-001               idle               2/80B        -"), "{shown}");
     }
 }

@@ -29,7 +29,7 @@ enum Form {
 }
 
 /// The columns of both forms.
-const HEADINGS: [&str; 18] = [
+const HEADINGS: [&str; 19] = [
     "#",
     "id",
     "description",
@@ -39,6 +39,7 @@ const HEADINGS: [&str; 18] = [
     "destination",
     "services",
     "action",
+    "mode",
     "log",
     "limits",
     "idle timeout",
@@ -83,6 +84,7 @@ fn cells(row: &AuditRow, list: impl Fn(&[String]) -> String) -> [String; HEADING
         list(&row.destination),
         list(&row.services),
         row.action.to_owned(),
+        row.mode.to_owned(),
         yes(row.log),
         row.limits.clone(),
         row.idle_timeout.map_or_else(String::new, |seconds| format!("{seconds}s")),
