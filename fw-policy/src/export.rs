@@ -4,6 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::level::Level;
 use crate::policy::{Mode, Policy, Rule, ZonePair};
 
 /// A rule or a default. The order of rows is the order in which they are matched.
@@ -31,6 +32,8 @@ pub struct AuditRow {
     pub mode: &'static str,
     /// Whether that is logged.
     pub log: bool,
+    /// As how severe, if it is.
+    pub level: Option<Level>,
     /// How many flows it may open; empty without limits.
     pub limits: String,
     /// In seconds; `None` by protocol and state.
@@ -111,7 +114,7 @@ fn of_rule(rule: &Rule) -> AuditRow {
     }
 }
 
-fn default_row(action: &'static str, log: bool) -> AuditRow {
+fn default_row(action: &'static str, level: Option<Level>) -> AuditRow {
     let any = || vec!["any".to_owned()];
     AuditRow {
         position: 0,
@@ -124,7 +127,8 @@ fn default_row(action: &'static str, log: bool) -> AuditRow {
         services: any(),
         action,
         mode: Mode::Enforce.name(),
-        log,
+        log: level.is_some(),
+        level,
         limits: String::new(),
         idle_timeout: None,
         starts: None,

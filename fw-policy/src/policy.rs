@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
 use crate::invariant::Invariant;
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::parse::{FlowState, Packet};
 use crate::set::address::{AddressSet, Network};
@@ -128,7 +129,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) at: Location,
 }
 
@@ -139,9 +140,9 @@ impl Defaults {
         self.action
     }
 
-    /// Whether it is logged.
+    /// As how severe it is logged; `None`: not at all.
     #[must_use]
-    pub const fn log(&self) -> bool {
+    pub const fn log(&self) -> Option<Level> {
         self.log
     }
 }
@@ -249,7 +250,7 @@ pub struct Rule {
     /// The service sets that the rule names.
     pub(crate) service_sets: Vec<String>,
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     /// In seconds; 0: by protocol and state.
@@ -349,7 +350,7 @@ pub struct ZonePair {
     pub(crate) to: ZoneSelector,
     pub(crate) description: String,
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) at: Location,
 }
 

@@ -1,5 +1,6 @@
 //! What is answered. The agent writes these, `fwctl` and scripts read them; each names its schema.
 
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Check;
@@ -341,6 +342,9 @@ pub struct RuleRow {
     pub place: Option<String>,
     /// What it decides is logged.
     pub log: Option<bool>,
+    /// As how severe, if it is.
+    #[serde(default)]
+    pub level: Option<Level>,
     /// How many flows it may open, if that is limited.
     #[serde(default)]
     pub limits: Option<String>,

@@ -181,7 +181,8 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
             to: Some(rule.to.clone()),
             description: Some(rule.description.clone()).filter(|text| !text.is_empty()),
             place: (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line)),
-            log: Some(rule.log),
+            log: Some(rule.log.is_some()),
+            level: rule.log,
             limits: rule.limits.is_some().then(|| rule.limits.to_string()),
             ..counted_rule(&rule.id, counter, &clock)
         });
@@ -233,6 +234,7 @@ fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
         description: None,
         place: None,
         log: None,
+        level: None,
         limits: None,
         limited: counter.limited,
         packets: counter.packets,

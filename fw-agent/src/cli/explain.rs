@@ -116,6 +116,7 @@ fn as_json(explanation: &Explanation, compiled: &Compiled) -> Value {
             "place": place(info).to_string(),
             "action": info.action.name(),
             "mode": info.mode.name(),
+            "level": info.log,
             "matches": mismatch.is_none(),
             "mismatch": mismatch.map(|(field, _)| field.name()),
             "has": mismatch.map(|(_, has)| has),
@@ -131,6 +132,7 @@ fn as_json(explanation: &Explanation, compiled: &Compiled) -> Value {
         "verdict": verdict,
         "reason": reason,
         "rule": by.map(|rule| &rule.id),
+        "level": by.and_then(|rule| rule.log),
         "place": by.map(|rule| place(rule).to_string()),
         "steps": steps.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
@@ -167,8 +169,9 @@ fn show(explanation: &Explanation, compiled: &Compiled) -> std::io::Result<()> {
     }
     let (verdict, reason, by) = verdict(explanation, compiled);
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let logged = by.and_then(|rule| rule.log).map(|level| format!(", logged as {}", level.name())).unwrap_or_default();
     let by = by.map(|rule| format!(" by `{}`, {}", rule.id, place(rule))).unwrap_or_default();
-    print(&format!("{:<12}{verdict}{reason}{by}", "verdict"))
+    print(&format!("{:<12}{verdict}{reason}{by}{logged}", "verdict"))
 }
 
 fn show_rules(explanation: &Explanation, compiled: &Compiled) -> std::io::Result<()> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use fw_policy::Level;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use super::output::{Format, or_dash, print};
 use crate::address_range::AddressRange;
 use crate::api::client;
 use crate::api::request::Request;
-use crate::conditions::{ProtocolName, ReasonName};
+use crate::conditions::{self, ProtocolName, ReasonName};
 use crate::live::event::{Event, Happening};
 use crate::live::filter::{ObserveFilter, VERDICTS};
 
@@ -42,6 +43,9 @@ pub(super) struct Arguments {
     /// The rule that decided, or that observes.
     #[arg(long)]
     rule: Option<String>,
+    /// What a rule logs as this severe, or worse: emergency, alert, critical, error, warning, notice, info, debug.
+    #[arg(long, value_parser = level)]
+    level: Option<Level>,
     /// A zone at either end.
     #[arg(long)]
     zone: Option<String>,
@@ -56,12 +60,17 @@ pub(super) struct Arguments {
     protocol: Option<ProtocolName>,
 }
 
+fn level(text: &str) -> Result<Level, String> {
+    Level::from_name(text).ok_or_else(|| conditions::unknown("level", text, &Level::NAMES))
+}
+
 pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     let request = Request::Observe(ObserveFilter {
         verdict: arguments.verdict.clone(),
         event: arguments.event,
         reason: arguments.reason,
         rule: arguments.rule.clone(),
+        level: arguments.level,
         zone: arguments.zone.clone(),
         addr: arguments.addr,
         port: arguments.port,

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fw_common::conntrack::Timeouts;
+use fw_policy::Level;
 use ipnet::IpNet;
 
 use crate::change::signature::Key;
@@ -175,6 +176,8 @@ pub struct FlowLogConfig {
     pub max_bytes: u64,
     /// Number of rotated files that are kept.
     pub keep: u32,
+    /// What is written: this severe, or worse.
+    pub level: Level,
 }
 
 impl AgentConfig {

@@ -5,6 +5,7 @@ use fw_common::abi::event::{Denied, DeniedKey, EndReason, FlowEnd};
 use fw_common::abi::flow::flow_flags;
 use fw_common::abi::policy::Action;
 use fw_common::conntrack::State;
+use fw_policy::Level;
 use serde::Serialize;
 
 use crate::clock::{Clock, rfc3339};
@@ -45,6 +46,8 @@ pub struct Record<'n> {
     /// What that would have been: "allow", "drop" or "reject".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<&'static str>,
+    /// As how severe its rule has it logged.
+    pub level: Level,
     /// The rule that decided, or that observes.
     pub rule: Option<std::borrow::Cow<'n, str>>,
     /// Why the flow ended.
@@ -84,6 +87,7 @@ pub fn ended<'n>(event: &FlowEnd, names: &'n Names, clock: &Clock) -> Option<Rec
         bytes_in: back.bytes,
         verdict: "allow",
         would: None,
+        level: names.level(flow.rule),
         rule: names.rule(flow.rule),
         end_reason: Some(EndReason::from_number(event.reason).map_or("unknown", EndReason::name)),
         drop_reason: None,
@@ -119,6 +123,7 @@ pub fn denied<'n>(key: &DeniedKey, denied: &Denied, names: &'n Names, clock: &Cl
             (None, _) => "drop",
         },
         would: would.map(Action::name),
+        level: names.level(key.rule),
         rule: names.rule(key.rule),
         end_reason: None,
         drop_reason: would.is_none().then(|| reason.map_or("unknown", DropReason::name)),

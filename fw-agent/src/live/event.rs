@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use fw_common::DropReason;
 use fw_common::abi::event::{DeniedKey, EndReason, FirstDenied, FlowEnd, OPENED};
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::api::answers::Count;
@@ -62,6 +63,9 @@ pub struct Event {
     /// What that would have been: "allow", "drop" or "reject".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would: Option<String>,
+    /// As how severe its rule has it logged.
+    #[serde(default)]
+    pub level: Level,
     /// The rule that decided, or that observes.
     pub rule: Option<String>,
     /// Why the flow ended, or why the packet was dropped.
@@ -95,6 +99,7 @@ impl Event {
             to_zone: names.zone(flow.to_zone).map(Cow::into_owned),
             verdict: "allow".to_owned(),
             would: None,
+            level: names.level(flow.rule),
             rule: names.rule(flow.rule).map(Cow::into_owned),
             reason: reason.map(str::to_owned),
             out: count(0),
@@ -123,6 +128,7 @@ impl Event {
             to_zone: names.zone(key.to_zone).map(Cow::into_owned),
             verdict: verdict.to_owned(),
             would: key.would().map(|action| action.name().to_owned()),
+            level: names.level(key.rule),
             rule: names.rule(key.rule).map(Cow::into_owned),
             reason,
             out: Count { packets: 1, bytes: record.bytes },

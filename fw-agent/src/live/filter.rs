@@ -1,5 +1,6 @@
 //! Which events an observer wants.
 
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Happening};
@@ -23,6 +24,9 @@ pub struct ObserveFilter {
     /// The rule that decided, or that observes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// This severe, or worse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// A zone at either end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -64,6 +68,7 @@ impl ObserveFilter {
             && self.event.is_none_or(|wanted| event.event == wanted)
             && self.reason.is_none_or(|reason| event.reason.as_deref() == Some(reason.name()))
             && self.rule.as_ref().is_none_or(|rule| event.rule.as_ref() == Some(rule))
+            && self.level.is_none_or(|least| event.level.is_at_least(least))
             && self.zone.as_ref().is_none_or(in_zone)
             && self
                 .addr
@@ -133,6 +138,8 @@ mod tests {
         assert!(!filter(|filter| filter.reason = "policy".parse().ok()));
         assert!(filter(|filter| filter.rule = Some("ot-001".to_owned())));
         assert!(!filter(|filter| filter.rule = Some("ot-002".to_owned())));
+        assert!(filter(|filter| filter.level = Some(Level::Info)));
+        assert!(!filter(|filter| filter.level = Some(Level::Warning)));
         assert!(filter(|filter| filter.zone = Some("local".to_owned())));
         assert!(!filter(|filter| filter.zone = Some("ot".to_owned())));
         assert!(filter(|filter| filter.addr = "10.1.0.0/16".parse().ok()));

@@ -15,13 +15,14 @@ use super::cover::{self, Answer, FIELDS, Point, Product, TooMuchWork, Work};
 use super::packet::ExamplePacket;
 use super::space::{Cube, LOCAL, Pair, Part, Space, Zones, zone_bits};
 use crate::compile::GeneratedRule;
+use crate::level::Level;
 use crate::policy::{Policy, Rule};
 
 /// What is done with a packet, as far as others can see it. Counters are not part of it: each rule has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Effect {
     pub(super) action: Action,
-    pub(super) log: bool,
+    pub(super) log: Option<Level>,
     /// In seconds; 0: by protocol and state.
     pub(super) idle_timeout: u32,
     /// Has limits of its own.
@@ -128,7 +129,7 @@ impl Chain {
                 });
                 cubes = Some(cubes.map_or(added.clone(), |known| known.start..added.end));
             }
-            let effect = Effect { action: Action::Allow, log: false, idle_timeout: 0, limited: false };
+            let effect = Effect { action: Action::Allow, log: None, idle_timeout: 0, limited: false };
             let Some(cubes) = cubes else { continue };
             entries.push(Entry { rule: None, id: rule.id.clone(), effect, observes: false, life: always, cubes });
         }

@@ -38,7 +38,7 @@ impl Clause {
             destination: Arc::clone(&rule.destination),
             services: Arc::clone(&rule.services),
             action: rule.action,
-            log: rule.log,
+            log: rule.log.is_some(),
             limited: rule.limits.is_some(),
             observes: rule.observes(),
             idle_timeout: rule.idle_timeout,

@@ -142,7 +142,8 @@ impl Feed {
         let RuleInfo { mode, limits, active, owner, ticket, .. } = rule;
         [id, renamed_from, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.words([*ordinal, *line]);
-        self.bytes(&[*action as u8, *mode as u8, u8::from(*log), u8::from(*active)]);
+        let log = log.map_or(0, |level| level as u8 + 1);
+        self.bytes(&[*action as u8, *mode as u8, log, u8::from(*active)]);
         // The text is exact, and two limits have one text only if they are equal.
         self.text(&limits.to_string());
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fw_common::abi::policy::Action;
 
 use super::digest;
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::policy::Mode;
 
@@ -33,8 +34,8 @@ pub struct RuleInfo {
     pub from: String,
     /// Zones of the destination, as written.
     pub to: String,
-    /// Whether its decisions are logged.
-    pub log: bool,
+    /// As how severe its decisions are logged; `None`: not at all.
+    pub log: Option<Level>,
     /// How many flows it may open.
     pub limits: Limits,
     /// Whether it matches now; else it has not started or has expired, and is in no table.

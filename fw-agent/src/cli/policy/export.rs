@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use fw_policy::AuditRow;
+use fw_policy::{AuditRow, Level};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -85,7 +85,7 @@ fn cells(row: &AuditRow, list: impl Fn(&[String]) -> String) -> [String; HEADING
         list(&row.services),
         row.action.to_owned(),
         row.mode.to_owned(),
-        yes(row.log),
+        row.level.map_or("no", Level::name).to_owned(),
         row.limits.clone(),
         row.idle_timeout.map_or_else(String::new, |seconds| format!("{seconds}s")),
         row.starts.clone().unwrap_or_default(),

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::space::LOCAL;
 use super::super::{ExamplePacket, PacketSet};
+use crate::level::Level;
 use crate::policy::{Policy, Rule};
 use crate::set::address::number;
 use crate::source::SourceFile;
@@ -53,6 +54,7 @@ pub(super) fn rule() -> impl Strategy<Value = String> {
         "action = \"drop\"",
         "action = \"drop\"",
         "action = \"reject\"\nlog = false",
+        "action = \"drop\"\nlog = \"warning\"",
         "action = \"allow\"\nidle_timeout = \"1h\"",
         "action = \"allow\"\nmax_flows = { limit = 9 }",
         "action = \"drop\"\nmode = \"observe\"",
@@ -172,7 +174,7 @@ pub(super) fn matches(rule: &Rule, packet: &Packet) -> bool {
 }
 
 /// What is done with a packet by rules at some positions: action, log, idle time-out and, of a rule with limits, which one.
-pub(super) type Done = (&'static str, bool, u32, Option<usize>);
+pub(super) type Done = (&'static str, Option<Level>, u32, Option<usize>);
 
 /// By those of the rules that decide.
 pub(super) fn done(policy: &Policy, rules: impl Iterator<Item = usize>, packet: &Packet) -> (Option<usize>, Done) {
@@ -193,8 +195,8 @@ pub(super) fn done_with(
             let rule = &policy.rules[position];
             (rule.action.name(), rule.log, rule.idle_timeout, rule.limits.is_some().then_some(position))
         }
-        None if (packet.from, packet.to) == (0, 1) => ("reject", false, 0, None),
-        None => ("drop", true, 0, None),
+        None if (packet.from, packet.to) == (0, 1) => ("reject", None, 0, None),
+        None => ("drop", Some(Level::Info), 0, None),
     };
     (found, done)
 }
