@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fw_common::DropReason;
 use fw_common::abi::counters::{Counter, InterfaceCounter};
 use fw_common::conntrack::State;
+use fw_policy::Mode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -196,15 +197,27 @@ impl Snapshot {
             let named = counters.iter().filter_map(|(handle, counter)| Some((facts.names.rule(*handle)?, counter)));
             named.map(|(rule, counter)| (vec![("rule", rule.into_owned())], field(counter))).collect()
         };
-        self.counter("rule_packets", "Packets that a rule decided", samples(|counter| counter.packets));
-        self.counter("rule_bytes", "Bytes of the packets that a rule decided", samples(|counter| counter.bytes));
+        self.counter("rule_packets", "Packets that a rule decided, or observed", samples(|counter| counter.packets));
+        self.counter(
+            "rule_bytes",
+            "Bytes of the packets that a rule decided, or observed",
+            samples(|counter| counter.bytes),
+        );
         self.counter("rule_flows", "Flows that a rule allowed", samples(|counter| counter.flows));
+        let infos = facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter());
+        let observing = infos.filter(|rule| rule.mode == Mode::Observe);
+        let observing = observing.map(|rule| (vec![("rule", rule.id.clone())], 1));
+        self.gauge("rule_observes", "1 for each rule that observes, and decides nothing", observing.collect());
         let clock = Clock::read();
         let last_hits = counters.iter().filter(|(_, counter)| counter.last_hit != 0).filter_map(|(handle, counter)| {
             let at = clock.wall(counter.last_hit.checked_mul(1_000_000_000)?).unix_timestamp();
             Some((vec![("rule", facts.names.rule(*handle)?.into_owned())], u64::try_from(at).ok()?))
         });
-        self.gauge("rule_last_hit_timestamp_seconds", "When a rule last decided a packet", last_hits.collect());
+        self.gauge(
+            "rule_last_hit_timestamp_seconds",
+            "When a rule last decided or observed a packet",
+            last_hits.collect(),
+        );
         self.counter(
             "rule_limited_packets",
             "Packets dropped by the limits of a rule",
@@ -256,7 +269,7 @@ impl Snapshot {
         counter("flow_events_lost", "Flow-end events lost because the ring buffer was full", seen.events_lost);
         counter(
             "denied_unrecorded",
-            "Denied packets in no record of the flow log, because too many flows were denied at once",
+            "Denied and observed packets in no record of the flow log, because too many flows were denied or observed at once",
             seen.denied_unrecorded,
         );
         counter("observed_lost", "Records for observers that were too many", seen.observed_lost);

@@ -1,12 +1,14 @@
-//! Where the packets of a denied flow are counted: in one of two slots of `DENIED`, told from others by a mark.
+//! Where the packets of a flow are counted that is denied, or that a rule observes: in one of two slots of `DENIED`, told from others by a
+//! mark.
 //!
 //! The table is one of bounded size that the agent empties every few seconds. A flow that finds both its slots taken is not
 //! recorded, and its packets are counted as such: a flood fills the table, and neither the memory nor the log.
 
 use crate::DropReason;
-use crate::abi::event::{DENIED_FILLING, DENIED_FREE, DENIED_SLOTS, DeniedKey};
+use crate::abi::event::{DENIED_FILLING, DENIED_FREE, DENIED_SLOTS, DeniedKey, NOT_OBSERVED};
 use crate::flow_index::{join, mix};
-use crate::wire::Packet;
+use crate::policy::Query;
+use crate::wire::{Address, Packet};
 
 /// Nanoseconds after its last packet for which a slot belongs to its flow even if the agent does not come to empty it: without an
 /// agent, the table follows what is denied now.
@@ -34,17 +36,40 @@ pub struct Circumstances {
 #[inline(always)]
 #[must_use]
 pub const fn words(packet: &Packet, why: &Circumstances) -> Words {
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (packet.src_addr.words(), packet.dst_addr.words());
-    let (src_port, dst_port) = packet.policy_ports();
+    let ports = packet.policy_ports();
+    let said = [why.reason as u8, why.from_zone, why.to_zone, NOT_OBSERVED];
+    key(&packet.src_addr, &packet.dst_addr, (packet.protocol, ports), why.ingress_slot, said, why.rule)
+}
+
+/// The key of what a rule observes, which would have done `action` (an [`Action`](crate::abi::policy::Action) by number). As the originator
+/// of the flow sent it, whoever has sent this packet.
+#[inline(always)]
+#[must_use]
+pub const fn observed_words(query: &Query, ingress_slot: u16, rule: u32, action: u8) -> Words {
+    let said = [0, query.from_zone, query.to_zone, action.wrapping_add(1)];
+    let service = (query.protocol, (query.src_port, query.dst_port));
+    key(&query.src_addr, &query.dst_addr, service, ingress_slot, said, rule)
+}
+
+#[inline(always)]
+const fn key(
+    src_addr: &Address,
+    dst_addr: &Address,
+    (protocol, (src_port, dst_port)): (u8, (u16, u16)),
+    ingress_slot: u16,
+    said: [u8; 4],
+    rule: u32,
+) -> Words {
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src_addr.words(), dst_addr.words());
     let ([sp0, sp1], [dp0, dp1]) = (src_port.to_be_bytes(), dst_port.to_be_bytes());
-    let [i0, i1] = why.ingress_slot.to_ne_bytes();
+    let [i0, i1] = ingress_slot.to_ne_bytes();
     [
         join(s0, s1),
         join(s2, s3),
         join(d0, d1),
         join(d2, d3),
-        u64::from_ne_bytes([sp0, sp1, dp0, dp1, i0, i1, packet.src_addr.family, packet.protocol]),
-        join(u32::from_ne_bytes([why.reason as u8, why.from_zone, why.to_zone, 0]), why.rule),
+        u64::from_ne_bytes([sp0, sp1, dp0, dp1, i0, i1, src_addr.family, protocol]),
+        join(u32::from_ne_bytes(said), rule),
     ]
 }
 
@@ -79,7 +104,7 @@ pub const fn place(words: &Words, seed: u64) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Address;
+    use crate::abi::policy::Action;
     use std::collections::BTreeSet;
 
     fn packet(source: u32) -> Packet {
@@ -109,12 +134,26 @@ mod tests {
             reason: DropReason::Policy as u8,
             from_zone: 3,
             to_zone: 4,
-            _pad: 0,
+            would: NOT_OBSERVED,
             rule: WHY.rule,
         };
         // SAFETY: both have the same size, and words take any bytes.
         let expected: Words = unsafe { core::mem::transmute(key) };
         assert_eq!(words(&packet, &WHY), expected);
+        let query = Query {
+            src_addr: packet.src_addr,
+            dst_addr: packet.dst_addr,
+            from_zone: 3,
+            to_zone: 4,
+            protocol: 17,
+            src_port: 4000,
+            dst_port: 53,
+        };
+        let observed = DeniedKey { reason: 0, would: Action::Reject as u8 + 1, ..key };
+        assert_eq!((observed.would(), key.would()), (Some(Action::Reject), None));
+        // SAFETY: as above.
+        let expected: Words = unsafe { core::mem::transmute(observed) };
+        assert_eq!(observed_words(&query, WHY.ingress_slot, WHY.rule, Action::Reject as u8), expected);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct ManagementBinding {
 }
 
 /// A probe, for which there is a generated rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeBinding {
     /// Its name; the rule is `system-probe-NAME`.
     pub name: String,
@@ -50,7 +50,8 @@ pub struct ProbeBinding {
 }
 
 /// What a probe asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProbeService {
     /// An ICMP or ICMPv6 echo.
     Echo,

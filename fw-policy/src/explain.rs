@@ -109,7 +109,8 @@ pub struct Step {
 pub struct Candidate {
     /// Its position in [`Compiled::rules`].
     pub position: u32,
-    /// The first field that the packet does not match, with what the rule has there; none of a rule that matches.
+    /// The first field that the packet does not match, with what the rule has there; none of a rule that matches, which decides or
+    /// observes.
     pub mismatch: Option<(Field, String)>,
 }
 
@@ -142,6 +143,8 @@ pub struct Explanation {
     pub candidates: Vec<Candidate>,
     /// Rules in front of those that are left out.
     pub omitted: usize,
+    /// The rules that match it in front of the one that decides, and only observe: positions in [`Compiled::rules`].
+    pub observing: Vec<u32>,
     /// What becomes of it.
     pub conclusion: Conclusion,
 }
@@ -189,7 +192,8 @@ impl Policy {
         };
         let (candidates, omitted) = decided
             .map_or_else(Default::default, |(query, rule)| self.candidates(compiled, &query, rule, question.all));
-        Ok(Explanation { query, steps, candidates, omitted, conclusion })
+        let observing = decided.map_or_else(Vec::new, |(query, _)| compiled.tables.observing(&query));
+        Ok(Explanation { query, steps, candidates, omitted, observing, conclusion })
     }
 
     fn candidates(&self, compiled: &Compiled, query: &Query, decides: u32, all: bool) -> (Vec<Candidate>, usize) {

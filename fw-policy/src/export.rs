@@ -4,7 +4,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::{Policy, Rule, ZonePair};
+use crate::level::Level;
+use crate::policy::{Mode, Policy, Rule, ZonePair};
 
 /// A rule or a default. The order of rows is the order in which they are matched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,10 +26,14 @@ pub struct AuditRow {
     pub destination: Vec<String>,
     /// Protocols and ports, or `any`.
     pub services: Vec<String>,
-    /// What it does.
+    /// What it does, or would do.
     pub action: &'static str,
+    /// Whether it decides: `enforce` or `observe`.
+    pub mode: &'static str,
     /// Whether that is logged.
     pub log: bool,
+    /// As how severe, if it is.
+    pub level: Option<Level>,
     /// How many flows it may open; empty without limits.
     pub limits: String,
     /// In seconds; `None` by protocol and state.
@@ -104,11 +109,12 @@ fn of_rule(rule: &Rule) -> AuditRow {
         expires: moment(rule.expires),
         owner: rule.owner.clone(),
         ticket: rule.ticket.clone(),
+        mode: rule.mode.name(),
         ..default_row(rule.action.name(), rule.log)
     }
 }
 
-fn default_row(action: &'static str, log: bool) -> AuditRow {
+fn default_row(action: &'static str, level: Option<Level>) -> AuditRow {
     let any = || vec!["any".to_owned()];
     AuditRow {
         position: 0,
@@ -120,7 +126,9 @@ fn default_row(action: &'static str, log: bool) -> AuditRow {
         destination: any(),
         services: any(),
         action,
-        log,
+        mode: Mode::Enforce.name(),
+        log: level.is_some(),
+        level,
         limits: String::new(),
         idle_timeout: None,
         starts: None,

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::level::Level;
 use crate::parse::schema::{Key, Schema, Takes};
 use crate::parse::{FILE, SERVICE_TABLE};
 
@@ -52,6 +53,7 @@ fn value(takes: Takes) -> Value {
         Takes::Text | Takes::RuleId => json!({ "type": "string" }),
         Takes::Name => pattern(NAME),
         Takes::Boolean => json!({ "type": "boolean" }),
+        Takes::Logging => json!({ "anyOf": [{ "type": "boolean" }, { "enum": Level::NAMES }] }),
         Takes::Words(words) => json!({ "enum": words }),
         Takes::Number { lowest, highest } => json!({ "type": "integer", "minimum": lowest, "maximum": highest }),
         Takes::Rate => pattern("[0-9]+/[smhd]"),

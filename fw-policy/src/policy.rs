@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
 use crate::invariant::Invariant;
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::parse::{FlowState, Packet};
 use crate::set::address::{AddressSet, Network};
@@ -128,7 +129,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) at: Location,
 }
 
@@ -139,9 +140,9 @@ impl Defaults {
         self.action
     }
 
-    /// Whether it is logged.
+    /// As how severe it is logged; `None`: not at all.
     #[must_use]
-    pub const fn log(&self) -> bool {
+    pub const fn log(&self) -> Option<Level> {
         self.log
     }
 }
@@ -208,6 +209,30 @@ pub(crate) struct ZoneSelector {
     pub(crate) display: String,
 }
 
+/// Whether a rule decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It does not: what it would have done is counted and logged, and the next rule is asked.
+    Observe,
+}
+
+impl Mode {
+    /// The words of the key `mode`.
+    pub(crate) const WORDS: [(&str, Self); 2] = [("enforce", Self::Enforce), ("observe", Self::Observe)];
+
+    /// The name in policies and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -225,7 +250,8 @@ pub struct Rule {
     /// The service sets that the rule names.
     pub(crate) service_sets: Vec<String>,
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
+    pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     /// In seconds; 0: by protocol and state.
     pub(crate) idle_timeout: u32,
@@ -263,10 +289,21 @@ impl Rule {
         &self.description
     }
 
-    /// What it does.
+    /// What it does, or would do.
     #[must_use]
     pub const fn action(&self) -> Action {
         self.action
+    }
+
+    /// Whether it decides.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it only observes.
+    pub(crate) fn observes(&self) -> bool {
+        self.mode == Mode::Observe
     }
 
     /// How many flows it may open.
@@ -313,7 +350,7 @@ pub struct ZonePair {
     pub(crate) to: ZoneSelector,
     pub(crate) description: String,
     pub(crate) action: Action,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) at: Location,
 }
 

@@ -68,6 +68,8 @@ pub struct RuleCounts {
     pub expired: usize,
     /// Those with `rate` or `max_flows`.
     pub limited: usize,
+    /// Those that only observe.
+    pub observing: usize,
 }
 
 /// A named set.
@@ -181,6 +183,7 @@ impl Policy {
                 _ => &mut counts.expired,
             } += 1;
             counts.limited += usize::from(rule.limits.is_some());
+            counts.observing += usize::from(rule.observes());
         }
         counts
     }
@@ -210,7 +213,8 @@ impl Policy {
     /// What active rules allow from zone to zone. What a rule before them forbids is not taken off: that depends on addresses.
     fn services_by_pair(&self, now: OffsetDateTime) -> Vec<PairServices> {
         let mut pairs: BTreeMap<(usize, usize), Vec<&ServiceSet>> = BTreeMap::new();
-        for rule in self.rules().filter(|rule| rule.action == Action::Allow && rule.is_active(now)) {
+        let allows = |rule: &&Rule| rule.action == Action::Allow && !rule.observes() && rule.is_active(now);
+        for rule in self.rules().filter(allows) {
             for from in self.positions(&rule.from) {
                 for to in self.positions(&rule.to) {
                     pairs.entry((from, to)).or_default().push(&rule.services);

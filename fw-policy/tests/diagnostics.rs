@@ -69,7 +69,7 @@ fn cases_of_text() -> BTreeSet<Code> {
     case("missing_key", &[&headed("[[rule]]\nid = \"r-1\"")], &[Code::MissingKey; 3]);
     case(
         "unsupported",
-        &[&rule("mode = \"observe\"\nsource = [\"fqdn:a.b\"]"), "version = 1\n[[feed]]\nname = \"f\"\n"],
+        &[&rule("destination = [\"aws:tag/x\"]\nsource = [\"fqdn:a.b\"]"), "version = 1\n[[feed]]\nname = \"f\"\n"],
         &[Code::Unsupported; 3],
     );
     case("include", &["version = 1\ninclude = [\"more\", \"../most\"]\n"], &[Code::Include; 2]);
@@ -382,6 +382,7 @@ fn cases_of_binding() -> BTreeSet<Code> {
             allow: vec!["tcp/22".to_owned(), "ssh from 10.0.0.0/8".to_owned(), "tcp/22 from 10.0.0.1/8".to_owned()],
         }),
         disabled_system_rules: ["system-dhpc", "system-neighbour-discovery"].map(str::to_owned).into(),
+        ..Binding::default()
     };
     check(
         "binding",

@@ -227,6 +227,7 @@ struct Rule {
     ports: Option<(u16, u16)>,
     started: bool,
     allow: bool,
+    observes: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -241,8 +242,9 @@ struct Asked {
 fn rule() -> impl Strategy<Value = Rule> {
     let range = || prop::option::of((0u8..8, 0u8..4).prop_map(|(first, size)| (first, first + size)));
     let ports = prop::option::of((1u16..8, 0u16..3).prop_map(|(first, size)| (first, first + size)));
-    (0usize..2, 0usize..2, range(), range(), ports, prop::bool::weighted(0.8), any::<bool>()).prop_map(
-        |(from, to, source, destination, ports, started, allow)| Rule {
+    let said = (prop::bool::weighted(0.8), any::<bool>(), prop::bool::weighted(0.3));
+    (0usize..2, 0usize..2, range(), range(), ports, said).prop_map(
+        |(from, to, source, destination, ports, (started, allow, observes))| Rule {
             from,
             to,
             source,
@@ -250,6 +252,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             ports,
             started,
             allow,
+            observes,
         },
     )
 }
@@ -267,7 +270,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn text(rules: &[Rule]) -> String {
     let mut text = BASE.split("[[rule]]").next().expect("a head").to_owned();
     for (position, rule) in rules.iter().enumerate() {
-        let Rule { from, to, source, destination, ports, started, allow } = rule;
+        let Rule { from, to, source, destination, ports, started, allow, observes } = rule;
         let action = if *allow { "allow" } else { "drop" };
         let (from, to) = (ZONES[*from], ZONES[*to]);
         let _ = writeln!(text, "[[rule]]\nid = \"r-{position}\"\nfrom = [\"{}\"]\nto = [\"{}\"]", from.0, to.0);
@@ -284,6 +287,9 @@ fn text(rules: &[Rule]) -> String {
         }
         if !started {
             let _ = writeln!(text, "starts = 2027-01-01");
+        }
+        if *observes {
+            let _ = writeln!(text, "mode = \"observe\"");
         }
     }
     text
@@ -334,7 +340,13 @@ proptest! {
                 let field = candidate.mismatch.as_ref().map(|(field, _)| *field);
                 prop_assert_eq!(field, first_mismatch(&rules[number], &asked), "rule {} of\n{}", number, text(&rules));
             }
-            let first = rules.iter().position(|rule| first_mismatch(rule, &asked).is_none());
+            let matching = |rule: &&(usize, &Rule)| first_mismatch(rule.1, &asked).is_none();
+            let decides = rules.iter().enumerate().filter(|rule| matching(&rule)).find(|(_, rule)| !rule.observes);
+            let first = decides.map(|(number, _)| number);
+            let observing = rules.iter().enumerate().take(first.unwrap_or(rules.len()));
+            let observing = observing.filter(|rule| matching(&rule)).map(|(number, _)| format!("r-{number}"));
+            let said: Vec<&str> = explanation.observing.iter().map(|rule| id(&compiled, *rule)).collect();
+            prop_assert_eq!(said, observing.collect::<Vec<String>>());
             let expected = first.map_or_else(|| "default".to_owned(), |number| format!("r-{number}"));
             prop_assert_eq!(id(&compiled, rule), expected.as_str());
         }

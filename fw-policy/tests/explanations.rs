@@ -32,7 +32,7 @@ fn binding(agent: &str) -> Binding {
     });
     let policy = agent.get("policy").and_then(toml::Value::as_table);
     let disabled = policy.map(|policy| strings(policy, "disabled_system_rules")).unwrap_or_default();
-    Binding { interfaces, management, disabled_system_rules: disabled.into_iter().collect() }
+    Binding { interfaces, management, disabled_system_rules: disabled.into_iter().collect(), ..Binding::default() }
 }
 
 const NOW: OffsetDateTime = datetime!(2026-07-01 0:00 UTC);

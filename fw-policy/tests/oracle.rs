@@ -51,6 +51,7 @@ struct Rule {
     services: Option<Terms<ServiceTerm>>,
     action: &'static str,
     log: bool,
+    observes: bool,
 }
 
 /// Set `n` may name the sets below `n` only, so there are no cycles.
@@ -108,9 +109,11 @@ fn listed<T>(terms: &Terms<T>, holds: impl Fn(&T) -> bool) -> bool {
     included && !terms.iter().any(|(negated, term)| *negated && holds(term))
 }
 
-/// Action, id and whether it is logged.
-fn decide(model: &Model, packet: &Packet) -> (String, String, bool) {
-    let matching = |rule: &&Rule| {
+/// Action, id and whether it is logged; and the rules that observe the packet.
+type Decided = (String, String, bool, Vec<String>);
+
+fn decide(model: &Model, packet: &Packet) -> Decided {
+    let matching = |rule: &Rule| {
         let addresses = |terms: &Option<Terms<AddressTerm>>, addr| match terms {
             Some(terms) => within(terms, addr, model),
             None => true,
@@ -121,14 +124,18 @@ fn decide(model: &Model, packet: &Packet) -> (String, String, bool) {
             && addresses(&rule.destination, packet.dst)
             && rule.services.as_ref().is_none_or(|terms| serves(terms, packet, model))
     };
-    if let Some(position) = model.rules.iter().position(|rule| matching(&rule)) {
-        let rule = &model.rules[position];
-        return (rule.action.to_owned(), format!("r-{position}"), rule.log);
+    let mut observing = Vec::new();
+    for (position, rule) in model.rules.iter().enumerate().filter(|(_, rule)| matching(rule)) {
+        if !rule.observes {
+            return (rule.action.to_owned(), format!("r-{position}"), rule.log, observing);
+        }
+        observing.push(format!("r-{position}"));
     }
-    match model.zone_pairs.get(&(packet.from, packet.to)) {
-        Some(action) => ((*action).to_owned(), format!("default:{}>{}", name(packet.from), name(packet.to)), true),
-        None => (model.default.to_owned(), "default".to_owned(), true),
-    }
+    let (action, default) = match model.zone_pairs.get(&(packet.from, packet.to)) {
+        Some(action) => (*action, format!("default:{}>{}", name(packet.from), name(packet.to))),
+        None => (model.default, "default".to_owned()),
+    };
+    (action.to_owned(), default, true, observing)
 }
 
 // The model as a policy file.
@@ -190,11 +197,12 @@ fn text(model: &Model) -> String {
         let zones = |zones: &[usize]| array(zones.iter().map(|zone| format!("\"{}\"", name(*zone))));
         let _ = writeln!(
             text,
-            "[[rule]]\nid = \"r-{position}\"\nfrom = {}\nto = {}\naction = \"{}\"\nlog = {}",
+            "[[rule]]\nid = \"r-{position}\"\nfrom = {}\nto = {}\naction = \"{}\"\nlog = {}\nmode = \"{}\"",
             zones(&rule.from),
             zones(&rule.to),
             rule.action,
-            rule.log
+            rule.log,
+            if rule.observes { "observe" } else { "enforce" }
         );
         for (key, terms) in [("source", &rule.source), ("destination", &rule.destination)] {
             if let Some(terms) = terms {
@@ -225,7 +233,7 @@ fn compile(model: &Model) -> Compiled {
     policy.compile(&binding, datetime!(2026-07-01 0:00 UTC)).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
 }
 
-fn classified(compiled: &Compiled, packet: &Packet) -> (String, String, bool) {
+fn classified(compiled: &Compiled, packet: &Packet) -> Decided {
     let id = |zone| compiled.zones.iter().find(|known| known.name == name(zone)).expect("every zone has an id").id;
     let query = Query {
         src_addr: packet.src.into(),
@@ -239,7 +247,9 @@ fn classified(compiled: &Compiled, packet: &Packet) -> (String, String, bool) {
     let decision = compiled.tables.classify(&query);
     assert_eq!(from_known_lists(&compiled.tables, &query).unwrap_or(decision), decision, "{query:?}");
     let rule = compiled.rules[decision.rule as usize].id.clone();
-    (decision.action.name().to_owned(), rule, decision.log)
+    let observing = compiled.tables.observing(&query);
+    let observing = observing.into_iter().map(|rule| compiled.rules[rule as usize].id.clone()).collect();
+    (decision.action.name().to_owned(), rule, decision.log, observing)
 }
 
 /// The same from the lists alone that were found for another packet between the two addresses, if there is room for them.
@@ -330,8 +340,9 @@ fn zones() -> impl Strategy<Value = Vec<usize>> {
 fn rule() -> impl Strategy<Value = Rule> {
     let addresses = || prop::option::weighted(0.8, terms(address_term(3)));
     let action = prop::sample::select(vec!["allow", "drop", "reject"]);
-    (zones(), zones(), addresses(), addresses(), prop::option::weighted(0.7, all_services(2)), action, any::<bool>())
-        .prop_map(|(from, to, source, destination, services, action, log)| Rule {
+    let said = (action, any::<bool>(), prop::bool::weighted(0.3));
+    (zones(), zones(), addresses(), addresses(), prop::option::weighted(0.7, all_services(2)), said).prop_map(
+        |(from, to, source, destination, services, (action, log, observes))| Rule {
             from,
             to,
             source,
@@ -339,7 +350,9 @@ fn rule() -> impl Strategy<Value = Rule> {
             services,
             action,
             log,
-        })
+            observes,
+        },
+    )
 }
 
 fn model() -> impl Strategy<Value = Model> {

@@ -46,6 +46,13 @@ to = [\"b\"]
 services = [\"udp/53\"]
 action = \"allow\"
 expires = 2026-12-31
+[[rule]]
+id = \"perhaps\"
+from = [\"b\"]
+to = [\"a\"]
+services = [\"udp/53\"]
+action = \"allow\"
+mode = \"observe\"
 ";
 
 fn stats() -> Stats {
@@ -56,7 +63,17 @@ fn stats() -> Stats {
 
 #[test]
 fn rules_are_counted_by_what_they_do_and_when() {
-    let expected = RuleCounts { total: 4, allow: 3, drop: 0, reject: 1, active: 2, pending: 1, expired: 1, limited: 1 };
+    let expected = RuleCounts {
+        total: 5,
+        allow: 4,
+        drop: 0,
+        reject: 1,
+        active: 3,
+        pending: 1,
+        expired: 1,
+        limited: 1,
+        observing: 1,
+    };
     assert_eq!(stats().rules, expected);
 }
 
@@ -88,8 +105,8 @@ fn what_rules_allow_now_is_put_together_by_pair_of_zones() {
 fn who_answers_and_what_ends_soon_is_named() {
     let stats = stats();
     let owner = |name: &str, rules| Owner { name: name.to_owned(), rules };
-    assert_eq!(stats.owners, [owner("", 2), owner("x", 2)]);
-    assert_eq!((stats.tickets, stats.without_ticket), (1, 2));
+    assert_eq!(stats.owners, [owner("", 3), owner("x", 2)]);
+    assert_eq!((stats.tickets, stats.without_ticket), (1, 3));
     let expiring = |rule: &str, expires: &str, owner: &str| Expiring {
         rule: rule.to_owned(),
         expires: expires.to_owned(),

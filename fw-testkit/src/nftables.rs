@@ -122,9 +122,13 @@ impl Writer<'_> {
     }
 
     fn rule(&mut self, number: usize, rule: &Table) -> Result<(), Untranslated> {
-        const KNOWN: [&str; 7] = ["id", "from", "to", "source", "destination", "services", "action"];
+        const KNOWN: [&str; 8] = ["id", "from", "to", "source", "destination", "services", "action", "mode"];
         if let Some(key) = rule.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Err(untranslated(key.as_str()));
+        }
+        if rule.get("mode").and_then(Value::as_str) == Some("observe") {
+            // It decides nothing.
+            return Ok(());
         }
         let verdict = if rule.get("action").and_then(Value::as_str) == Some("allow") { "accept" } else { "drop" };
         let mut then = verdict.to_owned();

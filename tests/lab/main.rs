@@ -21,6 +21,7 @@ mod instruments;
 mod lockout;
 mod neighbours;
 mod observe;
+mod observing;
 mod plan;
 mod policy_change;
 mod probes;

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::firewall::{Firewall, NEVER, SOON, both};
 
 /// An observer, from whose making on everything is told.
-struct Observer {
+pub(crate) struct Observer {
     events: BufReader<UnixStream>,
 }
 
 impl Observer {
-    fn of(firewall: &Firewall, filter: &Value) -> Self {
+    pub(crate) fn of(firewall: &Firewall, filter: &Value) -> Self {
         let mut request = json!({"command": "observe"});
         request.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
         let mut stream = UnixStream::connect(firewall.agent.socket()).unwrap();
@@ -28,7 +28,7 @@ impl Observer {
         observer
     }
 
-    fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         let mut line = String::new();
         self.events.read_line(&mut line).unwrap();
         let event: Value = serde_json::from_str(&line).unwrap();

@@ -23,7 +23,7 @@ pub(crate) fn epoch(agent: &Agent) -> u64 {
 }
 
 /// Changes the rules and waits until they are in force.
-fn change(firewall: &Firewall, rules: &str) {
+pub(crate) fn change(firewall: &Firewall, rules: &str) {
     let before = epoch(&firewall.agent);
     fs::write(firewall.rules_file(), rules).unwrap();
     wait::until_true("the new policy is in force", SOON, || epoch(&firewall.agent) > before).unwrap();

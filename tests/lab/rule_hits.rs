@@ -12,7 +12,7 @@ fn of(answer: &Value, list: &str, id: &str) -> Option<Value> {
     answer[list].as_array().unwrap().iter().find(|rule| rule["id"] == id).cloned()
 }
 
-fn hits(agent: &Agent, id: &str) -> Value {
+pub(crate) fn hits(agent: &Agent, id: &str) -> Value {
     let answer = agent.fwctl_json(&["rules", "hits"]).unwrap();
     of(&answer, "rules", id).unwrap_or_else(|| panic!("{id}: {answer}"))
 }

@@ -20,6 +20,7 @@ mod jumbo;
 mod limits;
 mod maps;
 mod observe;
+mod observing;
 mod oracle;
 mod passages;
 mod policies;

@@ -265,7 +265,7 @@ pub(crate) fn compile_for(policy: &str, order: [usize; 3]) -> Compiled {
     let binding = Binding {
         interfaces,
         management: Some(ManagementBinding { slot: 3, allow: vec!["tcp/9477 from 10.3.0.0/16".to_owned()] }),
-        disabled_system_rules: Default::default(),
+        ..Binding::default()
     };
     policy
         .compile(&binding, time::OffsetDateTime::now_utc())

@@ -7,10 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fw_policy::Level;
+
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::Shared;
-use crate::flow_log::record;
+use crate::flow_log::record::{self, Record};
 use crate::flow_log::writer::Writer;
 
 /// How often ended flows are taken over.
@@ -28,11 +30,12 @@ pub(super) struct Housekeeper {
 }
 
 impl Housekeeper {
-    pub(super) fn start(shared: Arc<Shared>, log: Writer) -> std::io::Result<Self> {
+    /// `level`: how severe what is written to the log is at least.
+    pub(super) fn start(shared: Arc<Shared>, log: Writer, level: Level) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("housekeeping".to_owned())
-            .spawn(move || Rounds { shared, log, failing: false, epoch: 0 }.serve(&stopped))?;
+            .spawn(move || Rounds { shared, log, level, failing: false, epoch: 0 }.serve(&stopped))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -49,6 +52,7 @@ impl Drop for Housekeeper {
 struct Rounds {
     shared: Arc<Shared>,
     log: Writer,
+    level: Level,
     failing: bool,
     /// The policy whose rules are in the record.
     epoch: u32,
@@ -91,7 +95,7 @@ impl Rounds {
         let clock = Clock::read();
         let mut lines = Vec::new();
         self.shared.dataplane.poll_ended(&mut |event| {
-            lines.extend(record::ended(event, &facts.names, &clock).and_then(|record| record.to_line()));
+            lines.extend(record::ended(event, &facts.names, &clock).and_then(|record| self.line(&record)));
         })?;
         self.log.send(lines);
         Ok(())
@@ -103,8 +107,13 @@ impl Rounds {
         let denied = self.shared.dataplane.take_denied()?;
         self.shared.live.denied.add(&denied, clock.monotonic());
         let records = denied.iter().filter_map(|(key, denied)| record::denied(key, denied, &facts.names, &clock));
-        self.log.send(records.filter_map(|record| record.to_line()).collect());
+        self.log.send(records.filter_map(|record| self.line(&record)).collect());
         Ok(())
+    }
+
+    /// The line of a record that is severe enough.
+    fn line(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        record.level.is_at_least(self.level).then(|| record.to_line()).flatten()
     }
 
     /// A failure that lasts is reported once.
@@ -135,6 +144,19 @@ mod tests {
 
     #[test]
     fn what_has_ended_or_was_denied_is_in_the_log_when_the_agent_stops() {
+        let text = written(Level::Info);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("\"verdict\":\"allow\"") && text.contains("\"verdict\":\"drop\""), "{text}");
+        assert!(text.lines().all(|line| line.contains("\"level\":\"info\"")), "{text}");
+    }
+
+    #[test]
+    fn what_is_less_severe_than_the_log_asks_for_is_not_in_it() {
+        assert_eq!(written(Level::Notice), "");
+    }
+
+    /// What is in a log of a level when the agent stops: of a flow that has ended and of one that was denied.
+    fn written(level: Level) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flows.jsonl");
         let writer = Writer::start(RotatingFile::new(path.clone(), 1 << 20, 0)).unwrap();
@@ -153,9 +175,7 @@ mod tests {
             hits: crate::hits::Hits::default(),
             live: crate::live::Live::default(),
         });
-        drop(Housekeeper::start(shared, writer).unwrap());
-        let text = std::fs::read_to_string(path).unwrap();
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("\"verdict\":\"allow\"") && text.contains("\"verdict\":\"drop\""), "{text}");
+        drop(Housekeeper::start(shared, writer, level).unwrap());
+        std::fs::read_to_string(path).unwrap_or_default()
     }
 }

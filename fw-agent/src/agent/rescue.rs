@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use fw_policy::Level;
 use sd_notify::NotifyState;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -79,7 +80,8 @@ async fn keep_going(
         hits: crate::hits::Hits::default(),
         live: crate::live::Live::default(),
     });
-    let _housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
+    let _housekeeper =
+        Housekeeper::start(Arc::clone(&shared), log, Level::Debug).map_err(RunError::io("housekeeping"))?;
     let path = options.runtime_dir.join(api::SOCKET);
     let server = Server::bind(&path).map_err(RunError::io(path.display().to_string()))?;
     let ((reload, mut reloads), (change, mut requests)) = (mpsc::channel(8), mpsc::channel(8));

@@ -189,7 +189,8 @@ fn assemble(
         hits: Hits::load(options.state_dir.join("hits.json")),
         live: crate::live::Live::default(),
     });
-    let housekeeper = Housekeeper::start(Arc::clone(&shared), log).map_err(RunError::io("housekeeping"))?;
+    let housekeeper =
+        Housekeeper::start(Arc::clone(&shared), log, config.flow_log.level).map_err(RunError::io("housekeeping"))?;
     let (servers, reloads, requests) = serve(&options, &config, &shared)?;
     let prober = Prober::new(Arc::clone(&shared.probes));
     let watch = Watch::start(config.policy.watch.then(|| config.policy.directory.clone()));

@@ -180,11 +180,8 @@ impl Supervisor {
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
                 self.set_settings();
-<<<<<<< HEAD
                 self.configure_probes();
-=======
                 self.watch_tables();
->>>>>>> judge
             }
             Some(Err(error)) => {
                 let verdict = error.verdict();

@@ -1,5 +1,6 @@
 //! What is answered. The agent writes these, `fwctl` and scripts read them; each names its schema.
 
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Check;
@@ -226,7 +227,7 @@ pub struct FlowTableStatus {
     pub handed_over: u64,
     /// Flow-end events lost.
     pub events_lost: u64,
-    /// Denied packets in no record of the flow log, because too many flows were denied at once.
+    /// Denied and observed packets in no record of the flow log, because too many flows were denied or observed at once.
     #[serde(default)]
     pub denied_unrecorded: u64,
 }
@@ -356,6 +357,9 @@ pub struct RuleRow {
     pub ordinal: Option<u32>,
     /// "allow", "drop" or "reject".
     pub action: Option<String>,
+    /// "enforce", or "observe": what it would do is only counted and logged.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// Source zones, as written.
     pub from: Option<String>,
     /// Destination zones, as written.
@@ -366,19 +370,22 @@ pub struct RuleRow {
     pub place: Option<String>,
     /// What it decides is logged.
     pub log: Option<bool>,
+    /// As how severe, if it is.
+    #[serde(default)]
+    pub level: Option<Level>,
     /// How many flows it may open, if that is limited.
     #[serde(default)]
     pub limits: Option<String>,
     /// Packets that would have opened flows beyond that.
     #[serde(default)]
     pub limited: u64,
-    /// Packets that it decided.
+    /// Packets that it decided, or observed.
     pub packets: u64,
     /// Bytes of those.
     pub bytes: u64,
     /// Flows that it allowed.
     pub flows: u64,
-    /// When it last decided a packet, RFC 3339.
+    /// When it last decided or observed a packet, RFC 3339.
     pub last_hit_at: Option<String>,
 }
 
@@ -400,11 +407,14 @@ pub struct RuleHitsRow {
     pub current: bool,
     /// It is generated, or a default: it is not written as a rule.
     pub generated: bool,
+    /// "enforce", or "observe"; none if it is gone.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// File and line.
     pub place: Option<String>,
     /// Since when it is counted, RFC 3339.
     pub first_counted_at: String,
-    /// Packets that it decided.
+    /// Packets that it decided, or observed.
     pub packets: u64,
     /// Bytes of those.
     pub bytes: u64,

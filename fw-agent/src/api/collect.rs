@@ -192,12 +192,14 @@ pub(super) fn rules(shared: &Shared) -> Result<Rules, DataplaneError> {
             current: true,
             ordinal: Some(rule.ordinal),
             action: Some(rule.action.name().to_owned()),
+            mode: Some(rule.mode.name().to_owned()),
             active: rule.active,
             from: Some(rule.from.clone()),
             to: Some(rule.to.clone()),
             description: Some(rule.description.clone()).filter(|text| !text.is_empty()),
             place: (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line)),
-            log: Some(rule.log),
+            log: Some(rule.log.is_some()),
+            level: rule.log,
             limits: rule.limits.is_some().then(|| rule.limits.to_string()),
             ..counted_rule(&rule.id, counter, &clock)
         });
@@ -215,6 +217,7 @@ pub(super) fn rule_hits(shared: &Shared) -> Result<RuleHitsAnswer, DataplaneErro
         id: id.to_owned(),
         current: false,
         generated: id.starts_with("system-") || id == "default" || id.starts_with("default:"),
+        mode: None,
         place: None,
         first_counted_at: at(hits.first_counted),
         packets: hits.count.packets,
@@ -226,7 +229,8 @@ pub(super) fn rule_hits(shared: &Shared) -> Result<RuleHitsAnswer, DataplaneErro
     for rule in facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter()) {
         let Some(of_rule) = hits.remove(&rule.id) else { continue };
         let place = (!rule.file.is_empty()).then(|| format!("{}:{}", rule.file, rule.line));
-        rows.push(RuleHitsRow { current: true, place, ..row(&rule.id, &of_rule) });
+        let mode = Some(rule.mode.name().to_owned());
+        rows.push(RuleHitsRow { current: true, mode, place, ..row(&rule.id, &of_rule) });
     }
     rows.extend(hits.iter().map(|(id, of_rule)| row(id, of_rule)));
     Ok(RuleHitsAnswer { at: rfc3339(OffsetDateTime::now_utc()), rules: rows })
@@ -240,12 +244,14 @@ fn counted_rule(id: &str, counter: RuleCounter, clock: &Clock) -> RuleRow {
         current: false,
         ordinal: None,
         action: None,
+        mode: None,
         active: false,
         from: None,
         to: None,
         description: None,
         place: None,
         log: None,
+        level: None,
         limits: None,
         limited: counter.limited,
         packets: counter.packets,

@@ -7,7 +7,7 @@ use clap::Args;
 use fw_common::abi::policy::Action;
 use fw_common::wire::Packet;
 use fw_policy::explain::{Candidate, Conclusion, Explanation, Ingress, Question, place};
-use fw_policy::{Compiled, RuleInfo};
+use fw_policy::{Compiled, Mode, RuleInfo};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,7 +17,7 @@ use super::policy::{self, Checked, Source};
 use super::{ask, exit};
 use crate::api::request::Request;
 use crate::explain::frame::Description;
-use crate::explain::live::{LiveAnswer, LiveQuestion};
+use crate::explain::live::{LiveAnswer, LiveQuestion, Observing};
 
 /// What is to be explained.
 #[derive(Debug, Args)]
@@ -115,10 +115,16 @@ fn as_json(explanation: &Explanation, compiled: &Compiled) -> Value {
             "rule": info.id,
             "place": place(info).to_string(),
             "action": info.action.name(),
+            "mode": info.mode.name(),
+            "level": info.log,
             "matches": mismatch.is_none(),
             "mismatch": mismatch.map(|(field, _)| field.name()),
             "has": mismatch.map(|(_, has)| has),
         }))
+    });
+    let observing = explanation.observing.iter().filter_map(|position| {
+        let info = rule(compiled, *position)?;
+        Some(json!({"rule": info.id, "place": place(info).to_string(), "would": info.action.name()}))
     });
     let (verdict, reason, by) = verdict(explanation, compiled);
     json!({
@@ -126,10 +132,12 @@ fn as_json(explanation: &Explanation, compiled: &Compiled) -> Value {
         "verdict": verdict,
         "reason": reason,
         "rule": by.map(|rule| &rule.id),
+        "level": by.and_then(|rule| rule.log),
         "place": by.map(|rule| place(rule).to_string()),
         "steps": steps.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
         "omitted": explanation.omitted,
+        "observing": observing.collect::<Vec<_>>(),
     })
 }
 
@@ -161,8 +169,9 @@ fn show(explanation: &Explanation, compiled: &Compiled) -> std::io::Result<()> {
     }
     let (verdict, reason, by) = verdict(explanation, compiled);
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let logged = by.and_then(|rule| rule.log).map(|level| format!(", logged as {}", level.name())).unwrap_or_default();
     let by = by.map(|rule| format!(" by `{}`, {}", rule.id, place(rule))).unwrap_or_default();
-    print(&format!("{:<12}{verdict}{reason}{by}", "verdict"))
+    print(&format!("{:<12}{verdict}{reason}{by}{logged}", "verdict"))
 }
 
 fn show_rules(explanation: &Explanation, compiled: &Compiled) -> std::io::Result<()> {
@@ -173,6 +182,7 @@ fn show_rules(explanation: &Explanation, compiled: &Compiled) -> std::io::Result
         let Some(info) = rule(compiled, *position) else { continue };
         let why = match mismatch {
             Some((field, has)) => format!("no: its {} is {has}", field.name()),
+            None if info.mode == Mode::Observe => format!("observes: would {}", info.action.name()),
             None => "matches".to_owned(),
         };
         print(&format!("{:<12}`{}` ({}) {why}", "rule", info.id, place(info)))?;
@@ -207,6 +217,13 @@ fn show_live(answer: &LiveAnswer) -> std::io::Result<()> {
         let limits = if answer.limited { ", whose limits were asked" } else { "" };
         let (rule, epoch) = (or_dash(answer.rule.as_ref()), answer.epoch);
         print(&format!("{:<12}epoch {epoch}: `{rule}` decides{limits}", "policy"))?;
+    }
+    for observing in &answer.observing {
+        let Observing { rule, would } = observing;
+        print(&format!("{:<12}`{rule}` observes: would {}", "", or_dash(would.as_ref())))?;
+    }
+    if answer.observing_more > 0 {
+        print(&format!("{:<12}… {} more rules observe", "", answer.observing_more))?;
     }
     if let (Some(egress), Some(mtu)) = (&answer.egress, answer.mtu) {
         let next_hop = answer.next_hop_mac.as_ref().map(|mac| format!(" to {mac}")).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use fw_policy::Level;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use super::output::{Format, or_dash, print};
 use crate::address_range::AddressRange;
 use crate::api::client;
 use crate::api::request::Request;
-use crate::conditions::{ProtocolName, ReasonName};
+use crate::conditions::{self, ProtocolName, ReasonName};
 use crate::live::event::{Event, Happening};
 use crate::live::filter::{ObserveFilter, VERDICTS};
 
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     /// End after so many events.
     #[arg(long)]
     count: Option<u64>,
-    /// allow, drop, reject, or deny for both of the latter.
+    /// allow, drop, reject, deny for both of the latter, or observe for what rules that observe would have done.
     #[arg(long, value_parser = VERDICTS)]
     verdict: Option<String>,
     /// What happened.
@@ -39,9 +40,12 @@ pub(super) struct Arguments {
     /// Why a flow was denied or ended, such as policy or idle.
     #[arg(long)]
     reason: Option<ReasonName>,
-    /// The rule that decided.
+    /// The rule that decided, or that observes.
     #[arg(long)]
     rule: Option<String>,
+    /// What a rule logs as this severe, or worse: emergency, alert, critical, error, warning, notice, info, debug.
+    #[arg(long, value_parser = level)]
+    level: Option<Level>,
     /// A zone at either end.
     #[arg(long)]
     zone: Option<String>,
@@ -56,12 +60,17 @@ pub(super) struct Arguments {
     protocol: Option<ProtocolName>,
 }
 
+fn level(text: &str) -> Result<Level, String> {
+    Level::from_name(text).ok_or_else(|| conditions::unknown("level", text, &Level::NAMES))
+}
+
 pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
     let request = Request::Observe(ObserveFilter {
         verdict: arguments.verdict.clone(),
         event: arguments.event,
         reason: arguments.reason,
         rule: arguments.rule.clone(),
+        level: arguments.level,
         zone: arguments.zone.clone(),
         addr: arguments.addr,
         port: arguments.port,
@@ -141,7 +150,7 @@ fn row(event: &Event) -> String {
         &end(parties.dst_addr, parties.dst_port.or(parties.icmp_type.map(u16::from))),
         &format!("{}>{}", or_dash(event.from_zone.as_ref()), or_dash(event.to_zone.as_ref())),
         &or_dash(event.rule.as_ref()),
-        &or_dash(event.reason.as_ref()),
+        &event.would.as_ref().map_or_else(|| or_dash(event.reason.as_ref()), |would| format!("would {would}")),
         &count(event.out.packets, event.out.bytes),
         &count(event.back.packets, event.back.bytes),
     ])
@@ -149,7 +158,7 @@ fn row(event: &Event) -> String {
 
 /// Columns of fixed width: what comes next is not known.
 fn line(cells: [&str; 11]) -> String {
-    const WIDTHS: [usize; 11] = [13, 7, 7, 6, 21, 21, 16, 20, 18, 12, 0];
+    const WIDTHS: [usize; 11] = [13, 8, 7, 6, 21, 21, 16, 20, 18, 12, 0];
     let padded = cells.iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:width$}"));
     padded.collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
@@ -170,7 +179,7 @@ mod tests {
         });
         assert!(serde_json::from_value::<Lost>(event.clone()).is_err());
         let shown = row(&serde_json::from_value(event).unwrap());
-        assert!(shown.starts_with("12:00:00.250  ended   allow   tcp    10.1.1.20:40000"), "{shown}");
+        assert!(shown.starts_with("12:00:00.250  ended    allow   tcp    10.1.1.20:40000"), "{shown}");
         assert!(shown.ends_with("ot-001               idle               2/80B        -"), "{shown}");
     }
 }

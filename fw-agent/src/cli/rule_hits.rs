@@ -82,10 +82,11 @@ fn hits(rules: &[RuleHitsRow], at: &str, now: OffsetDateTime, output: Format) ->
     if output.json(&json!({"schema": "fwctl.rule-hits/1", "at": at, "rules": rules}), "rules")? {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut grid = Grid::new(&["RULE", "HITS#", "BYTES#", "FLOWS#", "LAST HIT", "COUNTED FOR", "PLACE"]);
+    let mut grid = Grid::new(&["RULE", "MODE", "HITS#", "BYTES#", "FLOWS#", "LAST HIT", "COUNTED FOR", "PLACE"]);
     for rule in rules {
         grid.row([
             rule.id.clone(),
+            or_dash(rule.mode.as_ref()),
             rule.packets.to_string(),
             rule.bytes.to_string(),
             rule.flows.to_string(),
@@ -163,6 +164,7 @@ mod tests {
             id: "ot-001".to_owned(),
             current: true,
             generated: false,
+            mode: Some("enforce".to_owned()),
             place: None,
             first_counted_at: first.to_owned(),
             packets: 0,

@@ -30,6 +30,9 @@ fn show(rules: &Rules) -> std::io::Result<()> {
     ]);
     for rule in &rules.rules {
         let action = match (rule.current, rule.active) {
+            (true, true) if rule.mode.as_deref() == Some("observe") => {
+                format!("(would {})", or_dash(rule.action.as_ref()))
+            }
             (true, true) => or_dash(rule.action.as_ref()),
             (true, false) => format!("({}, not now)", or_dash(rule.action.as_ref())),
             (false, _) => "(of an older policy)".to_owned(),

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fw_common::conntrack::Timeouts;
+use fw_policy::Level;
 use ipnet::IpNet;
 
 use crate::change::signature::Key;
@@ -188,6 +189,8 @@ pub struct FlowLogConfig {
     pub max_bytes: u64,
     /// Number of rotated files that are kept.
     pub keep: u32,
+    /// What is written: this severe, or worse.
+    pub level: Level,
 }
 
 impl AgentConfig {

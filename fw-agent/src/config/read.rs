@@ -7,7 +7,7 @@ use fw_common::conntrack::{State, Timeouts};
 
 use crate::change::signature::Key;
 use crate::dataplane::PickUp;
-use fw_policy::Code;
+use fw_policy::{Code, Level};
 use toml::de::DeTable;
 
 use super::interfaces::{interfaces, management};
@@ -223,7 +223,7 @@ fn metrics(section: Option<Section<'_>>, report: &mut Report<'_>) -> MetricsConf
 }
 
 fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogConfig {
-    let mut config = FlowLogConfig { file: None, max_bytes: 64 << 20, keep: 4 };
+    let mut config = FlowLogConfig { file: None, max_bytes: 64 << 20, keep: 4, level: Level::Debug };
     let Some(mut section) = section else { return config };
     if let Some(file) = section.string("file", report) {
         config.file = Some(PathBuf::from(file.value));
@@ -233,6 +233,9 @@ fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogCon
     }
     if let Some(keep) = section.integer("keep", 0..=1_000, report) {
         config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
+    }
+    if let Some(level) = one_of("level", &Level::NAMES, &[], &mut section, report).and_then(Level::from_name) {
+        config.level = level;
     }
     section.finish(report);
     config

@@ -46,6 +46,7 @@ listen = "[::1]:9477"
 file = "/var/log/flows.jsonl"
 max_bytes = 1_048_576
 keep = 2
+level = "notice"
 "#;
 
 fn mistakes(text: &str) -> String {
@@ -80,7 +81,12 @@ fn the_reference_configuration_is_read() {
     assert_eq!(config.metrics.listen, "[::1]:9477".parse().unwrap());
     assert_eq!(
         config.flow_log,
-        FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 }
+        FlowLogConfig {
+            file: Some("/var/log/flows.jsonl".into()),
+            max_bytes: 1 << 20,
+            keep: 2,
+            level: fw_policy::Level::Notice
+        }
     );
 }
 
@@ -227,6 +233,18 @@ fn a_file_that_is_not_toml_is_reported_with_every_broken_line() {
 #[test]
 fn an_empty_file_lacks_an_interface() {
     insta::assert_snapshot!(mistakes(""));
+}
+
+#[test]
+fn the_flow_log_takes_a_level_of_syslog() {
+    let config = |level: &str| {
+        let text = format!("[[interface]]\nname = \"ens6\"\nzones = [\"ot\"]\n[flow_log]\n{level}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    assert_eq!(config("").unwrap().flow_log.level, fw_policy::Level::Debug, "everything");
+    assert_eq!(config("level = \"error\"").unwrap().flow_log.level, fw_policy::Level::Error);
+    let refused = config("level = \"loud\"").unwrap_err();
+    assert_eq!(refused.findings[0].code, fw_policy::Code::InvalidValue);
 }
 
 #[test]

@@ -48,6 +48,12 @@ pub struct LiveAnswer {
     pub asked: bool,
     /// The epoch of the policy; 0 if the packet did not get that far.
     pub epoch: u32,
+    /// The rules that observe it, as far as they are named.
+    #[serde(default)]
+    pub observing: Vec<Observing>,
+    /// Rules that observe it besides.
+    #[serde(default)]
+    pub observing_more: u32,
     /// The state of the flow that it belongs to.
     pub flow: Option<String>,
     /// It was taken for a packet of the flow's responder.
@@ -64,6 +70,15 @@ pub struct LiveAnswer {
     pub next_hop_mac: Option<String>,
     /// The longest IP packet that leaves there, in bytes.
     pub mtu: Option<u32>,
+}
+
+/// A rule that observes the packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observing {
+    /// Its id.
+    pub rule: String,
+    /// What it would do: `allow`, `drop` or `reject`; none if it is of another policy than the agent has compiled.
+    pub would: Option<String>,
 }
 
 /// Why there is no answer.
@@ -141,8 +156,17 @@ fn answer(explained: &Explained, facts: &Facts) -> LiveAnswer {
     let reason = u8::try_from(explained.reason).ok().and_then(DropReason::from_number);
     let reason = reason.filter(|_| explained.outcome == outcome::DROP);
     let rule = facts.names.rule(explained.rule).map(Cow::into_owned);
-    let infos = facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter());
-    let place = infos.into_iter().find(|info| Some(&info.id) == rule.as_ref());
+    let info =
+        |id: &str| facts.policy.compiled.iter().flat_map(|compiled| compiled.rules.iter()).find(|info| info.id == id);
+    let place = rule.as_deref().and_then(info);
+    let named = explained.observed_by.iter().take(explained.observing as usize);
+    let mut observing: Vec<&u32> = named.collect();
+    observing.sort_by_key(|handle| facts.names.rule(**handle).and_then(|id| info(&id)).map(|info| info.ordinal));
+    let observing = observing
+        .into_iter()
+        .filter_map(|handle| facts.names.rule(*handle))
+        .map(|id| Observing { would: info(&id).map(|info| info.action.name().to_owned()), rule: id.into_owned() });
+    let observing: Vec<Observing> = observing.collect();
     let leaves = matches!(explained.outcome, outcome::FORWARD | outcome::HAND_OVER);
     let state = || State::from_number(explained.state).name().to_owned();
     let opens = has(explained_flags::OPENS);
@@ -157,6 +181,8 @@ fn answer(explained: &Explained, facts: &Facts) -> LiveAnswer {
         rule,
         asked: has(explained_flags::ASKED),
         epoch: explained.epoch,
+        observing_more: explained.observing.saturating_sub(u32::try_from(observing.len()).unwrap_or(u32::MAX)),
+        observing,
         flow: (has(explained_flags::OF_FLOW) && !opens).then(state),
         reply: has(explained_flags::REPLY),
         opens: opens.then(state),

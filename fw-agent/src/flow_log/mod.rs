@@ -1,4 +1,4 @@
-//! The flow log: one JSON object a line for each flow that has ended and each denied flow ([`record`]), written by a thread
+//! The flow log: one JSON object a line for each flow that has ended, was denied, or that a rule observes ([`record`]), written by a thread
 //! of its own ([`writer`]) to a file of bounded size ([`mod@file`]).
 
 pub mod file;

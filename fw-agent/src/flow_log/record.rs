@@ -3,19 +3,24 @@
 use fw_common::DropReason;
 use fw_common::abi::event::{Denied, DeniedKey, EndReason, FlowEnd};
 use fw_common::abi::flow::flow_flags;
+use fw_common::abi::policy::Action;
 use fw_common::conntrack::State;
+use fw_policy::Level;
 use serde::Serialize;
 
 use crate::clock::{Clock, rfc3339};
 use crate::names::{Names, protocol};
 use crate::parties::Parties;
 
+/// The verdict of what tells only what a rule would have done.
+pub const OBSERVE: &str = "observe";
+
 /// A line of the flow log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record<'n> {
-    /// When the flow was opened, or the first packet denied: RFC 3339 in UTC.
+    /// When the flow was opened, or the first packet denied or observed: RFC 3339 in UTC.
     pub start: String,
-    /// When the flow ended, or the last packet was denied.
+    /// When the flow ended, or the last packet was denied or observed.
     pub end: String,
     /// "ipv4" or "ipv6".
     pub family: &'static str,
@@ -36,9 +41,14 @@ pub struct Record<'n> {
     pub packets_in: u64,
     /// Bytes from the responder.
     pub bytes_in: u64,
-    /// "allow", "drop" or "reject".
+    /// "allow", "drop" or "reject"; "observe" if this tells only what a rule that observes would have done.
     pub verdict: &'static str,
-    /// The rule that decided.
+    /// What that would have been: "allow", "drop" or "reject".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<&'static str>,
+    /// As how severe its rule has it logged.
+    pub level: Level,
+    /// The rule that decided, or that observes.
     pub rule: Option<std::borrow::Cow<'n, str>>,
     /// Why the flow ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +86,8 @@ pub fn ended<'n>(event: &FlowEnd, names: &'n Names, clock: &Clock) -> Option<Rec
         packets_in: back.packets,
         bytes_in: back.bytes,
         verdict: "allow",
+        would: None,
+        level: names.level(flow.rule),
         rule: names.rule(flow.rule),
         end_reason: Some(EndReason::from_number(event.reason).map_or("unknown", EndReason::name)),
         drop_reason: None,
@@ -84,12 +96,14 @@ pub fn ended<'n>(event: &FlowEnd, names: &'n Names, clock: &Clock) -> Option<Rec
     })
 }
 
-/// The record of a denied flow; `None` if its rule does not log, or if the packet was not parsed as far as its addresses.
+/// The record of a flow that was denied, or observed by a rule; `None` if its rule does not log, or if the packet was not parsed as far as
+/// its addresses.
 #[must_use]
 pub fn denied<'n>(key: &DeniedKey, denied: &Denied, names: &'n Names, clock: &Clock) -> Option<Record<'n>> {
     if !matches!(key.family, 4 | 6) || !names.logs(key.rule) {
         return None;
     }
+    let would = key.would();
     let reason = DropReason::from_number(key.reason);
     Some(Record {
         start: rfc3339(clock.wall(denied.first_at)),
@@ -103,10 +117,16 @@ pub fn denied<'n>(key: &DeniedKey, denied: &Denied, names: &'n Names, clock: &Cl
         bytes_out: denied.bytes,
         packets_in: 0,
         bytes_in: 0,
-        verdict: if reason == Some(DropReason::Rejected) { "reject" } else { "drop" },
+        verdict: match (would, reason) {
+            (Some(_), _) => OBSERVE,
+            (None, Some(DropReason::Rejected)) => "reject",
+            (None, _) => "drop",
+        },
+        would: would.map(Action::name),
+        level: names.level(key.rule),
         rule: names.rule(key.rule),
         end_reason: None,
-        drop_reason: Some(reason.map_or("unknown", DropReason::name)),
+        drop_reason: would.is_none().then(|| reason.map_or("unknown", DropReason::name)),
         state: None,
         tcp_flags: None,
     })
@@ -203,6 +223,17 @@ mod tests {
         let names = names();
         let line = denied(&key, &value, &names, &clock()).unwrap().to_line().unwrap();
         insta::assert_snapshot!(String::from_utf8(line).unwrap());
+    }
+
+    #[test]
+    fn what_a_rule_observes_says_what_it_would_have_done() {
+        let key =
+            DeniedKey { family: 4, protocol: 6, would: Action::Reject as u8 + 1, rule: 7, ..DeniedKey::default() };
+        let value = Denied { packets: 1, bytes: 60, first_at: 998_000_000_000, last_at: 998_000_000_000 };
+        let names = names();
+        let record = denied(&key, &value, &names, &clock()).unwrap();
+        assert_eq!((record.verdict, record.would, record.drop_reason), ("observe", Some("reject"), None));
+        assert_eq!(record.rule.as_deref(), Some("ot-001"));
     }
 
     #[test]

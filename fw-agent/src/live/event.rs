@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use fw_common::DropReason;
 use fw_common::abi::event::{DeniedKey, EndReason, FirstDenied, FlowEnd, OPENED};
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::api::answers::Count;
 use crate::clock::{Clock, rfc3339};
+use crate::flow_log::record::OBSERVE;
 use crate::names::{Names, protocol};
 use crate::parties::Parties;
 
@@ -21,6 +23,8 @@ pub enum Happening {
     Ended,
     /// A packet was denied: the first one of its tuple and reason in some seconds.
     Denied,
+    /// A rule observed a packet that opens a flow, or is judged anew: the first one of its tuple in some seconds.
+    Observed,
 }
 
 impl Happening {
@@ -31,6 +35,7 @@ impl Happening {
             Self::Opened => "opened",
             Self::Ended => "ended",
             Self::Denied => "denied",
+            Self::Observed => "observed",
         }
     }
 }
@@ -53,9 +58,15 @@ pub struct Event {
     pub from_zone: Option<String>,
     /// The responder's zone.
     pub to_zone: Option<String>,
-    /// "allow", "drop" or "reject".
+    /// "allow", "drop" or "reject"; "observe" if this tells only what a rule that observes would have done.
     pub verdict: String,
-    /// The rule that decided.
+    /// What that would have been: "allow", "drop" or "reject".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would: Option<String>,
+    /// As how severe its rule has it logged.
+    #[serde(default)]
+    pub level: Level,
+    /// The rule that decided, or that observes.
     pub rule: Option<String>,
     /// Why the flow ended, or why the packet was dropped.
     pub reason: Option<String>,
@@ -87,6 +98,8 @@ impl Event {
             from_zone: names.zone(flow.from_zone).map(Cow::into_owned),
             to_zone: names.zone(flow.to_zone).map(Cow::into_owned),
             verdict: "allow".to_owned(),
+            would: None,
+            level: names.level(flow.rule),
             rule: names.rule(flow.rule).map(Cow::into_owned),
             reason: reason.map(str::to_owned),
             out: count(0),
@@ -94,14 +107,19 @@ impl Event {
         }
     }
 
-    /// The event of a packet that was denied.
+    /// The event of a packet that was denied, or observed by a rule.
     #[must_use]
     pub fn of_denied(record: &FirstDenied, names: &Names, clock: &Clock) -> Self {
         let key: &DeniedKey = &record.key;
         let reason = DropReason::from_number(key.reason);
-        let verdict = if reason == Some(DropReason::Rejected) { "reject" } else { "drop" };
+        let (event, verdict) = match (key.would(), reason) {
+            (Some(_), _) => (Happening::Observed, OBSERVE),
+            (None, Some(DropReason::Rejected)) => (Happening::Denied, "reject"),
+            (None, _) => (Happening::Denied, "drop"),
+        };
+        let reason = key.would().is_none().then(|| reason.map_or("unknown", DropReason::name).to_owned());
         Self {
-            event: Happening::Denied,
+            event,
             at: rfc3339(clock.wall(record.at)),
             family: family(key.family),
             protocol: protocol(key.protocol).into_owned(),
@@ -109,8 +127,10 @@ impl Event {
             from_zone: names.zone(key.from_zone).map(Cow::into_owned),
             to_zone: names.zone(key.to_zone).map(Cow::into_owned),
             verdict: verdict.to_owned(),
+            would: key.would().map(|action| action.name().to_owned()),
+            level: names.level(key.rule),
             rule: names.rule(key.rule).map(Cow::into_owned),
-            reason: Some(reason.map_or("unknown", DropReason::name).to_owned()),
+            reason,
             out: Count { packets: 1, bytes: record.bytes },
             back: Count::default(),
         }

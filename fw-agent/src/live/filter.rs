@@ -1,5 +1,6 @@
 //! Which events an observer wants.
 
+use fw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Happening};
@@ -11,7 +12,7 @@ use crate::names::{Names, protocol};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObserveFilter {
-    /// "allow", "drop", "reject"; or "deny" for both of the latter.
+    /// "allow", "drop", "reject"; "deny" for both of the latter; or "observe".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// What happened.
@@ -20,9 +21,12 @@ pub struct ObserveFilter {
     /// Why a flow ended or was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReasonName>,
-    /// The rule that decided.
+    /// The rule that decided, or that observes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// This severe, or worse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// A zone at either end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -38,7 +42,7 @@ pub struct ObserveFilter {
 }
 
 /// What `verdict` may be.
-pub const VERDICTS: [&str; 4] = ["allow", "drop", "reject", "deny"];
+pub const VERDICTS: [&str; 5] = ["allow", "drop", "reject", "deny", "observe"];
 
 impl ObserveFilter {
     /// Refuses what there is not.
@@ -56,7 +60,7 @@ impl ObserveFilter {
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
         let of_verdict = |wanted: &String| match wanted.as_str() {
-            "deny" => event.verdict != "allow",
+            "deny" => matches!(event.verdict.as_str(), "drop" | "reject"),
             wanted => event.verdict == wanted,
         };
         let in_zone = |zone: &String| event.from_zone.as_ref() == Some(zone) || event.to_zone.as_ref() == Some(zone);
@@ -64,6 +68,7 @@ impl ObserveFilter {
             && self.event.is_none_or(|wanted| event.event == wanted)
             && self.reason.is_none_or(|reason| event.reason.as_deref() == Some(reason.name()))
             && self.rule.as_ref().is_none_or(|rule| event.rule.as_ref() == Some(rule))
+            && self.level.is_none_or(|least| event.level.is_at_least(least))
             && self.zone.as_ref().is_none_or(in_zone)
             && self
                 .addr
@@ -79,8 +84,17 @@ mod tests {
     use crate::clock::Clock;
     use fw_common::DropReason;
     use fw_common::abi::event::{DeniedKey, FirstDenied};
+    use fw_common::abi::policy::Action;
     use time::Duration;
     use time::macros::datetime;
+
+    fn names() -> Names {
+        Names::new(vec![(7, "ot-001".to_owned())], None)
+    }
+
+    fn clock() -> Clock {
+        Clock::at(datetime!(2026-12-01 12:00:00 UTC), Duration::seconds(1_000))
+    }
 
     fn denied() -> Event {
         let mut key = DeniedKey {
@@ -93,9 +107,18 @@ mod tests {
             ..DeniedKey::default()
         };
         key.src_addr[..4].copy_from_slice(&[10, 1, 1, 20]);
-        let names = Names::new(vec![(7, "ot-001".to_owned())], None);
-        let clock = Clock::at(datetime!(2026-12-01 12:00:00 UTC), Duration::seconds(1_000));
-        Event::of_denied(&FirstDenied { key, bytes: 60, at: 1_000_000_000_000 }, &names, &clock)
+        Event::of_denied(&FirstDenied { key, bytes: 60, at: 1_000_000_000_000 }, &names(), &clock())
+    }
+
+    #[test]
+    fn what_a_rule_observes_is_not_denied() {
+        let key = DeniedKey { family: 4, protocol: 6, would: Action::Drop as u8 + 1, rule: 7, ..DeniedKey::default() };
+        let event = Event::of_denied(&FirstDenied { key, bytes: 60, at: 1 }, &names(), &clock());
+        assert_eq!((event.event, event.would.as_deref(), &event.reason), (Happening::Observed, Some("drop"), &None));
+        let of_verdict =
+            |verdict: &str| ObserveFilter { verdict: Some(verdict.to_owned()), ..ObserveFilter::default() };
+        let wanted: Vec<&str> = VERDICTS.into_iter().filter(|verdict| of_verdict(verdict).wants(&event)).collect();
+        assert_eq!(wanted, ["observe"]);
     }
 
     #[test]
@@ -115,6 +138,8 @@ mod tests {
         assert!(!filter(|filter| filter.reason = "policy".parse().ok()));
         assert!(filter(|filter| filter.rule = Some("ot-001".to_owned())));
         assert!(!filter(|filter| filter.rule = Some("ot-002".to_owned())));
+        assert!(filter(|filter| filter.level = Some(Level::Info)));
+        assert!(!filter(|filter| filter.level = Some(Level::Warning)));
         assert!(filter(|filter| filter.zone = Some("local".to_owned())));
         assert!(!filter(|filter| filter.zone = Some("ot".to_owned())));
         assert!(filter(|filter| filter.addr = "10.1.0.0/16".parse().ok()));

@@ -18,13 +18,14 @@ pub struct Counter {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleCounter {
-    /// Packets that the rule decided: those of flows it allowed, or those it dropped.
+    /// Packets that the rule decided: those of flows it allowed, or those it dropped. Of a rule that observes, those that were judged and
+    /// matched it in front of the rule that decided.
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
     /// Flows that the rule allowed.
     pub flows: u64,
-    /// When it last decided a packet, in seconds since boot.
+    /// When it last decided or observed a packet, in seconds since boot.
     pub last_hit: u64,
     /// Packets that would have opened flows, and were dropped because of its limits.
     pub limited: u64,
@@ -64,7 +65,7 @@ pub struct Happenings {
     pub opened: u64,
     /// Flows judged again because the policy had changed.
     pub rejudged: u64,
-    /// Denied packets that are counted by reason and rule but are in no record, because `DENIED` had no place for their flow.
+    /// Denied and observed packets that are counted by reason or rule but are in no record, because `DENIED` had no place for their flow.
     pub denied_unrecorded: u64,
     /// Records for observers not made, because there were too many.
     pub observed_lost: u64,

@@ -1,6 +1,7 @@
 //! Maps `EVENTS`, `DENIED` and `OBSERVED`: what the program tells the agent; and the order by which the agent ends a flow.
 
 use super::flow::{Flow, FlowKey6};
+use super::policy::Action;
 use super::{assert_size, plain_bytes};
 
 /// A record of the `EVENTS` ring buffer: a flow has ended.
@@ -63,7 +64,8 @@ impl EndReason {
     }
 }
 
-/// One denied flow and why: what the packets that are counted together in a [`DeniedSlot`] have in common.
+/// One flow that was denied and why, or that a rule observed: what the packets that are counted together in a [`DeniedSlot`] have in
+/// common.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DeniedKey {
@@ -81,26 +83,41 @@ pub struct DeniedKey {
     pub family: u8,
     /// IP protocol number.
     pub protocol: u8,
-    /// A [`crate::DropReason`].
+    /// A [`crate::DropReason`]; of what a rule observed 0.
     pub reason: u8,
     /// Source zone, or 0.
     pub from_zone: u8,
     /// Destination zone, or 0.
     pub to_zone: u8,
-    /// Explicit padding.
-    pub _pad: u8,
-    /// Handle of the rule that decided, or 0.
+    /// [`NOT_OBSERVED`] if the packets were denied. Else a rule observed them, and would have done this to them, had it been
+    /// enforced: an [`Action`], plus one.
+    pub would: u8,
+    /// Handle of the rule that decided or observed, or 0.
     pub rule: u32,
+}
+
+/// [`DeniedKey::would`] of packets that were denied.
+pub const NOT_OBSERVED: u8 = 0;
+
+impl DeniedKey {
+    /// What the rule that observed the packets would have done; `None` if they were denied.
+    #[must_use]
+    pub const fn would(&self) -> Option<Action> {
+        match self.would.checked_sub(1) {
+            Some(number) => Some(Action::from_number(number)),
+            None => None,
+        }
+    }
 }
 
 /// [`DeniedKey::ingress_slot`] of traffic that the host itself sends.
 pub const NO_SLOT: u16 = u16::MAX;
 
-/// What came of a denied flow.
+/// What came of a flow that was denied or observed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Denied {
-    /// Packets dropped.
+    /// Packets dropped, or observed.
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
@@ -130,7 +147,7 @@ pub struct DeniedSlot {
     pub _pad: [u64; 5],
 }
 
-/// Entries of `DENIED`: the most denied flows that one look of the agent finds, and so the most lines of the flow log.
+/// Entries of `DENIED`: the most denied and observed flows that one look of the agent finds, and so the most lines of the flow log.
 pub const DENIED_SLOTS: u32 = 16_384;
 
 /// [`DeniedSlot::mark`] of a slot that is free.
@@ -139,7 +156,7 @@ pub const DENIED_FREE: u64 = 0;
 /// [`DeniedSlot::mark`] of a slot that a processor is filling.
 pub const DENIED_FILLING: u64 = 1;
 
-/// A record of `OBSERVED`: the first packet of a flow was denied since the agent has last looked at `DENIED`. A record of the
+/// A record of `OBSERVED`: the first packet of a flow was denied, or observed by a rule, since the agent has last looked at `DENIED`. A record of the
 /// same map that is as long as a [`FlowEnd`] is one: of a flow that has opened if its reason is [`OPENED`], else of one that has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

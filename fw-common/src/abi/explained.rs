@@ -66,7 +66,14 @@ pub struct Explained {
     pub next_hop_mac: [u8; 6],
     /// Explicit padding.
     pub _pad: [u8; 2],
+    /// How many rules observe it.
+    pub observing: u32,
+    /// The handles of the first ones that were found.
+    pub observed_by: [u32; OBSERVING_SHOWN],
 }
 
-assert_size!(Explained = 44);
+/// Of the rules that observe a packet, so many are named.
+pub const OBSERVING_SHOWN: usize = 16;
+
+assert_size!(Explained = 112);
 plain_bytes!(Explained);

@@ -10,7 +10,8 @@
 //! 2. up to four pairs of classes are looked up in a hash with two buckets for each key ([`PairBucket`]);
 //! 3. each pair leads to a *list*: a run of entries ([`Entry`]), or, where that would be long, a split by service, source
 //!    port or zones that leads to shorter ones ([`SplitLine`]);
-//! 4. the entry that matches and whose clause ([`Clause`]) comes first decides, else the default of the zone pair.
+//! 4. the entry that matches and whose clause ([`Clause`]) comes first decides, else the default of the zone pair; those in front
+//!    of it whose clause only [`OBSERVES`] are counted.
 
 use super::policy::ZoneDefault;
 use super::{assert_size, plain_bytes};
@@ -258,7 +259,7 @@ pub struct Clause {
     pub idle_timeout: u32,
     /// One of [`super::policy::Action`].
     pub action: u8,
-    /// [`LOG`] and [`LIMITED`], or 0.
+    /// [`LOG`], [`LIMITED`] and [`OBSERVES`], or 0.
     pub flags: u8,
     /// Explicit padding.
     pub _pad: [u8; 6],
@@ -268,6 +269,8 @@ pub struct Clause {
 pub const LOG: u8 = 1;
 /// The rule has limits, in `RULE_LIMITS`.
 pub const LIMITED: u8 = 2;
+/// The rule observes: it is counted, and what it would have done is told; a later one decides.
+pub const OBSERVES: u8 = 4;
 
 /// Two clauses.
 #[repr(C, align(8))]

@@ -1,7 +1,9 @@
 //! Which clause of a list matches first.
 
 use super::{Lookup, PolicyTables, Walk, clause};
-use crate::abi::tables::{EntryLine, LAST_ENTRY, LIST_IS_SPLIT, MAX_SPLIT_LEVELS, SMALL_SPLIT, SplitLine, dimension};
+use crate::abi::tables::{
+    Clause, Entry, EntryLine, LAST_ENTRY, LIST_IS_SPLIT, MAX_SPLIT_LEVELS, OBSERVES, SMALL_SPLIT, SplitLine, dimension,
+};
 
 /// A walk through splits to a run of entries, and along it.
 pub(super) struct Search;
@@ -16,7 +18,7 @@ pub const fn service(protocol: u8, dst_port: u16) -> u32 {
 impl Lookup {
     /// Takes the way that a split shows; whether there is one.
     #[inline(always)]
-    fn descend(&mut self, tables: &impl PolicyTables) -> bool {
+    pub(super) fn descend(&mut self, tables: &impl PolicyTables) -> bool {
         let head_at = self.list & !LIST_IS_SPLIT;
         let Some(head) = tables.line::<SplitLine>(head_at) else { return false };
         let value = match head.words[0] & 0xff {
@@ -53,6 +55,20 @@ impl Lookup {
         if entry.clause >= self.best {
             return false;
         }
+        if let Some(clause) = self.match_of(tables, entry) {
+            if clause.flags & OBSERVES == 0 {
+                self.best = entry.clause;
+                return false;
+            }
+            self.observed = true;
+        }
+        self.list += 1;
+        entry.services[1] & LAST_ENTRY == 0
+    }
+
+    /// The clause of an entry, if the query matches both.
+    #[inline(always)]
+    pub(super) fn match_of<'t>(&self, tables: &'t impl PolicyTables, entry: &Entry) -> Option<&'t Clause> {
         let service = self.values[dimension::SERVICE as usize];
         let src_port = self.values[dimension::SOURCE_PORT as usize];
         let [first, last] = entry.services;
@@ -61,16 +77,11 @@ impl Lookup {
             && service <= last & !LAST_ENTRY
             && u32::from(first_port) <= src_port
             && src_port <= u32::from(last_port);
-        if matches
-            && let Some(clause) = clause(tables, entry.clause)
-            && clause.from_zones & self.from_zone != 0
-            && clause.to_zones & self.to_zone != 0
-        {
-            self.best = entry.clause;
-            return false;
+        if !matches {
+            return None;
         }
-        self.list += 1;
-        last & LAST_ENTRY == 0
+        let clause = clause(tables, entry.clause)?;
+        (clause.from_zones & self.from_zone != 0 && clause.to_zones & self.to_zone != 0).then_some(clause)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod list;
+pub mod observing;
 pub mod pair;
 pub mod standing;
 
@@ -99,8 +100,12 @@ pub struct Lookup {
     lists_found: u32,
     /// The place in a list.
     list: u32,
-    /// The first clause that has matched so far.
+    /// The first clause that has matched so far and decides.
     best: u32,
+    /// Some clause that only observes has matched: perhaps one behind the clause that decides.
+    observed: bool,
+    /// Which list [`observing`] comes to next.
+    next_list: u32,
     /// [`HeaderLine::pair_buckets`].
     pair_buckets: u32,
 }
@@ -177,6 +182,7 @@ pub fn search<T: PolicyTables>(tables: &T, lookup: &mut Lookup, query: &Query) -
     lookup.values[dimension::SOURCE_PORT as usize] = u32::from(query.src_port);
     lookup.values[dimension::ZONES as usize] = list::zones(query.from_zone, query.to_zone);
     lookup.best = NO_CLAUSE;
+    lookup.observed = false;
     tables.repeat::<EachList>(4, lookup);
     match clause(tables, lookup.best) {
         Some(clause) => Decision {

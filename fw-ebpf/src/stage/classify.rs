@@ -12,7 +12,7 @@ use crate::verified_once::verified_once;
 
 /// The tables in one slot.
 #[derive(Clone, Copy)]
-struct Tables {
+pub(crate) struct Tables {
     /// Position of the slot's first table.
     first: u32,
 }
@@ -50,6 +50,12 @@ impl Tables {
         job.lookup.tables = first;
         Self { first }
     }
+
+    /// Those of a look-up that has begun.
+    #[inline(always)]
+    pub(crate) const fn of_lookup(lookup: &Lookup) -> Self {
+        Self { first: lookup.tables }
+    }
 }
 
 impl PolicyTables for Tables {
@@ -80,6 +86,6 @@ impl PolicyTables for Tables {
 unsafe extern "C" fn step<W: Walk<Tables>>(position: u32, lent: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` hands over what `repeat` gave it.
     let lookup = unsafe { &mut **lent.cast::<*mut Lookup>() };
-    let tables = Tables { first: lookup.tables };
+    let tables = Tables::of_lookup(lookup);
     i64::from(!W::step(lookup, position, &tables))
 }

@@ -78,10 +78,21 @@ fn dropped(job: &mut Job, reason: DropReason, bytes: u64, ingress_slot: u16) {
 /// Counts a packet for the rule that decided it.
 #[inline(always)]
 fn ruled(job: &Job, bytes: u64) {
-    if job.decision.rule == 0 {
-        return;
+    if job.decision.rule != 0 {
+        hit(job, job.decision.rule, bytes);
     }
-    if let Some(counter) = RULE_COUNTERS.get_ptr_mut(job.decision.rule) {
+}
+
+/// Counts a packet for a rule that observes it.
+#[inline(always)]
+pub(crate) fn observed(job: &Job, rule: u32) {
+    hit(job, rule, u64::from(job.packet.ip_len));
+}
+
+/// Counts a packet for a rule.
+#[inline(always)]
+fn hit(job: &Job, rule: u32, bytes: u64) {
+    if let Some(counter) = RULE_COUNTERS.get_ptr_mut(rule) {
         // SAFETY: this processor's entry of a per-CPU map.
         unsafe {
             (*counter).packets += 1;

@@ -1,8 +1,10 @@
-//! Notes denied flows: one slot for all packets of a tuple and reason, so that a flood cannot drown the log.
+//! Notes denied flows, and those that a rule observes: one slot for all packets of a tuple and reason, or of a tuple and rule, so that a
+//! flood cannot drown the log.
 
 use fw_common::DropReason;
 use fw_common::abi::config::Config;
-use fw_common::abi::event::{DENIED_FILLING, DENIED_FREE, DeniedSlot};
+use fw_common::abi::event::{DENIED_FILLING, DENIED_FREE, DeniedSlot, NO_SLOT};
+use fw_common::abi::tables::{Clause, LOG};
 use fw_common::denied::{self, Circumstances, KEPT_NS, Place, Words};
 
 use crate::atomic;
@@ -27,12 +29,31 @@ pub(crate) fn note(job: &Job, reason: DropReason, bytes: u64, ingress_slot: u16)
         to_zone: job.query.to_zone,
         rule: if by_rule { job.decision.rule } else { 0 },
     };
-    let words = denied::words(&job.packet, &why);
-    match count_in_table(config, &words, bytes, job.now_ns) {
+    count_and_tell(job, config, &denied::words(&job.packet, &why), bytes, observed);
+}
+
+/// Notes a packet that a rule observes: its clause.
+#[inline(always)]
+pub(crate) fn note_observed(job: &Job, clause: &Clause) {
+    let Some(config) = CONFIG.get(0) else { return };
+    let observed = observe::is_wanted(config);
+    if clause.flags & LOG == 0 && !observed {
+        return;
+    }
+    let from_host = job.ingress_ifindex == 0;
+    let ingress_slot = if from_host { NO_SLOT } else { job.interface.slot as u16 };
+    let words = denied::observed_words(&job.query, ingress_slot, clause.rule, clause.action);
+    count_and_tell(job, config, &words, u64::from(job.packet.ip_len), observed);
+}
+
+/// Counts a packet in its slot, and tells observers if it is the first one there.
+#[inline(always)]
+fn count_and_tell(job: &Job, config: &Config, words: &Words, bytes: u64, observed: bool) {
+    match count_in_table(config, words, bytes, job.now_ns) {
         Noted::Again => {}
         Noted::First => {
             if observed {
-                observe::denied(&words, bytes, job.now_ns, job.now);
+                observe::denied(words, bytes, job.now_ns, job.now);
             }
         }
         Noted::Nowhere => count::happening(|happenings| happenings.denied_unrecorded += 1),

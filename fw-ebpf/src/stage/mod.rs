@@ -16,6 +16,7 @@ pub(crate) mod interface;
 pub(crate) mod limits;
 pub(crate) mod next_hop;
 pub(crate) mod observe;
+pub(crate) mod observing;
 pub(crate) mod passage;
 pub(crate) mod receive;
 pub(crate) mod redirect;

@@ -1,4 +1,4 @@
-//! Tells observers which flows open, end and are denied, while there are observers.
+//! Tells observers which flows open, end, are denied and are observed by rules, while there are observers.
 //!
 //! No more than [`OBSERVED_PER_SECOND`] records a second and processor, and none that does not fit into the ring buffer; what is left
 //! out is counted.
@@ -67,7 +67,7 @@ pub(crate) fn ended(
     record.submit(0);
 }
 
-/// A flow is denied that was not before.
+/// A flow is denied, or observed by a rule, that was not before.
 #[inline(always)]
 pub(crate) fn denied(words: &Words, bytes: u64, now_ns: u64, now: u32) {
     if !within_budget(now) {

@@ -16,13 +16,14 @@ use super::joint::Numbering;
 use super::packet::ExamplePacket;
 use super::space::{Cube, Pair, Part, Space, each_zone, zone_bits};
 use crate::compile::GeneratedRule;
+use crate::level::Level;
 use crate::policy::{Policy, Rule};
 
 /// What is done with a packet, as far as others can see it. Counters are not part of it: each rule has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Effect {
     pub(super) action: Action,
-    pub(super) log: bool,
+    pub(super) log: Option<Level>,
     /// In seconds; 0: by protocol and state.
     pub(super) idle_timeout: u32,
     /// Has limits of its own.
@@ -82,7 +83,10 @@ pub(super) struct Entry {
     /// Position in the policy; `None` for generated rules.
     pub(super) rule: Option<usize>,
     pub(super) id: String,
+    /// What it does, or would do if it were enforced.
     pub(super) effect: Effect,
+    /// Its packets are left to the entries behind it.
+    pub(super) observes: bool,
     pub(super) life: Life,
     /// Positions among all cubes.
     pub(super) cubes: Range<usize>,
@@ -122,9 +126,9 @@ impl Draft {
                 });
                 cubes = Some(cubes.map_or(added.clone(), |known| known.start..added.end));
             }
-            let effect = Effect { action: Action::Allow, log: false, idle_timeout: 0, limited: false };
+            let effect = Effect { action: Action::Allow, log: None, idle_timeout: 0, limited: false };
             let Some(cubes) = cubes else { continue };
-            entries.push(Entry { rule: None, id: rule.id.clone(), effect, life: always, cubes });
+            entries.push(Entry { rule: None, id: rule.id.clone(), effect, observes: false, life: always, cubes });
         }
         for (position, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
             let cubes = builder.add(Matcher {
@@ -135,7 +139,8 @@ impl Draft {
                 services: &rule.services,
             });
             let (effect, life) = (Effect::of(rule), Life::of(rule, now));
-            entries.push(Entry { rule: Some(position), id: rule.id.clone(), effect, life, cubes });
+            let (id, observes) = (rule.id.clone(), rule.observes());
+            entries.push(Entry { rule: Some(position), id, effect, observes, life, cubes });
         }
         let cubes = first..builder.len();
         entries.iter_mut().for_each(|entry| entry.cubes = entry.cubes.start - first..entry.cubes.end - first);
@@ -147,7 +152,7 @@ impl Draft {
             defaults.extend(pairs.map(|zones| (zones, (effect(pair.action, pair.log), pair.id()))));
         }
         // What is in no zone is dropped without a look at the policy, whatever its defaults are.
-        let nowhere = (effect(Action::Drop, false), NOWHERE.to_owned());
+        let nowhere = (effect(Action::Drop, None), NOWHERE.to_owned());
         for one in each_zone(numbers.nowhere()) {
             let others = each_zone(numbers.all()).flat_map(|other| [(one, other), (other, one)]);
             defaults.extend(others.map(|zones| (zones, nowhere.clone())));
@@ -292,7 +297,7 @@ impl Lists {
         Ok(list)
     }
 
-    /// Asks the entries behind one that match the packet at a point of a pair, in their order, for the first answer.
+    /// Asks the entries behind one that match and decide the packet at a point of a pair, in their order, for the first answer.
     pub(super) fn first_behind<T>(
         &mut self,
         chain: &Chain,
@@ -307,10 +312,12 @@ impl Lists {
         let own = point.map(|value| (value, value));
         let near = list.ends[from..].iter().zip(&list.cubes[from..]).filter(|(other, _)| meet(&own, other));
         let holding = near.map(|(_, cube)| *cube as usize).filter(|cube| chain.cubes[*cube].holds(pair, point));
-        Ok(holding.map(|cube| chain.owner(cube)).find_map(ask))
+        let mut deciding = holding.map(|cube| chain.owner(cube)).filter(|owner| !chain.entries[*owner].observes);
+        Ok(deciding.find_map(ask))
     }
 
-    /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that are wanted.
+    /// The cubes of a stretch of entries that have a packet in common with a part, in their order; only those of entries that decide and are
+    /// wanted.
     pub(super) fn touching(
         &mut self,
         chain: &Chain,
@@ -328,8 +335,8 @@ impl Lists {
         let near = list.ends[from..to].iter().zip(&list.cubes[from..to]).filter(|(other, _)| meet(&own, other));
         let touching = near.map(|(_, cube)| *cube as usize).filter(|cube| {
             let other = &chain.cubes[*cube];
-            wanted(&chain.entries[chain.owner(*cube)])
-                && product.iter().zip(&other.sets).all(|(own, other)| own.overlaps(other))
+            let entry = &chain.entries[chain.owner(*cube)];
+            !entry.observes && wanted(entry) && product.iter().zip(&other.sets).all(|(own, other)| own.overlaps(other))
         });
         Ok(touching.collect())
     }

@@ -94,6 +94,7 @@ pub(super) fn hidden(policy: &Policy, chain: &Chain, entry: &Entry, by: &[usize]
     };
     let names: Vec<&str> = others.iter().map(|other| other.id.as_str()).collect();
     let take = if names.len() == 1 { "takes" } else { "together take" };
+    let what = if entry.observes { "observes anything" } else { what };
     let message =
         format!("rule `{}` never {what}: in front of it, {} {take} all of its packets{done}", entry.id, listed(&names));
     let finding = report.at(code, place(policy, entry), message);
@@ -106,10 +107,16 @@ fn plural(verb: &str) -> &str {
     if verb == "denies" { "deny" } else { "allow" }
 }
 
+/// What is said of a rule that is not needed.
+const fn changes_nothing(entry: &Entry) -> &'static str {
+    if entry.observes { "would change nothing if it were enforced" } else { "changes nothing" }
+}
+
 pub(super) fn redundant(policy: &Policy, chain: &Chain, entry: &Entry, successors: &[usize], report: &mut Report) {
     let others: Vec<&Entry> = successors.iter().map(|position| &chain.entries[*position]).collect();
     let names: Vec<&str> = others.iter().map(|other| other.id.as_str()).collect();
-    let message = format!("rule `{}` changes nothing: without it, {} would decide alike", entry.id, listed(&names));
+    let message =
+        format!("rule `{}` {}: without it, {} would decide alike", entry.id, changes_nothing(entry), listed(&names));
     let finding = report.at(Code::Redundant, place(policy, entry), message);
     let finding = finding.help("remove it, unless it is there for its counter");
     show(finding, policy, others.into_iter(), |other| format!("`{}` {} as well", other.id, verb(other.effect.action)))
@@ -118,8 +125,9 @@ pub(super) fn redundant(policy: &Policy, chain: &Chain, entry: &Entry, successor
 pub(super) fn restates_default(policy: &Policy, chain: &Chain, entry: &Entry, pair: Pair, report: &mut Report) {
     let (effect, id) = chain.default_of(pair);
     let message = format!(
-        "rule `{}` changes nothing: behind it no rule decides its packets otherwise, and `{id}` {} as well",
+        "rule `{}` {}: behind it no rule decides its packets otherwise, and `{id}` {} as well",
         entry.id,
+        changes_nothing(entry),
         verb(effect.action)
     );
     report
@@ -154,7 +162,8 @@ pub(super) fn schedules(policy: &Policy, now: OffsetDateTime, report: &mut Repor
 
 /// Rules that allow everything from one zone to another.
 pub(super) fn open_rules(policy: &Policy, chain: &Chain, report: &mut Report) {
-    for entry in chain.entries.iter().filter(|entry| entry.effect.action == Action::Allow && !entry.life.is_over()) {
+    let allows = |entry: &&Entry| entry.effect.action == Action::Allow && !entry.life.is_over();
+    for entry in chain.entries.iter().filter(allows) {
         let Some(rule) = entry.rule.and_then(|rule| policy.rules.get(rule)) else { continue };
         let cubes = &chain.cubes[entry.cubes.clone()];
         let Some(pair) = cubes.iter().find_map(|cube| chain.space.is_everything(cube)) else { continue };
@@ -163,8 +172,9 @@ pub(super) fn open_rules(policy: &Policy, chain: &Chain, report: &mut Report) {
             Family::V6 => "IPv6",
         };
         let (from, to) = (chain.space.zone(pair.from), chain.space.zone(pair.to));
+        let would = if entry.observes { "would allow " } else { "allows " };
         let message = format!(
-            "rule `{}` allows everything from `{from}` to `{to}` ({family}): every address and service",
+            "rule `{}` {would}everything from `{from}` to `{to}` ({family}): every address and service",
             rule.id
         );
         report
@@ -178,7 +188,7 @@ pub(super) fn pairs_without_rules(policy: &Policy, chain: &Chain, report: &mut R
     let count = u8::try_from(policy.zones.len()).unwrap_or(LOCAL);
     let zones: Vec<u8> = (0..count).chain([LOCAL]).collect();
     let mut known: Vec<u64> = vec![0; usize::from(LOCAL) + 1];
-    for entry in chain.entries.iter().filter(|entry| entry.rule.is_some() && !entry.life.is_over()) {
+    for entry in chain.entries.iter().filter(|entry| entry.rule.is_some() && !entry.observes && !entry.life.is_over()) {
         for cube in &chain.cubes[entry.cubes.clone()] {
             each_zone(cube.from).for_each(|from| known[usize::from(from)] |= cube.to);
         }

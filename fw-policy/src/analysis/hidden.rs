@@ -1,4 +1,5 @@
-//! Rules that never match: there is no packet for them, or the rules in front of them take every one.
+//! Rules that never match: there is no packet for them, or the rules in front of them take every one. A rule that observes takes none, and
+//! may be hidden itself.
 //!
 //! A rule is hidden by rules that match for all the time that it has left: one that will expire hides nothing that does not expire with it.
 
@@ -38,7 +39,8 @@ fn hidden_by_one(chain: &Chain, entry: usize) -> Option<usize> {
         let cubes = &chain.cubes[outer.cubes.clone()];
         let holds = |inner: &usize| cubes.iter().any(|cube| cube.contains(&chain.cubes[*inner]));
         // The first comparison tells nearly all apart.
-        cubes.iter().any(|cube| cube.contains(first))
+        !outer.observes
+            && cubes.iter().any(|cube| cube.contains(first))
             && outer.life.holds(own.life)
             && own.cubes.clone().all(|cube| holds(&cube))
     };

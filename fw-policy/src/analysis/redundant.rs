@@ -4,6 +4,8 @@
 //! fall to a rule with limits. A rule behind that does something else counts if there is any time at which both match; one that does the
 //! same counts only if it matches for all the time that the rule has left.
 //!
+//! A rule that observes takes no other's place, and is asked about as if it were enforced.
+//!
 //! Rules are asked from the last to the first, and one that was found needless takes no other's place: so all of them may be removed, one by
 //! one or together.
 
@@ -67,7 +69,7 @@ fn packet_changes(
 /// Whether an entry behind another does with its packets what that one does, for as long as that one would.
 fn takes_over(chain: &Chain, entry: usize, other: usize, needless: &BTreeSet<usize>) -> bool {
     let (own, behind) = (&chain.entries[entry], &chain.entries[other]);
-    behind.effect.is_same(own.effect) && behind.life.holds(own.life) && !needless.contains(&other)
+    !behind.observes && behind.effect.is_same(own.effect) && behind.life.holds(own.life) && !needless.contains(&other)
 }
 
 fn look(

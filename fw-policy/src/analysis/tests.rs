@@ -14,8 +14,11 @@ use super::cover::Work;
 use super::hidden::{self, Fate};
 use super::redundant::{self, Without};
 use super::*;
+use crate::Code;
 use crate::compile::GeneratedRule;
-use model::{Packet, done, holders, is_in, load, matches, of_example, opened, packets, policy_text, schedule};
+use model::{
+    Packet, done, done_with, holders, is_in, load, matches, of_example, opened, packets, policy_text, schedule,
+};
 
 const NOW: OffsetDateTime = datetime!(2026-07-01 0:00 UTC);
 
@@ -30,21 +33,24 @@ proptest! {
         let (chain, _) = Chain::new(&policy, |_| true, NO_RULES, NOW, []);
         let mut lists = Lists::default();
         let packets = packets();
-        let first: Vec<Option<usize>> =
-            packets.iter().map(|packet| done(&policy, 0..policy.rules.len(), packet).0).collect();
+        // Of one that observes: if it were enforced.
+        let takes = |position: usize, packet: &Packet| {
+            done_with(&policy, Some(position), 0..policy.rules.len(), packet).0 == Some(position)
+        };
+        let is_met = |position: usize| packets.iter().any(|packet| takes(position, packet));
         for (position, rule) in policy.rules.iter().enumerate() {
             let mut own = packets.iter().filter(|packet| matches(rule, packet));
             match hidden::fate(&chain, &mut lists, position, &mut Work(u64::MAX)) {
                 Fate::Matches(pair, point) => {
-                    prop_assert!(first.contains(&Some(position)), "{} matches nothing", rule.id);
+                    prop_assert!(is_met(position), "{} matches nothing", rule.id);
                     let example = chain.example(pair, point);
                     let packet = of_example(&example);
-                    prop_assert_eq!(done(&policy, 0..policy.rules.len(), &packet).0, Some(position), "{}", example);
+                    prop_assert!(takes(position, &packet), "{}", example);
                 }
                 Fate::NoPacket => prop_assert!(own.next().is_none()),
                 Fate::Hidden(by) => {
-                    prop_assert!(!first.contains(&Some(position)), "{} matches", rule.id);
-                    prop_assert!(by.iter().all(|other| *other < position));
+                    prop_assert!(!is_met(position), "{} matches", rule.id);
+                    prop_assert!(by.iter().all(|other| *other < position && !policy.rules[*other].observes()));
                     let own: Vec<&Packet> = own.collect();
                     let hide = |rules: &[usize]| own.iter().all(|packet| rules.iter().any(|rule| matches(&policy.rules[*rule], packet)));
                     prop_assert!(hide(&by));
@@ -72,17 +78,17 @@ proptest! {
             let Fate::Matches(pair, point) = fates[position] else { continue };
             let found = redundant::without(&chain, &mut lists, position, (pair, point), &needless, &mut Work(u64::MAX));
             let own: Vec<&Packet> =
-                packets.iter().filter(|packet| done(&policy, 0..count, packet).0 == Some(position)).collect();
+                packets.iter().filter(|packet| done_with(&policy, Some(position), 0..count, packet).0 == Some(position)).collect();
+            let alone = |packet: &Packet| done_with(&policy, Some(position), [position].into_iter(), packet).1;
             // What stands behind: rules that do something else, and those that do the same and are needed.
-            let is_alike = |rule: usize, packet: &Packet| done(&policy, [rule].into_iter(), packet).1 == done(&policy, [position].into_iter(), packet).1;
+            let is_alike = |rule: usize, packet: &Packet| done(&policy, [rule].into_iter(), packet).1 == alone(packet);
             let behind = |packet: &Packet| {
                 let is_gone = |rule: &usize| needless.contains(rule) && is_alike(*rule, packet);
                 let rules = (position + 1..count).filter(|rule| matches(&policy.rules[*rule], packet) && !is_gone(rule));
                 rules.collect::<Vec<_>>()
             };
             let unchanged = own.iter().all(|packet| {
-                let here = done(&policy, [position].into_iter(), packet).1;
-                done(&policy, behind(packet).into_iter(), packet).1 == here
+                done(&policy, behind(packet).into_iter(), packet).1 == alone(packet)
             });
             match found {
                 Without::Changes => prop_assert!(!unchanged, "{} is needless", policy.rules[position].id),
@@ -186,7 +192,7 @@ proptest! {
         let rules = &policy.rules;
         let active = |moment: OffsetDateTime| (0..count).filter(move |rule| rules[*rule].is_active(moment));
         for position in (0..count).filter(|rule| !chain.entries[*rule].life.is_over()) {
-            let decides = |packet: &Packet| moments.iter().any(|moment| done(&policy, active(*moment), packet).0 == Some(position));
+            let decides = |packet: &Packet| moments.iter().any(|moment| done_with(&policy, Some(position), active(*moment), packet).0 == Some(position));
             let packet = match hidden::fate(&chain, &mut lists, position, &mut Work(u64::MAX)) {
                 Fate::Matches(pair, point) => (pair, point),
                 Fate::NoPacket | Fate::Hidden(_) => {
@@ -202,11 +208,41 @@ proptest! {
             for moment in moments {
                 for packet in &packets {
                     let others = active(moment).filter(|rule| *rule != position);
-                    prop_assert_eq!(done(&policy, others, packet).1, done(&policy, active(moment), packet).1);
+                    let with = done_with(&policy, Some(position), active(moment), packet).1;
+                    prop_assert_eq!(done(&policy, others, packet).1, with);
                 }
             }
         }
     }
+}
+
+#[test]
+fn a_rule_that_observes_takes_no_other_s_place_and_is_asked_about_as_if_it_were_enforced() {
+    let rule = |id: &str, keys: &str| format!("[[rule]]\nid = \"{id}\"\nfrom = [\"a\"]\nto = [\"a\"]\n{keys}\n");
+    let found = |rules: &[(&str, &str)]| -> Vec<String> {
+        let rules: String = rules.iter().map(|(id, keys)| rule(id, keys)).collect();
+        let text = format!("version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n{rules}");
+        let policy = load(&text);
+        let items = policy.analyse(&crate::Binding::offline(&policy), NOW).items;
+        let of_pairs = |item: &crate::Diagnostic| item.code == Code::PairsWithoutRules;
+        items.into_iter().filter(|item| !of_pairs(item)).map(|item| item.message).collect()
+    };
+    const OBSERVES: &str = "services = [\"tcp\"]\naction = \"drop\"\nmode = \"observe\"";
+    const ALLOWS: &str = "services = [\"tcp/22\"]\naction = \"allow\"";
+    const DENIES: &str = "services = [\"tcp\"]\naction = \"drop\"";
+    assert_eq!(found(&[("watch", OBSERVES), ("ssh", ALLOWS)]), Vec::<String>::new());
+    let enforced = found(&[("watch", DENIES), ("ssh", ALLOWS)]);
+    assert!(enforced.iter().any(|message| message.starts_with("rule `ssh` never allows anything")), "{enforced:?}");
+    let hidden = found(&[("no", DENIES), ("watch", &ALLOWS.replace("\"allow\"", "\"allow\"\nmode = \"observe\""))]);
+    assert!(
+        hidden.iter().any(|message| message.starts_with("rule `watch` never observes anything: in front of it, `no`")),
+        "{hidden:?}"
+    );
+    let needless = found(&[("watch", &ALLOWS.replace("\"allow\"", "\"allow\"\nmode = \"observe\"")), ("ssh", ALLOWS)]);
+    assert_eq!(
+        needless,
+        ["rule `watch` would change nothing if it were enforced: without it, `ssh` would decide alike"]
+    );
 }
 
 #[test]

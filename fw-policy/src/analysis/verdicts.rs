@@ -35,7 +35,7 @@ pub struct Verdict {
     pub rule: String,
 }
 
-/// The decision function of a policy at one point in time: which packets each rule decides.
+/// The decision function of a policy at one point in time: which packets each rule decides. Rules that observe decide none.
 ///
 /// ```
 /// # use fw_policy::{Binding, SourceFile, Verdicts, load};
@@ -104,7 +104,7 @@ impl Verdicts {
         let mut rest = set.cubes.clone();
         let mut work = Work(self.work);
         let mut verdicts: Vec<(Verdict, PacketSet)> = Vec::new();
-        for entry in self.chain.entries.iter().filter(|entry| entry.life.is_at(self.now)) {
+        for entry in self.chain.entries.iter().filter(|entry| !entry.observes && entry.life.is_at(self.now)) {
             let mut taken: Vec<Cube> = Vec::new();
             for cube in &self.chain.cubes[entry.cubes.clone()] {
                 work.take(rest.len())?;

@@ -117,6 +117,7 @@ mod tests {
             ],
             management: Some(ManagementBinding { slot: 1, allow: ALLOW.map(str::to_owned).to_vec() }),
             disabled_system_rules: disabled.iter().map(|id| (*id).to_owned()).collect(),
+            probes: Vec::new(),
         };
         policy.compile(&binding, OffsetDateTime::UNIX_EPOCH).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fw_common::abi::policy::{Action, zone};
-use fw_common::abi::tables::{self, LIMITED, LOG};
+use fw_common::abi::tables::{self, LIMITED, LOG, OBSERVES};
 
 use super::zones::ZoneIds;
 use crate::policy::{Rule, ZoneSelector};
@@ -23,6 +23,8 @@ pub(super) struct Clause {
     pub(super) action: Action,
     pub(super) log: bool,
     pub(super) limited: bool,
+    /// It does not decide.
+    pub(super) observes: bool,
     pub(super) idle_timeout: u32,
 }
 
@@ -36,8 +38,9 @@ impl Clause {
             destination: Arc::clone(&rule.destination),
             services: Arc::clone(&rule.services),
             action: rule.action,
-            log: rule.log,
+            log: rule.log.is_some(),
             limited: rule.limits.is_some(),
+            observes: rule.observes(),
             idle_timeout: rule.idle_timeout,
         }
     }
@@ -50,7 +53,9 @@ impl Clause {
             rule: self.rule,
             idle_timeout: self.idle_timeout,
             action: self.action as u8,
-            flags: if self.log { LOG } else { 0 } | if self.limited { LIMITED } else { 0 },
+            flags: if self.log { LOG } else { 0 }
+                | if self.limited { LIMITED } else { 0 }
+                | if self.observes { OBSERVES } else { 0 },
             ..tables::Clause::default()
         }
     }

@@ -111,11 +111,12 @@ impl Feed {
             action,
             log,
             limited,
+            observes,
             idle_timeout,
         } = clause;
         self.words([*rule, *idle_timeout]);
         self.bytes([*from_zones, *to_zones].map(u64::to_le_bytes).as_flattened());
-        self.bytes(&[*action as u8, u8::from(*log), u8::from(*limited)]);
+        self.bytes(&[*action as u8, u8::from(*log), u8::from(*limited), u8::from(*observes)]);
     }
 
     fn operands(&mut self, operands: &Operands) {
@@ -138,10 +139,11 @@ impl Feed {
 
     fn rule(&mut self, rule: &RuleInfo) {
         let RuleInfo { id, renamed_from, ordinal, action, file, line, description, from, to, log, .. } = rule;
-        let RuleInfo { limits, active, owner, ticket, .. } = rule;
+        let RuleInfo { mode, limits, active, owner, ticket, .. } = rule;
         [id, renamed_from, file, description, from, to, owner, ticket].into_iter().for_each(|text| self.text(text));
         self.words([*ordinal, *line]);
-        self.bytes(&[*action as u8, u8::from(*log), u8::from(*active)]);
+        let log = log.map_or(0, |level| level as u8 + 1);
+        self.bytes(&[*action as u8, *mode as u8, log, u8::from(*active)]);
         // The text is exact, and two limits have one text only if they are equal.
         self.text(&limits.to_string());
     }

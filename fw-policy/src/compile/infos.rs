@@ -7,7 +7,9 @@ use std::sync::Arc;
 use fw_common::abi::policy::Action;
 
 use super::digest;
+use crate::level::Level;
 use crate::limits::Limits;
+use crate::policy::Mode;
 
 /// A rule, a generated rule or a default, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +20,10 @@ pub struct RuleInfo {
     pub renamed_from: String,
     /// The position: lower ones are matched first.
     pub ordinal: u32,
-    /// What it does.
+    /// What it does, or would do.
     pub action: Action,
+    /// Whether it decides.
+    pub mode: Mode,
     /// The policy file that it stands in; empty for generated rules.
     pub file: String,
     /// The line there; 0 for generated rules.
@@ -30,8 +34,8 @@ pub struct RuleInfo {
     pub from: String,
     /// Zones of the destination, as written.
     pub to: String,
-    /// Whether its decisions are logged.
-    pub log: bool,
+    /// As how severe its decisions are logged; `None`: not at all.
+    pub log: Option<Level>,
     /// How many flows it may open.
     pub limits: Limits,
     /// Whether it matches now; else it has not started or has expired, and is in no table.

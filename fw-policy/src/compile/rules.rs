@@ -18,8 +18,9 @@ use super::zones::ZoneIds;
 use crate::Code;
 use crate::binding::Binding;
 use crate::diagnostic::Report;
+use crate::level::Level;
 use crate::limits::Limits;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Mode, Policy, Rule};
 use crate::source::Location;
 use crate::tables::Column;
 
@@ -175,13 +176,13 @@ impl RuleList {
             ..ZoneDefault::default()
         };
         let last = u32::try_from(self.infos.len() - 1).unwrap_or(u32::MAX);
-        let everything = default(last, policy.defaults.action, policy.defaults.log);
+        let everything = default(last, policy.defaults.action, policy.defaults.log.is_some());
         let mut table = vec![everything; zone::COUNT * zone::COUNT];
         for (position, pair) in (self.position(policy.rules.len())..).zip(&policy.zone_pairs) {
             // A zone pair names one zone on each side, so each has one bit.
             let (from, to) = (zone_bits(&pair.from, &self.ids), zone_bits(&pair.to, &self.ids));
             let index = from.trailing_zeros() as usize * zone::COUNT + to.trailing_zeros() as usize;
-            table[index] = default(position, pair.action, pair.log);
+            table[index] = default(position, pair.action, pair.log.is_some());
         }
         table.into_iter().collect()
     }
@@ -228,6 +229,7 @@ fn info_of(policy: &Policy, rule: &Rule, Standing { file, line, active }: Standi
         renamed_from: rule.renamed_from.clone(),
         ordinal: u32::try_from(position).unwrap_or(u32::MAX),
         action: rule.action,
+        mode: rule.mode,
         file: policy.sources.name(file).to_owned(),
         line,
         description: rule.description.clone(),
@@ -244,7 +246,7 @@ fn info_of(policy: &Policy, rule: &Rule, Standing { file, line, active }: Standi
 /// The defaults: those of zone pairs from a position on, and that of everything.
 fn default_infos(policy: &Policy, first: usize) -> Vec<RuleInfo> {
     let mut positions = u32::try_from(first).unwrap_or(u32::MAX)..;
-    let mut info = |id: String, action: Action, log: bool, at: Location| {
+    let mut info = |id: String, action: Action, log: Option<Level>, at: Location| {
         let (file, line) = policy.file_and_line(at);
         RuleInfo {
             id,
@@ -275,12 +277,13 @@ fn anonymous(position: u32, action: Action) -> RuleInfo {
         renamed_from: String::new(),
         ordinal: position,
         action,
+        mode: Mode::Enforce,
         file: String::new(),
         line: 0,
         description: String::new(),
         from: String::new(),
         to: String::new(),
-        log: false,
+        log: None,
         limits: Limits::default(),
         active: true,
         owner: String::new(),

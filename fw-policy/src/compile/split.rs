@@ -169,7 +169,13 @@ mod tests {
         let services = Services { first: 0, last: MAX_SERVICE, src_port: (0, u16::MAX) };
         let one = (bits(), bits());
         prop::collection::vec(one, 1..6).prop_map(move |zones| {
-            let one = |(clause, (from_zones, to_zones))| Candidate { services, clause, from_zones, to_zones };
+            let one = |(clause, (from_zones, to_zones))| Candidate {
+                services,
+                clause,
+                from_zones,
+                to_zones,
+                observes: false,
+            };
             (0..).zip(zones).map(one).collect()
         })
     }

@@ -88,6 +88,7 @@ impl SystemRule {
             action: Action::Allow,
             log: false,
             limited: false,
+            observes: false,
             idle_timeout: 0,
         })
     }

@@ -6,7 +6,9 @@ use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
 use crate::invariant::Wants;
+use crate::level::Level;
 use crate::limits::{MaxFlows, Rate};
+use crate::policy::Mode;
 use crate::set::address::{AddressSet, Network};
 use crate::set::service::ServiceSet;
 use crate::set::{SetDefinition, Term};
@@ -30,7 +32,7 @@ pub(crate) struct Definitions {
 #[derive(Debug)]
 pub(crate) struct DefaultsDefinition {
     pub(crate) action: Option<Spanned<Action>>,
-    pub(crate) log: bool,
+    pub(crate) log: Option<Level>,
     pub(crate) at: Location,
 }
 
@@ -58,7 +60,9 @@ pub(crate) struct RuleDefinition {
     pub(crate) destination: Option<Terms<AddressSet>>,
     pub(crate) services: Option<Terms<ServiceSet>>,
     pub(crate) action: Option<Spanned<Action>>,
-    pub(crate) log: Option<bool>,
+    /// Whether `log` is there, and if it says so, as how severe.
+    pub(crate) log: Option<Option<Level>>,
+    pub(crate) mode: Mode,
     pub(crate) rate: Option<Spanned<Rate>>,
     pub(crate) max_flows: Option<Spanned<MaxFlows>>,
     /// In seconds.
@@ -78,7 +82,8 @@ pub(crate) struct ZonePairDefinition {
     pub(crate) to: Option<Spanned<String>>,
     pub(crate) description: String,
     pub(crate) action: Option<Spanned<Action>>,
-    pub(crate) log: Option<bool>,
+    /// Whether `log` is there, and if it says so, as how severe.
+    pub(crate) log: Option<Option<Level>>,
     pub(crate) at: Location,
 }
 

@@ -13,6 +13,7 @@ use super::test::TEST;
 use super::{invariant, rule, test};
 use crate::Code;
 use crate::diagnostic::{Applicability, Report};
+use crate::level::Level;
 use crate::set::SetDefinition;
 use crate::set::address::parse_network;
 use crate::source::{Location, Spanned};
@@ -56,7 +57,7 @@ const DEFAULTS: Schema = Schema {
     keys: &[
         key("action", Takes::Words(&DEFAULT_WORDS), "What is done with the packet; a reject tells the sender.")
             .required("\"drop\""),
-        key("log", Takes::Boolean, "Whether it is logged; true if left out."),
+        key("log", Takes::Logging, "Whether it is logged, or as how severe; true if left out."),
     ],
     later: &[],
 };
@@ -75,7 +76,7 @@ const ZONE_PAIR: Schema = Schema {
         key("to", Takes::Zone, "The zone that they go to.").required("\"ZONE\""),
         key("description", Takes::Text, "What it is for."),
         key("action", Takes::Words(&DEFAULT_WORDS), "What is done with the packet.").required("\"reject\""),
-        key("log", Takes::Boolean, "Whether it is logged; as `[defaults]` says if left out."),
+        key("log", Takes::Logging, "Whether it is logged, or as how severe; as `[defaults]` says if left out."),
     ],
     later: &[],
 };
@@ -189,7 +190,7 @@ fn defaults(table: &DeTable<'_>, at: Location, report: &mut Report) -> DefaultsD
     let mut reader = TableReader::new(&DEFAULTS, table, at, report);
     DefaultsDefinition {
         action: reader.choice("action", &DEFAULT_ACTIONS),
-        log: reader.boolean("log").is_none_or(|log| log.value),
+        log: reader.logging("log").map_or(Some(Level::default()), |log| log.value),
         at,
     }
 }
@@ -213,7 +214,7 @@ fn zone_pair(table: &DeTable<'_>, at: Location, report: &mut Report) -> ZonePair
         to: reader.string("to"),
         description: reader.text("description"),
         action: reader.choice("action", &DEFAULT_ACTIONS),
-        log: reader.boolean("log").map(|log| log.value),
+        log: reader.logging("log").map(|log| log.value),
         at,
     }
 }

@@ -9,6 +9,7 @@ use super::schema::{Schema, Takes, key, words};
 use super::table::TableReader;
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::policy::Mode;
 use crate::source::{Location, Spanned};
 
 /// `[[rule]]`.
@@ -25,8 +26,8 @@ pub(super) const RULE: Schema = Schema {
         key("destination", Takes::Addresses, "Destination addresses; any if left out."),
         key("services", Takes::Services, "Protocols and ports; any if left out."),
         key("action", Takes::Words(&ACTION_WORDS), "What is done with a packet that matches.").required("\"allow\""),
-        key("log", Takes::Boolean, "Whether it is logged; if left out, what is not allowed is."),
-        key("mode", Takes::Words(&["enforce"]), "Whether the rule decides."),
+        key("log", Takes::Logging, "Whether it is logged, or as how severe; if left out, what is not allowed is."),
+        key("mode", Takes::Words(&MODE_WORDS), "Whether the rule decides, or only counts and logs what it would do."),
         key("rate", Takes::Table(&limits::RATE), "How many flows it may open in a time."),
         key("max_flows", Takes::Table(&limits::MAX_FLOWS), "How many flows it may have at once."),
         key("idle_timeout", Takes::Duration, "When a flow without packets ends; by protocol and state if left out."),
@@ -42,10 +43,10 @@ pub(super) const RULE: Schema = Schema {
 pub(super) const ACTIONS: [(&str, Action); 3] =
     [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
 pub(super) const ACTION_WORDS: [&str; 3] = words(&ACTIONS);
+const MODE_WORDS: [&str; 2] = words(&Mode::WORDS);
 
 pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> RuleDefinition {
     let mut reader = TableReader::new(&RULE, table, at, report);
-    check_mode(&mut reader);
     let rule = RuleDefinition {
         id: reader.string("id"),
         renamed_from: reader.string("renamed_from"),
@@ -56,7 +57,8 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Ru
         destination: reader.address_terms("destination"),
         services: reader.service_terms("services"),
         action: reader.choice("action", &ACTIONS),
-        log: reader.boolean("log").map(|log| log.value),
+        log: reader.logging("log").map(|log| log.value),
+        mode: reader.choice("mode", &Mode::WORDS).map(|mode| mode.value).unwrap_or_default(),
         rate: limits::rate(&mut reader),
         max_flows: limits::max_flows(&mut reader),
         idle_timeout: reader.duration("idle_timeout"),
@@ -70,23 +72,6 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Ru
     check_schedule(&mut reader, &rule);
     check_keys_that_need_an_action(&mut reader, &rule);
     rule
-}
-
-fn check_mode(reader: &mut TableReader<'_, '_, '_>) {
-    let Some(mode) = reader.string("mode") else { return };
-    match mode.value.as_str() {
-        "enforce" => {}
-        "observe" => {
-            reader
-                .report
-                .at(Code::Unsupported, mode.at, "`mode = \"observe\"` is not supported in this version")
-                .help("remove the rule or enforce it: a rule that only observes would otherwise decide");
-        }
-        other => {
-            let message = format!("`mode` cannot be `{other}`");
-            reader.report.at(Code::InvalidValue, mode.at, message).help("write `\"enforce\"`, or leave the key out");
-        }
-    }
 }
 
 fn check_schedule(reader: &mut TableReader<'_, '_, '_>, rule: &RuleDefinition) {

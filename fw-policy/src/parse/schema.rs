@@ -40,6 +40,8 @@ pub(crate) enum Takes {
     /// The id of a rule, a default or a generated rule.
     RuleId,
     Boolean,
+    /// Whether something is logged, or how severe it is then.
+    Logging,
     /// One of these.
     Words(&'static [&'static str]),
     /// A whole number.

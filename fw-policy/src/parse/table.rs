@@ -7,6 +7,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::schema::Schema;
 use crate::Code;
 use crate::diagnostic::{Applicability, Report, nearest};
+use crate::level::Level;
 use crate::source::{Location, Spanned};
 
 /// How messages begin to say that an array is expected.
@@ -131,6 +132,21 @@ impl<'t, 'i, 'r> TableReader<'t, 'i, 'r> {
             return None;
         };
         Some(Spanned::new(*boolean, value.at))
+    }
+
+    /// Whether something is logged, and how severe it is.
+    pub(crate) fn logging(&mut self, key: &str) -> Option<Spanned<Option<Level>>> {
+        let value = self.value(key)?;
+        match value.value {
+            DeValue::Boolean(logs) => Some(Spanned::new(logs.then(Level::default), value.at)),
+            DeValue::String(_) => {
+                self.choice(key, &Level::WORDS).map(|level| Spanned::new(Some(level.value), level.at))
+            }
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                self.wrong_type(key, "true, false or a level", &value);
+                None
+            }
+        }
     }
 
     /// The elements of an array that is not empty.

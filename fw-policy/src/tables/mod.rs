@@ -9,6 +9,7 @@ use fw_common::abi::tables::{
     ClassLine, ClauseLine, DefaultLine, EntryLine, HeaderLine, NodeLine, PairBucket, RootLine, SplitLine, TableLine,
     table,
 };
+use fw_common::policy::observing::{self, Step};
 use fw_common::policy::{Decision, Lookup, PolicyTables, Query, Walk, classify};
 use fw_common::wire::Address;
 
@@ -75,6 +76,27 @@ impl Tables {
     #[must_use]
     pub fn classify(&self, query: &Query) -> Decision {
         classify(self, &mut Lookup::default(), query)
+    }
+
+    /// The rules that observe a packet that opens a flow: those that match it in front of the one that decides, in order.
+    #[must_use]
+    pub fn observing(&self, query: &Query) -> Vec<u32> {
+        let mut lookup = Lookup::default();
+        let _ = classify(self, &mut lookup, query);
+        let mut rules = Vec::new();
+        if lookup.is_observed() {
+            observing::begin(&mut lookup);
+            loop {
+                match observing::step(&mut lookup, self) {
+                    Step::GoesOn => {}
+                    Step::Found(clause) => rules.push(clause.rule),
+                    Step::Over => break,
+                }
+            }
+        }
+        // List by list they ascend, and each is in one.
+        rules.sort_unstable();
+        rules
     }
 
     /// Number of lines of each table, by its number.

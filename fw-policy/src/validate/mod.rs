@@ -12,6 +12,7 @@ use fw_common::abi::policy::Action;
 
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::level::Level;
 use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
 use crate::policy::{Defaults, NamedSet, Placed, Policy};
 use crate::set::SetAlgebra;
@@ -86,7 +87,7 @@ fn defaults(definitions: &[DefaultsDefinition], sources: &Sources, report: &mut 
             None => report.general(Code::Defaults, "the policy has no files"),
         };
         finding.help("write `[defaults]` with `action = \"drop\"` in one of them");
-        return Defaults { action: Action::Drop, log: true, at: start };
+        return Defaults { action: Action::Drop, log: Some(Level::default()), at: start };
     };
     for again in &definitions[1..] {
         report

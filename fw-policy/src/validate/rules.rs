@@ -9,6 +9,7 @@ use super::Context;
 use super::zones::{Words, Zones};
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::parse::{RuleDefinition, Terms, ZonePairDefinition};
 use crate::policy::{Defaults, Placed, Rule, ZonePair};
@@ -40,7 +41,8 @@ pub(super) fn rule(definition: RuleDefinition, context: &Context, report: &mut R
         services,
         service_sets,
         action,
-        log: definition.log.unwrap_or(action != Action::Allow),
+        log: definition.log.unwrap_or((action != Action::Allow).then(Level::default)),
+        mode: definition.mode,
         limits: Limits {
             rate: definition.rate.map(|rate| rate.value),
             max_flows: definition.max_flows.map(|max_flows| max_flows.value),

@@ -1,13 +1,15 @@
 //! The reference itself: what becomes of each packet, in the order in which the design asks.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use fw_common::DropReason;
 use fw_common::abi::policy::Action;
 
+use super::anomalies::check;
 use super::datagram::{Body, Datagram};
 use super::flow::{Flow, FlowSummary, Flows, Role, Tuple, role};
-use super::policy::{Place, Policy};
+use super::policy::{Answer, Place, Policy};
 use super::sctp::{self, Association};
 use super::service::Asked;
 use super::tcp::{Connection, ORIGINATOR, Ruling};
@@ -34,6 +36,8 @@ pub struct Reference {
     /// Counts policies.
     epoch: u64,
     flows: Flows,
+    /// Packets and their bytes that rules have observed, by id.
+    observed: BTreeMap<String, [u64; 2]>,
 }
 
 /// Where a packet of a flow goes on: to the host, if nowhere else.
@@ -43,7 +47,7 @@ impl Reference {
     /// A firewall without flows.
     #[must_use]
     pub fn new(topology: Topology, policy: Policy) -> Self {
-        Self { topology, policy, epoch: 0, flows: Flows::default() }
+        Self { topology, policy, epoch: 0, flows: Flows::default(), observed: BTreeMap::new() }
     }
 
     /// Replaces the policy under its flows.
@@ -56,6 +60,24 @@ impl Reference {
     #[must_use]
     pub fn flows(&self) -> Vec<FlowSummary> {
         self.flows.summary()
+    }
+
+    /// Packets and their bytes that rules have observed, by the ids of those that have observed some.
+    #[must_use]
+    pub const fn observed(&self) -> &BTreeMap<String, [u64; 2]> {
+        &self.observed
+    }
+
+    /// Asks the policy for a packet, and counts it for the rules that observe it.
+    fn ask(&mut self, zones: [&Place; 2], addresses: [IpAddr; 2], asked: &Asked, packet: &Datagram) -> Action {
+        let ([from, to], [src, dst]) = (zones, addresses);
+        let Answer { action, observing } = self.policy.decide(from, to, src, dst, asked);
+        for id in observing {
+            let [packets, bytes] = self.observed.entry(id).or_default();
+            *packets += 1;
+            *bytes += u64::from(packet.ip_len());
+        }
+        action
     }
 
     /// Judges a packet that comes in by an interface.
@@ -138,7 +160,7 @@ impl Reference {
             Body::Tcp(_) | Body::Udp(..) | Body::Sctp(..) | Body::Other(_) => (0, 0),
         };
         let tuple = super::flow::tuple(datagram);
-        match self.policy.decide(&from, &to, datagram.src, datagram.dst, &asked(&tuple, icmp)) {
+        match self.ask([&from, &to], [datagram.src, datagram.dst], &asked(&tuple, icmp), datagram) {
             Action::Allow => {}
             Action::Drop => return Err(DropReason::Policy),
             Action::Reject => return Err(DropReason::Rejected),
@@ -179,7 +201,7 @@ impl Reference {
         direction: usize,
     ) -> Result<Option<Onward>, DropReason> {
         if self.flows.get(&tuple).is_some_and(|flow| flow.policy != self.epoch) {
-            self.judge_again(&tuple)?;
+            self.judge_again(&tuple, datagram)?;
         }
         let zone = self.zone(slot, datagram.src);
         let Some(flow) = self.flows.get_mut(&tuple) else { return Ok(None) };
@@ -226,9 +248,9 @@ impl Reference {
         }
     }
 
-    /// Asks a new policy about a flow that an older one has allowed, as if its first packet came now; ends it if the answer is
-    /// no.
-    fn judge_again(&mut self, tuple: &Tuple) -> Result<(), DropReason> {
+    /// Asks a new policy about a flow that an older one has allowed, as if its first packet came now, when this one comes; ends it if
+    /// the answer is no.
+    fn judge_again(&mut self, tuple: &Tuple, datagram: &Datagram) -> Result<(), DropReason> {
         let Some(flow) = self.flows.get(tuple) else { return Ok(()) };
         let to = match flow.to {
             Place::Local => Some(Place::Local),
@@ -238,9 +260,9 @@ impl Reference {
             }
         };
         let from = self.zone(flow.opened_by, tuple.source.0);
-        let (src, dst) = (tuple.source.0, tuple.destination.0);
+        let ends = [tuple.source.0, tuple.destination.0];
         let asked = asked(tuple, flow.icmp);
-        let zones = from.zip(to).filter(|(from, to)| self.policy.decide(from, to, src, dst, &asked) == Action::Allow);
+        let zones = from.zip(to).filter(|(from, to)| self.ask([from, to], ends, &asked, datagram) == Action::Allow);
         let Some((from, to)) = zones else {
             self.flows.end(tuple);
             return Err(DropReason::PolicyChanged);
@@ -292,85 +314,6 @@ impl Reference {
         } else {
             Err(DropReason::Asymmetric)
         }
-    }
-}
-
-/// What no honest packet on a routed network is, whatever the policy says.
-fn check(datagram: &Datagram) -> Result<(), DropReason> {
-    let contradiction = match &datagram.body {
-        Body::Tcp(segment) => segment.contradiction(),
-        Body::Sctp(packet) => packet.contradiction(),
-        Body::Udp(..) | Body::Icmp { .. } | Body::Other(_) => None,
-    };
-    if let Some(reason) = contradiction {
-        return Err(reason);
-    }
-    match &datagram.body {
-        Body::Udp(_, 0) => return Err(DropReason::PortZero),
-        // Three timestamps, or a mask, stand behind the header.
-        Body::Icmp { kind: 13 | 14, .. } if datagram.src.is_ipv4() && datagram.len < 12 => {
-            return Err(DropReason::IcmpHeader);
-        }
-        Body::Icmp { kind: 17 | 18, .. } if datagram.src.is_ipv4() && datagram.len < 4 => {
-            return Err(DropReason::IcmpHeader);
-        }
-        Body::Tcp(_) | Body::Udp(..) | Body::Sctp(..) | Body::Icmp { .. } | Body::Other(_) => {}
-    }
-    if role(datagram) == Role::Group {
-        return Err(DropReason::Multicast);
-    }
-    if datagram.src == datagram.dst {
-        return Err(DropReason::Land);
-    }
-    match kind_of(datagram.src) {
-        Kind::Unspecified => return Err(DropReason::SourceUnspecified),
-        Kind::Loopback => return Err(DropReason::SourceLoopback),
-        Kind::Group => return Err(DropReason::SourceMulticast),
-        Kind::Everybody => return Err(DropReason::SourceBroadcast),
-        Kind::Reserved => return Err(DropReason::SourceMartian),
-        Kind::Host => {}
-    }
-    match kind_of(datagram.dst) {
-        Kind::Unspecified => Err(DropReason::DestinationUnspecified),
-        Kind::Loopback => Err(DropReason::DestinationLoopback),
-        Kind::Group => Err(DropReason::Multicast),
-        Kind::Reserved => Err(DropReason::DestinationMartian),
-        // To the firewall itself as to the rest of the link: that is how DHCP begins.
-        Kind::Everybody if matches!(datagram.body, Body::Udp(..)) => Ok(()),
-        Kind::Everybody => Err(DropReason::Broadcast),
-        Kind::Host => Ok(()),
-    }
-}
-
-/// What an address is by its number alone.
-enum Kind {
-    Unspecified,
-    Loopback,
-    Group,
-    Everybody,
-    Reserved,
-    Host,
-}
-
-/// What no host on a routed network has, in the words of the registries of RFC 6890: the first block that holds it decides.
-const RESERVED: [&str; 5] = ["0.0.0.0/8", "240.0.0.0/4", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
-const RESERVED6: [&str; 3] = ["2001:db8::/32", "3fff::/20", "fec0::/10"];
-/// What of the IPv6 address space has been handed out.
-const ASSIGNED6: [&str; 7] =
-    ["64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2000::/3", "5f00::/16", "fc00::/7", "fe80::/10"];
-
-fn kind_of(addr: IpAddr) -> Kind {
-    let is_in = |blocks: &[&str]| {
-        blocks.iter().any(|block| block.parse::<ipnet::IpNet>().is_ok_and(|block| block.contains(&addr)))
-    };
-    match addr {
-        _ if addr.is_unspecified() => Kind::Unspecified,
-        _ if addr.is_loopback() => Kind::Loopback,
-        _ if addr.is_multicast() => Kind::Group,
-        IpAddr::V4(Ipv4Addr::BROADCAST) => Kind::Everybody,
-        IpAddr::V4(_) if is_in(&RESERVED) => Kind::Reserved,
-        IpAddr::V6(_) if is_in(&RESERVED6) || !is_in(&ASSIGNED6) => Kind::Reserved,
-        IpAddr::V4(_) | IpAddr::V6(_) => Kind::Host,
     }
 }
 

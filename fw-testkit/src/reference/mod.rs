@@ -5,6 +5,7 @@
 //! ways are right, stands in `docs/oracle.md`.
 
 mod address;
+mod anomalies;
 mod datagram;
 mod firewall;
 mod flow;

@@ -46,12 +46,22 @@ enum What<T> {
 
 #[derive(Clone, Debug)]
 struct Rule {
+    id: String,
     from: Vec<String>,
     to: Vec<String>,
     source: Option<Set<AddressTerm>>,
     destination: Option<Set<AddressTerm>>,
     services: Option<Set<ServiceTerm>>,
     action: Action,
+    observes: bool,
+}
+
+/// What a policy says of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) action: Action,
+    /// The ids of the rules that match in front of what decides, and only observe.
+    pub(super) observing: Vec<String>,
 }
 
 /// A policy.
@@ -100,8 +110,8 @@ impl Policy {
         }
     }
 
-    /// What the first rule that matches says, or the default of the pair of zones, or that of everything.
-    pub(super) fn decide(&self, from: &Place, to: &Place, src: IpAddr, dst: IpAddr, asked: &Asked) -> Action {
+    /// What the first rule that matches and decides says, or the default of the pair of zones, or that of everything.
+    pub(super) fn decide(&self, from: &Place, to: &Place, src: IpAddr, dst: IpAddr, asked: &Asked) -> Answer {
         let matches = |rule: &&Rule| {
             names(&rule.from, from)
                 && names(&rule.to, to)
@@ -109,11 +119,16 @@ impl Policy {
                 && rule.destination.as_ref().is_none_or(|set| self.has_address(set, dst))
                 && rule.services.as_ref().is_none_or(|set| self.has_service(set, asked))
         };
-        if let Some(rule) = self.rules.iter().find(matches) {
-            return rule.action;
+        let mut observing = Vec::new();
+        for rule in self.rules.iter().filter(matches) {
+            if !rule.observes {
+                return Answer { action: rule.action, observing };
+            }
+            observing.push(rule.id.clone());
         }
         let names_pair = |(one, other, _): &&(String, String, Action)| name_is(one, from) && name_is(other, to);
-        self.pairs.iter().find(names_pair).map_or(self.default, |(_, _, action)| *action)
+        let action = self.pairs.iter().find(names_pair).map_or(self.default, |(_, _, action)| *action);
+        Answer { action, observing }
     }
 
     fn has_address(&self, set: &Set<AddressTerm>, addr: IpAddr) -> bool {
@@ -177,7 +192,15 @@ fn rule(table: &Table) -> Result<Rule, PolicyError> {
     };
     let addresses = |key| table.get(key).map(|value| set(value, AddressTerm::read, |_| None)).transpose();
     let services = table.get("services").map(|value| set(value, ServiceTerm::read, ServiceTerm::read_table));
+    let observes = match table.get("mode").map(Value::as_str) {
+        None | Some(Some("enforce")) => false,
+        Some(Some("observe")) => true,
+        Some(_) => return Err(error("mode")),
+    };
+    let id = table.get("id").and_then(Value::as_str).ok_or_else(|| error("a rule without an id"))?;
     Ok(Rule {
+        id: id.to_owned(),
+        observes,
         from: zones("from")?,
         to: zones("to")?,
         source: addresses("source")?,

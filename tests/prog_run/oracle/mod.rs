@@ -44,7 +44,9 @@ fn random_traffic_is_judged_as_the_reference_judges() {
     println!("{SEED_VARIABLE}={seed} {PACKETS_VARIABLE}={packets} {RIGS_VARIABLE}={rigs}");
     let Some(tally) = long_run::run(Plan { seed, packets, rigs }) else { return };
     assert!(tally.differences.is_empty(), "seed {seed}: {}", tally.differences.join("\n\n"));
+    let observed = tally.seen.get("observed by a rule").copied().unwrap_or_default();
     assert!(packets < PACKETS || tally.seen.len() > 20, "the traffic is too uniform: {:?}", tally.seen);
+    assert!(packets < PACKETS || observed > packets / 50, "rules observe too little: {:?}", tally.seen);
 }
 
 #[test]

@@ -8,6 +8,11 @@ use fw_testkit::classbench::Random;
 /// What the parts of a policy begin with, so that they can be removed one by one.
 pub(super) const PARTS: [&str; 2] = ["[[rule]]\n", "[[zone_pair]]\n"];
 
+/// What the ids of rules that observe begin with.
+pub(super) const OBSERVING: &str = "observes-";
+
+const OBSERVES: &str = "mode = \"observe\"\n";
+
 const ZONES: [&str; 4] = ["onprem", "exposed", "ot", "it"];
 
 const ADDRESSES: &[&str] = &[
@@ -93,6 +98,11 @@ fn is_valid(text: &str) -> bool {
 
 fn random_rules(random: &mut Random) -> Vec<String> {
     let mut rules: Vec<String> = (0..2 + random.below(9)).map(|_| rule(random)).collect();
+    // Rules that are as narrow as the others observe little.
+    if random.below(2) == 0 {
+        let place = index(random, rules.len() + 1);
+        rules.insert(place, format!("from = [\"any\"]\nto = [\"any\", \"local\"]\naction = \"drop\"\n{OBSERVES}"));
+    }
     // Of traffic that is dropped at its first packet nothing else is learnt.
     if random.below(4) != 0 {
         rules.push("from = [\"any\"]\nto = [\"any\", \"local\"]\naction = \"allow\"\n".to_owned());
@@ -124,7 +134,9 @@ fn write(random: &mut Random, rules: &[String]) -> String {
     text.push_str("[services]\ncommon = [\"tcp/80\", \"tcp/443\", \"udp/53\", \"icmp/echo-request\", \"!@rare\"]\n");
     text.push_str("rare = [\"tcp/443\", \"udp/2000-2010\", \"sctp\"]\n");
     for (number, rule) in rules.iter().enumerate() {
-        let _ = write!(text, "{}id = \"r{number}\"\n{rule}", PARTS[0]);
+        // What a rule does while it observes is compared under an id of its own.
+        let name = if rule.contains(OBSERVES) { OBSERVING } else { "r" };
+        let _ = write!(text, "{}id = \"{name}{number}\"\n{rule}", PARTS[0]);
     }
     let (from, to) = (pick(random, &ZONES), pick(random, &ZONES));
     if random.below(2) == 0 {
@@ -159,6 +171,9 @@ fn rule(random: &mut Random) -> String {
         let _ = writeln!(text, "services = [{}]", distinct(random, SERVICES).collect::<Vec<_>>().join(", "));
     }
     let _ = writeln!(text, "action = \"{}\"", action_of(random));
+    if random.below(5) == 0 {
+        text.push_str(OBSERVES);
+    }
     text
 }
 

@@ -15,6 +15,7 @@ use fw_testkit::netns::NetNs;
 use fw_testkit::reference::{Datagram, FlowSummary, Policy, Reference, Tuple, Verdict};
 
 use super::case::{Case, Step};
+use super::policies;
 use super::surroundings::topology;
 use crate::rig::{HANDOVER_MAC, MACS, NEIGHBOUR, Rig, Setup, XDP_DROP, XDP_PASS, XDP_REDIRECT, compile};
 
@@ -81,6 +82,7 @@ impl Rival {
         self.clear();
         self.rig.dataplane.apply_policy(compiled.first()?).unwrap();
         let mut reference = Reference::new(topology(), policies[0].clone());
+        let observed_before = self.observed();
         let netns = Arc::clone(&self.netns);
         netns
             .within(|| {
@@ -107,6 +109,7 @@ impl Rival {
                     }
                 }
                 self.difference_of_flows(case.steps.len(), &reference)
+                    .or_else(|| self.difference_of_observing(case.steps.len(), &reference, &observed_before))
             })
             .unwrap()
     }
@@ -173,6 +176,41 @@ impl Rival {
         for family in 0..2 {
             self.tables.set(family, Table::default(), 0).unwrap();
         }
+    }
+
+    /// Packets and bytes of the rules that observe, by id.
+    fn observed(&self) -> BTreeMap<String, [u64; 2]> {
+        let names = self.rig.dataplane.rule_names().unwrap();
+        let names: BTreeMap<u32, String> =
+            names.into_iter().filter(|(_, id)| id.starts_with(policies::OBSERVING)).collect();
+        let counters = self.rig.dataplane.rules().unwrap().into_iter();
+        counters
+            .filter_map(|(handle, counter)| Some((names.get(&handle)?.clone(), [counter.packets, counter.bytes])))
+            .collect()
+    }
+
+    /// Compares what the rules that observe have counted.
+    fn difference_of_observing(
+        &mut self,
+        step: usize,
+        reference: &Reference,
+        before: &BTreeMap<String, [u64; 2]>,
+    ) -> Option<Difference> {
+        let mut counted = self.observed();
+        for (id, counter) in &mut counted {
+            let [packets, bytes] = before.get(id).copied().unwrap_or_default();
+            *counter = [counter[0] - packets, counter[1] - bytes];
+        }
+        counted.retain(|_, [packets, _]| *packets > 0);
+        *self.seen.entry("observed by a rule".to_owned()).or_default() +=
+            counted.values().map(|[packets, _]| packets).sum::<u64>();
+        let expected = reference.observed();
+        (counted != *expected).then(|| Difference {
+            step,
+            what: "packets and bytes that rules have observed".to_owned(),
+            program: format!("{counted:?}"),
+            reference: format!("{expected:?}"),
+        })
     }
 
     /// Compares the flows that both know, and their counters; and that no packet was counted as dropped that was not.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use fw_policy::AuditRow;
+use fw_policy::{AuditRow, Level};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -29,7 +29,7 @@ enum Form {
 }
 
 /// The columns of both forms.
-const HEADINGS: [&str; 18] = [
+const HEADINGS: [&str; 19] = [
     "#",
     "id",
     "description",
@@ -39,6 +39,7 @@ const HEADINGS: [&str; 18] = [
     "destination",
     "services",
     "action",
+    "mode",
     "log",
     "limits",
     "idle timeout",
@@ -83,7 +84,8 @@ fn cells(row: &AuditRow, list: impl Fn(&[String]) -> String) -> [String; HEADING
         list(&row.destination),
         list(&row.services),
         row.action.to_owned(),
-        yes(row.log),
+        row.mode.to_owned(),
+        row.level.map_or("no", Level::name).to_owned(),
         row.limits.clone(),
         row.idle_timeout.map_or_else(String::new, |seconds| format!("{seconds}s")),
         row.starts.clone().unwrap_or_default(),

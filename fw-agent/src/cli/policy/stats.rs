@@ -31,8 +31,16 @@ pub(super) fn run(arguments: &Arguments, output: Format) -> anyhow::Result<ExitC
 fn show(stats: &Stats) -> anyhow::Result<()> {
     let Stats { rules, zones, zone_pairs, tests, prefixes, .. } = stats;
     print(&format!(
-        "{} rules: {} allow, {} drop, {} reject; {} active, {} not started, {} expired; {} with limits",
-        rules.total, rules.allow, rules.drop, rules.reject, rules.active, rules.pending, rules.expired, rules.limited
+        "{} rules: {} allow, {} drop, {} reject; {} active, {} not started, {} expired; {} with limits, {} that observe",
+        rules.total,
+        rules.allow,
+        rules.drop,
+        rules.reject,
+        rules.active,
+        rules.pending,
+        rules.expired,
+        rules.limited,
+        rules.observing
     ))?;
     print(&format!("{zones} zones, {zone_pairs} defaults of zone pairs, {tests} tests"))?;
     print(&format!(

@@ -134,7 +134,7 @@ pub const MAPS: &[MapDescription] = &[
     map("ANSWER_BUDGET", "percpu_array", (INDEX, size_of::<AnswerBudget>()), Fixed(1),
         "answers sent in this second", "further answers are not sent, and counted in `answers_limited`"),
     map("DENIED", "array", (INDEX, size_of::<DeniedSlot>()), Fixed(DENIED_SLOTS),
-        "denied flows since the last look of the agent", "packets of further flows are in no record, and counted in `denied_unrecorded`; counters by reason and rule stay exact"),
+        "flows that were denied, or that rules observe, since the last look of the agent", "packets of further flows are in no record, and counted in `denied_unrecorded`; counters by reason and rule stay exact"),
     map("REDIRECT_ERRORS", "hash", (INDEX, size_of::<u64>()), Fixed(MAX_REDIRECT_ERRORS as u32),
         "packets whose redirect failed, by egress interface and error", "further combinations are not counted"),
     map("EVENTS", "ringbuf", (0, 0), Fixed(1 << 22),

@@ -21,7 +21,7 @@ use super::{Progress, conclude, sctp, tcp};
 use crate::job::Job;
 use crate::stage::explain::note;
 use crate::stage::zone::source_is_not_ours;
-use crate::stage::{classify, half_open, limits, next_hop, route, table};
+use crate::stage::{classify, half_open, limits, next_hop, observing, route, table};
 
 /// What [`super::judge_from_wire`] would say.
 #[inline(never)]
@@ -104,7 +104,9 @@ fn continues(ctx: &XdpContext, job: &mut Job, flow: NonNull<Flow>) -> Result<Pro
 #[inline(never)]
 fn judge_again(job: &mut Job, flow: NonNull<Flow>) -> Result<(), DropReason> {
     note(|explained| explained.flags |= explained_flags::ASKED);
-    if zones_if_allowed(job, flow).is_some() { Ok(()) } else { Err(DropReason::PolicyChanged) }
+    let zones = zones_if_allowed(job, flow);
+    observing::foresee(job);
+    if zones.is_some() { Ok(()) } else { Err(DropReason::PolicyChanged) }
 }
 
 /// Whether the next hop that the flow remembers is still good; it is in the job then.
@@ -182,4 +184,5 @@ fn ask(job: &mut Job) {
     if job.decision.action != Action::Allow && is_picked_up(job) {
         ask_reversed(job, icmp);
     }
+    observing::foresee(job);
 }

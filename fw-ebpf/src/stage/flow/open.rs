@@ -19,7 +19,7 @@ use crate::maps::CONFIG;
 use crate::stage::limits::Admission;
 use crate::stage::table::Stored;
 use crate::stage::zone::{local_kind_of, source_is_not_ours, zone_of};
-use crate::stage::{classify, count, half_open, limits, observe, passage, route, table};
+use crate::stage::{classify, count, half_open, limits, observe, observing, passage, route, table};
 
 /// A packet from the wire that belongs to no living flow. `stale`: the dead flow that still has its key.
 #[inline(never)]
@@ -140,6 +140,7 @@ fn open(job: &mut Job, stale: Option<NonNull<Flow>>) -> Result<(), DropReason> {
     if job.decision.action != Action::Allow && is_picked_up(job) {
         ask_reversed(job, icmp);
     }
+    observing::note(job);
     match job.decision.action {
         Action::Allow => {}
         Action::Drop => return Err(DropReason::Policy),

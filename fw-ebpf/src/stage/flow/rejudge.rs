@@ -15,7 +15,7 @@ use fw_common::wire::{Address, Packet, protocol};
 use super::side::side_of;
 use crate::job::Job;
 use crate::stage::zone::zone_of;
-use crate::stage::{classify, count, interface, limits, route, table};
+use crate::stage::{classify, count, interface, limits, observing, route, table};
 use crate::verified_once::verified_once;
 
 /// Asks the current policy about a flow of a packet from the wire, which an older one has allowed.
@@ -62,7 +62,9 @@ fn is_allowed(job: &mut Job, flow: NonNull<Flow>) -> bool {
     let pointer = flow.as_ptr();
     // SAFETY: a live map value.
     let judged = unsafe { (&raw const (*pointer).last_seen).read_volatile() };
-    let Some((from_zone, to_zone)) = zones_if_allowed(job, flow) else {
+    let zones = zones_if_allowed(job, flow);
+    observing::note(job);
+    let Some((from_zone, to_zone)) = zones else {
         table::end_now(job, flow, judged, EndReason::PolicyChange);
         return false;
     };

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::space::LOCAL;
 use super::super::{ExamplePacket, PacketSet};
+use crate::level::Level;
 use crate::policy::{Policy, Rule};
 use crate::set::address::number;
 use crate::source::SourceFile;
@@ -53,8 +54,11 @@ pub(in crate::analysis) fn rule() -> impl Strategy<Value = String> {
         "action = \"drop\"",
         "action = \"drop\"",
         "action = \"reject\"\nlog = false",
+        "action = \"drop\"\nlog = \"warning\"",
         "action = \"allow\"\nidle_timeout = \"1h\"",
         "action = \"allow\"\nmax_flows = { limit = 9 }",
+        "action = \"drop\"\nmode = \"observe\"",
+        "action = \"allow\"\nmode = \"observe\"",
     ];
     let optional = |key: &'static str, value: BoxedStrategy<String>| {
         prop::option::weighted(0.5, value)
@@ -170,21 +174,33 @@ pub(in crate::analysis) fn matches(rule: &Rule, packet: &Packet) -> bool {
 }
 
 /// What is done with a packet by rules at some positions: action, log, idle time-out and, of a rule with limits, which one.
-pub(in crate::analysis) type Done = (&'static str, bool, u32, Option<usize>);
+pub(in crate::analysis) type Done = (&'static str, Option<Level>, u32, Option<usize>);
 
+/// By those of the rules that decide.
 pub(in crate::analysis) fn done(
     policy: &Policy,
+    rules: impl Iterator<Item = usize>,
+    packet: &Packet,
+) -> (Option<usize>, Done) {
+    done_with(policy, None, rules, packet)
+}
+
+/// The same if the rule at one position were enforced in any case.
+pub(in crate::analysis) fn done_with(
+    policy: &Policy,
+    enforced: Option<usize>,
     mut rules: impl Iterator<Item = usize>,
     packet: &Packet,
 ) -> (Option<usize>, Done) {
-    let found = rules.find(|rule| matches(&policy.rules[*rule], packet));
+    let decides = |rule: usize| enforced == Some(rule) || !policy.rules[rule].observes();
+    let found = rules.find(|rule| decides(*rule) && matches(&policy.rules[*rule], packet));
     let done = match found {
         Some(position) => {
             let rule = &policy.rules[position];
             (rule.action.name(), rule.log, rule.idle_timeout, rule.limits.is_some().then_some(position))
         }
-        None if (packet.from, packet.to) == (0, 1) => ("reject", false, 0, None),
-        None => ("drop", true, 0, None),
+        None if (packet.from, packet.to) == (0, 1) => ("reject", None, 0, None),
+        None => ("drop", Some(Level::Info), 0, None),
     };
     (found, done)
 }
