@@ -227,6 +227,7 @@ fn compile(model: &Model) -> Compiled {
         interfaces: ZONES.iter().map(interface).collect(),
         management: None,
         disabled_system_rules: disabled.map(str::to_owned).into(),
+        ..Binding::default()
     };
     let policy = load(&[SourceFile { name: "model.toml".to_owned(), text: text(model) }]);
     let policy = policy.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
