@@ -222,7 +222,7 @@ impl Rule {
             })
         };
         let addresses =
-            |random: &mut Random| (random.below(4) > 0).then(|| AddressSet::random(random, model.addresses.len()));
+            |random: &mut Random| (random.below(2) > 0).then(|| AddressSet::random(random, model.addresses.len()));
         let service = |random: &mut Random| match random.below(6) {
             0 => Service::Protocol(random.below(WITH_PORTS.len())),
             1 => Service::Table {
