@@ -10,6 +10,8 @@ use fw_common::policy::Query;
 use fw_policy::{Binding, Compiled, InterfaceBinding, SourceFile, load};
 use time::macros::datetime;
 
+#[path = "aclcheck/aerleon.rs"]
+mod aerleon;
 #[path = "aclcheck/judge.rs"]
 mod judge;
 #[path = "aclcheck/model.rs"]
@@ -17,8 +19,9 @@ mod model;
 #[path = "aclcheck/random.rs"]
 mod random;
 
+use aerleon::id_of;
 use judge::Judge;
-use model::{Model, Packet, ZONES, id_of};
+use model::{Model, Packet, ZONES};
 use random::Random;
 
 const POLICIES: u64 = 60;

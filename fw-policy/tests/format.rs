@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fw_policy::{Binding, Code, Compiled, Example, ExampleVerdict, RuleInfo, SourceFile, format, load};
+use fw_policy::{Binding, Code, Compiled, ExampleVerdict, RuleInfo, SourceFile, format, load};
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -166,9 +166,10 @@ fn what_is_not_toml_is_refused_with_its_places_in_all_files() {
     assert_eq!(found, [(Code::Syntax, 1), (Code::Syntax, 1), (Code::Duplicate, 4)]);
 }
 
-/// All of a compiled policy but the lines that its rules stand in.
-fn meaning(text: &str) -> Option<(fw_policy::Tables, Vec<RuleInfo>, Vec<fw_policy::ZoneInfo>)> {
-    let policy = load(&[SourceFile { name: "p.toml".into(), text: text.to_owned() }]).ok()?;
+/// All of a compiled policy but the lines that its rules stand in. `others`: its files besides.
+fn meaning(text: &str, others: &[SourceFile]) -> Option<(fw_policy::Tables, Vec<RuleInfo>, Vec<fw_policy::ZoneInfo>)> {
+    let file = SourceFile { name: "p.toml".into(), text: text.to_owned() };
+    let policy = load(&[&[file], others].concat()).ok()?;
     let compiled = policy.compile(&Binding::offline(&policy), datetime!(2026-07-01 0:00 UTC)).ok()?;
     let Compiled { tables, rules, zones, .. } = compiled;
     Some((tables, rules.iter().map(|rule| RuleInfo { line: 0, ..rule.clone() }).collect(), zones))
@@ -187,10 +188,15 @@ fn comments(text: &str) -> BTreeMap<&str, usize> {
 
 #[track_caller]
 fn keeps_meaning(text: &str) {
+    keeps_meaning_beside(text, &[]);
+}
+
+#[track_caller]
+fn keeps_meaning_beside(text: &str, others: &[SourceFile]) {
     let once = formatted(text);
     assert_eq!(formatted(&once), once, "a second time:\n{text}");
     assert_eq!(comments(&once), comments(text), "{once}");
-    let (before, after) = (meaning(text), meaning(&once));
+    let (before, after) = (meaning(text, others), meaning(&once, others));
     assert!(before == after, "{text}\n became\n{once}");
     assert!(before.is_some(), "{text}");
 }
@@ -200,7 +206,7 @@ fn the_examples_of_the_codes_mean_what_they_did() {
     for code in Code::ALL {
         let explanation = code.explain();
         let right = explanation.examples().filter(|example| example.verdict == ExampleVerdict::Right);
-        right.map(Example::file).for_each(|text| keeps_meaning(&text));
+        right.for_each(|example| keeps_meaning_beside(&example.file(), &example.others));
     }
 }
 

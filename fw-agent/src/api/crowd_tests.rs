@@ -68,7 +68,7 @@ async fn of_a_crowd_of_requests_few_wait_and_root_gets_through() {
     assert!(open.len() <= 8 + QUEUE_OF_USER, "{} are open", open.len());
     assert!(answers.contains("busy: other requests"), "{answers}");
     let refused = client::ask(&fixture.socket, &Request::EndFlows(EndFlows::default()));
-    assert!(matches!(&refused, Err(ClientError::Refused(why)) if why.contains("no condition")), "{refused:?}");
+    assert!(matches!(&refused, Err(ClientError::Usage(why)) if why.contains("no condition")), "{refused:?}");
     drop(held);
 }
 

@@ -1,6 +1,6 @@
 //! What each rule has done since it was first counted: over restarts, reboots, new machines of the same state directory, and new ids.
 //!
-//! The data plane counts by rule for as long as its maps live. [`record`] adds up what it counts, without I/O; [`file`] keeps the record.
+//! The data plane counts by rule for as long as its maps live. [`record`] adds up what it counts, without I/O; [`mod@file`] keeps the record.
 
 pub mod file;
 pub mod record;

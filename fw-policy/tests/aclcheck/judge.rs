@@ -28,7 +28,8 @@ impl Judge {
     /// Why there is none here.
     pub(crate) fn start() -> Result<Self, String> {
         let python = directory().join("bin/python");
-        if !python.exists() {
+        // Set-up writes it last.
+        if !directory().join("made-for.txt").exists() {
             let why = std::fs::read_to_string(directory().with_extension("why")).unwrap_or_default();
             let why = why.lines().next().unwrap_or("`cargo xtask setup` installs it").to_owned();
             return Err(format!("Aerleon is not installed: {why}"));

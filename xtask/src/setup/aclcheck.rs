@@ -5,6 +5,7 @@
 //! that would have used it, which then says that it was skipped.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -66,9 +67,24 @@ impl<'w> Environment<'w> {
     }
 
     fn make(&self) -> Result<()> {
-        if self.directory.exists() {
-            fs::remove_dir_all(&self.directory).with_context(|| self.directory.display().to_string())?;
+        self.remove()?;
+        let made = self.fill();
+        if made.is_err() {
+            self.remove()?;
         }
+        made
+    }
+
+    fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| self.directory.display().to_string())
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn fill(&self) -> Result<()> {
         let python = Python::find()?;
         process::output(python.command().args(["-m", "venv"]).arg(&self.directory))?;
         let requirements = self.workspace.root.join(REQUIREMENTS);
@@ -104,9 +120,12 @@ impl Python {
     }
 }
 
-/// The last line of what went wrong: pip says at the end what it was.
+/// What went wrong, in a line: that pip has tried again for the lack of a connection, or else what was said last.
 fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
+    if text.contains("Retrying (") {
+        return "the registry of Python packages cannot be reached".to_owned();
+    }
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("for no reason that was given").trim().to_owned()
 }
 
@@ -134,10 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_what_was_said_last() {
+    fn the_reason_is_a_missing_connection_or_what_was_said_last() {
         let error =
             anyhow::anyhow!("`pip` failed: exit status: 1\nWARNING: retrying\nERROR: no matching distribution\n");
         assert_eq!(reason(&error), "ERROR: no matching distribution");
+        let error = error.context("WARNING: Retrying (Retry(total=0)) after connection broken");
+        assert_eq!(reason(&error), "the registry of Python packages cannot be reached");
     }
 
     #[test]
