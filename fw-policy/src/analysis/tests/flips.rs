@@ -11,7 +11,7 @@ const NOW: OffsetDateTime = datetime!(2026-07-01 0:00 UTC);
 
 /// Two policies: of one text and another, or of a text and what an edit makes of it.
 fn two_policies() -> impl Strategy<Value = (String, String)> {
-    let edited = (policy_text(), rule(), any::<prop::sample::Index>(), 0..4u8).prop_map(|(text, rule, at, kind)| {
+    let edited = (policy_text(), rule(), any::<prop::sample::Index>(), 0..6u8).prop_map(|(text, rule, at, kind)| {
         let parts: Vec<&str> = text.split("[[rule]]\n").collect();
         let mut rules: Vec<String> = parts[1..].iter().map(|rule| (*rule).to_owned()).collect();
         let at = at.index(rules.len());
@@ -19,6 +19,18 @@ fn two_policies() -> impl Strategy<Value = (String, String)> {
             0 => rules.insert(at, format!("id = \"new\"\n{rule}")),
             1 => rules[at] = format!("id = \"r-{at}\"\n{rule}"),
             2 => drop(rules.remove(at)),
+            // The same packets, and something else is done.
+            3 => {
+                let (packets, action) = rules[at].split_once("action = ").expect("an action");
+                let other = if action.starts_with("\"allow\"") { "drop" } else { "allow" };
+                rules[at] = format!("{packets}action = \"{other}\"\n");
+            }
+            // The same addresses and services, from all zones.
+            4 => {
+                let (id, rest) = rules[at].split_once("from = ").expect("zones");
+                let (_, rest) = rest.split_once('\n').expect("another line");
+                rules[at] = format!("{id}from = [\"any\", \"local\"]\n{rest}");
+            }
             _ => {
                 let moved = rules.remove(at);
                 rules.insert(0, moved);

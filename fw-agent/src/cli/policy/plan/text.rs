@@ -15,6 +15,12 @@ const WIDTH: usize = 80;
 /// So many classes of a flip, elements of a list, or groups of flows are shown; all are in JSON.
 const SHOWN: usize = 5;
 
+/// So many rules, and other definitions, are shown.
+const RULES: usize = 100;
+
+/// So many flips of a kind are shown.
+const FLIPS: usize = 10;
+
 /// A mark in front of what it says.
 #[derive(Clone, Copy)]
 enum Mark {
@@ -114,15 +120,17 @@ pub(super) fn lines(answer: &Answer, directory: &Path, color: bool) -> Vec<Strin
     page.heading(&format!("{} in place of {against}", directory.display()));
     if !plan.difference.rules.is_empty() {
         page.heading("Rules");
-        plan.difference.rules.iter().for_each(|rule| show_rule(&mut page, rule));
+        plan.difference.rules.iter().take(RULES).for_each(|rule| show_rule(&mut page, rule));
+        page.more(4, RULES, plan.difference.rules.len());
     }
     if !plan.difference.definitions.is_empty() {
         page.heading("Definitions");
-        plan.difference.definitions.iter().for_each(|definition| show_definition(&mut page, definition));
+        plan.difference.definitions.iter().take(RULES).for_each(|definition| show_definition(&mut page, definition));
+        page.more(4, RULES, plan.difference.definitions.len());
     }
     if !plan.flips.is_empty() || !plan.undecided.is_empty() {
         page.heading("Packets that open flows");
-        plan.flips.iter().for_each(|flip| show_flip(&mut page, flip));
+        show_flips(&mut page, &plan.flips);
     }
     for pair in plan.undecided.iter().take(SHOWN) {
         let text = format!("{} > {}: not decided, it would take too long; there may be more", pair.from, pair.to);
@@ -206,12 +214,36 @@ fn show_key(page: &mut Page, key: &KeyChange) {
     }
 }
 
-fn show_flip(page: &mut Page, flip: &Flip) {
-    let mark = match (flip.old.action, flip.new.action) {
-        (_, "allow") => Mark::Added,
-        ("allow", _) => Mark::Removed,
-        _ => Mark::Changed,
-    };
+/// What is opened, what is closed, and what is denied in another way, the first of each kind.
+fn show_flips(page: &mut Page, flips: &[Flip]) {
+    for (kind, mark) in [(Kind::Opened, Mark::Added), (Kind::Closed, Mark::Removed), (Kind::Denied, Mark::Changed)] {
+        let of_kind: Vec<&Flip> = flips.iter().filter(|flip| Kind::of(flip) == kind).collect();
+        of_kind.iter().take(FLIPS).for_each(|flip| show_flip(page, mark, flip));
+        if of_kind.len() > FLIPS {
+            page.marked(2, mark, &format!("and {} more", of_kind.len() - FLIPS));
+        }
+    }
+}
+
+/// What a flip does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Opened,
+    Closed,
+    Denied,
+}
+
+impl Kind {
+    fn of(flip: &Flip) -> Self {
+        match (flip.old.action, flip.new.action) {
+            (_, "allow") => Self::Opened,
+            ("allow", _) => Self::Closed,
+            _ => Self::Denied,
+        }
+    }
+}
+
+fn show_flip(page: &mut Page, mark: Mark, flip: &Flip) {
     page.marked(2, mark, &format!("{} → {}", decided(&flip.old), decided(&flip.new)));
     flip.classes.iter().take(SHOWN).for_each(|class| page.text(6, &class_text(class)));
     page.more(8, SHOWN.min(flip.classes.len()), flip.classes.len() + flip.more);
@@ -287,9 +319,8 @@ fn summary(answer: &Answer) -> (String, String) {
         (of(Change::Changed), "changed"),
         (of(Change::Moved), "moved"),
     ];
-    let opened = plan.flips.iter().filter(|flip| flip.new.action == "allow").count();
-    let closed = plan.flips.iter().filter(|flip| flip.old.action == "allow").count();
-    let others = plan.flips.len() - opened - closed;
+    let flips = |kind: Kind| plan.flips.iter().filter(|flip| Kind::of(flip) == kind).count();
+    let [opened, closed, others] = [Kind::Opened, Kind::Closed, Kind::Denied].map(flips);
     let summary = if plan.is_empty() {
         "Plan: nothing changes.".to_owned()
     } else {
@@ -424,6 +455,22 @@ action = "drop"
         let answer = answer(&format!("# A comment.\n{OLD}"), &[(80, 1)], &[]);
         assert!(answer.plan.is_empty());
         insta::assert_snapshot!(lines(&answer, Path::new("policies"), false).join("\n"));
+    }
+
+    #[test]
+    fn of_many_flips_the_first_are_shown_and_the_rest_is_counted() {
+        let rule = |port: u16| {
+            format!(
+                "[[rule]]\nid = \"p-{port}\"\nfrom = [\"it\"]\nto = [\"onprem\"]\nservices = [\"udp/{port}\"]\naction = \"allow\"\n"
+            )
+        };
+        let rules: String = (1_000..1_120).map(rule).collect();
+        let answer = answer(&format!("{OLD}{rules}"), &[], &[]);
+        assert_eq!(answer.plan.flips.len(), 120);
+        let lines = lines(&answer, Path::new("policies"), false);
+        assert!(lines.contains(&"  + and 110 more".to_owned()) && lines.contains(&"    and 20 more".to_owned()));
+        assert!(lines.last().is_some_and(|line| line.starts_with("Tables: ")), "{lines:?}");
+        assert!(lines.len() < 150, "{}", lines.len());
     }
 
     #[test]
