@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn explain(arguments: &[&str]) -> Output {
-    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    explain_files(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"), arguments)
+}
+
+fn explain_files(policies: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fwctl"));
     command.args(["policy", "explain", policies, "--at", "2026-07-01T00:00:00Z"]).args(arguments);
     command.output().expect("fwctl runs")
@@ -47,6 +50,30 @@ fn as_json_it_has_a_schema_and_the_rules() {
     let all: serde_json::Value =
         serde_json::from_str(&text(&[&packet[..], &["-o", "json", "--all"]].concat())).expect("JSON");
     assert!(all["rules"].as_array().expect("a list").len() > rules.len());
+}
+
+#[test]
+fn a_rule_that_observes_says_what_it_would_do() {
+    let rule = |id: &str, keys: &str| format!("[[rule]]\nid = \"{id}\"\nfrom = [\"a\"]\nto = [\"b\"]\n{keys}\n");
+    let policy = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\nnetworks = [\"10.1.0.0/16\"]\n[zones.b]\n"
+        .to_owned()
+        + &rule("watch", "services = [\"tcp\"]\naction = \"reject\"\nmode = \"observe\"")
+        + &rule("web", "services = [\"tcp/80\"]\naction = \"allow\"\nlog = \"notice\"")
+        + &rule("behind", "action = \"drop\"\nmode = \"observe\"");
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.toml"), policy).expect("it is written");
+    let directory = directory.path().to_string_lossy();
+    let packet = ["--from", "a", "--src", "10.1.0.1", "--dst", "10.2.0.1", "--service", "tcp/80"];
+    let said = |more: &[&str]| {
+        let output = explain_files(&directory, &[&packet[..], more].concat());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = said(&[]);
+    assert!(text.contains("`watch` (a.toml:7) observes: would reject\n"), "{text}");
+    assert!(text.contains("verdict     allow by `web`, a.toml:14, logged as notice"), "{text}");
+    let answer: serde_json::Value = serde_json::from_str(&said(&["-o", "json"])).expect("JSON");
+    assert_eq!(answer["observing"], serde_json::json!([{"rule": "watch", "place": "a.toml:7", "would": "reject"}]));
+    assert_eq!((&answer["rule"], &answer["level"]), (&"web".into(), &"notice".into()), "{answer}");
 }
 
 #[test]
