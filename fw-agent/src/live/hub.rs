@@ -154,9 +154,10 @@ impl Hub {
     }
 
     fn round(&self, shared: &Shared, lost_before: &mut u64) -> Result<(), DataplaneError> {
-        let facts = shared.facts.load();
         let clock = Clock::read();
         shared.dataplane.wait_observed(PATIENCE, &mut |observed| {
+            // Of now: under a policy that came into force while this waited, rules have other names and levels.
+            let facts = shared.facts.load();
             let event = match observed {
                 Observed::Flow(record) => Event::of_flow(&record, &facts.names, &clock),
                 Observed::Denied(record) => Event::of_denied(&record, &facts.names, &clock),

@@ -181,7 +181,7 @@ pub const MAPS: &[MapDescription] = &[
         holds: "by both addresses, protocol and interface: zones, next hop and lists of the policy, as the last packet that asked to open a flow found them", when_full: "another pair of hosts takes the place",
     },
     MapDescription {
-        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 904, capacity: Fixed(3), pinned: false,
+        name: "JOBS", kind: "percpu_array", key_size: INDEX, value_size: 912, capacity: Fixed(3), pinned: false,
         holds: "scratch space of the packet in hand", when_full: CANNOT_FILL,
     },
 ];
