@@ -48,7 +48,7 @@ fn value(takes: Takes) -> Value {
     match takes {
         Takes::Version => json!({ "const": 1 }),
         Takes::Text | Takes::RuleId => json!({ "type": "string" }),
-        Takes::Name => pattern(NAME),
+        Takes::Name | Takes::SetName => pattern(NAME),
         Takes::Boolean => json!({ "type": "boolean" }),
         Takes::Words(words) => json!({ "enum": words }),
         Takes::Number { lowest, highest } => json!({ "type": "integer", "minimum": lowest, "maximum": highest }),
