@@ -53,6 +53,8 @@ pub struct AgentConfig {
     pub metrics: MetricsConfig,
     /// Where ended and denied flows are written.
     pub flow_log: FlowLogConfig,
+    /// Where feeds of the policy come from.
+    pub feeds: FeedsConfig,
 }
 
 /// One `[[interface]]`.
@@ -175,6 +177,15 @@ pub struct FlowLogConfig {
     pub max_bytes: u64,
     /// Number of rotated files that are kept.
     pub keep: u32,
+}
+
+/// `[feeds]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedsConfig {
+    /// The directory that feeds may be files of.
+    pub directory: PathBuf,
+    /// Certificates in PEM that are trusted besides those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl AgentConfig {

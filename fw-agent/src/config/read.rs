@@ -15,7 +15,8 @@ use super::report::Report;
 use super::routes::{Routes, routes};
 use super::section::{At, Section};
 use super::{
-    AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FlowLogConfig, MetricsConfig, PolicyConfig, duration,
+    AgentConfig, AnomaliesConfig, ConfigError, ConntrackConfig, FeedsConfig, FlowLogConfig, MetricsConfig,
+    PolicyConfig, duration,
 };
 
 /// How long a change may wait for its confirmation, in seconds.
@@ -50,6 +51,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
     let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
+    let feeds = feeds(root.table("feeds", "[feeds]", report), report);
     AgentConfig {
         interfaces: interfaces.list,
         routes,
@@ -60,6 +62,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
         anomalies,
         metrics,
         flow_log,
+        feeds,
     }
 }
 
@@ -218,6 +221,17 @@ fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogCon
     if let Some(keep) = section.integer("keep", 0..=1_000, report) {
         config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
     }
+    section.finish(report);
+    config
+}
+
+fn feeds(section: Option<Section<'_>>, report: &mut Report<'_>) -> FeedsConfig {
+    let mut config = FeedsConfig { directory: PathBuf::from("/etc/outpost-fw/feeds"), ca_file: None };
+    let Some(mut section) = section else { return config };
+    if let Some(directory) = section.string("directory", report) {
+        config.directory = PathBuf::from(directory.value);
+    }
+    config.ca_file = section.string("ca_file", report).map(|file| PathBuf::from(file.value));
     section.finish(report);
     config
 }

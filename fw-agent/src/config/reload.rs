@@ -53,6 +53,10 @@ impl AgentConfig {
             waiting.push("flow_log".to_owned());
             merged.flow_log.clone_from(&self.flow_log);
         }
+        if self.feeds != new.feeds {
+            waiting.push("feeds".to_owned());
+            merged.feeds.clone_from(&self.feeds);
+        }
         (merged, waiting)
     }
 
@@ -83,10 +87,10 @@ mod tests {
     #[test]
     fn what_names_slots_or_sizes_waits_for_a_restart() {
         let new = parse(
-            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n[metrics]\nlisten = \"127.0.0.1:1\"\n",
+            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[conntrack]\nmax_flows = 4096\nmax_half_open = 512\n[metrics]\nlisten = \"127.0.0.1:1\"\n[feeds]\ndirectory = \"/x\"\n",
         );
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "conntrack.max_flows", "conntrack.max_half_open", "metrics"]);
+        assert_eq!(waiting, ["interface", "conntrack.max_flows", "conntrack.max_half_open", "metrics", "feeds"]);
         assert_eq!(merged, parse(BASE));
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);

@@ -46,6 +46,9 @@ listen = "[::1]:9477"
 file = "/var/log/flows.jsonl"
 max_bytes = 1_048_576
 keep = 2
+[feeds]
+directory = "/var/lib/lists"
+ca_file = "/etc/ssl/lists.pem"
 "#;
 
 fn mistakes(text: &str) -> String {
@@ -81,6 +84,8 @@ fn the_reference_configuration_is_read() {
         config.flow_log,
         FlowLogConfig { file: Some("/var/log/flows.jsonl".into()), max_bytes: 1 << 20, keep: 2 }
     );
+    let feeds = FeedsConfig { directory: "/var/lib/lists".into(), ca_file: Some("/etc/ssl/lists.pem".into()) };
+    assert_eq!(config.feeds, feeds);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `fwctl policy`: on files, without the agent and without root.
 
 mod export;
+mod feeds;
 mod fmt;
 mod import;
 mod refusal;
@@ -60,6 +61,9 @@ pub(super) struct Arguments {
     /// Compile for the interfaces of this agent.toml; each zone has an interface of its own without.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Take the lists of feeds from this directory, NAME.list each; without, feeds are empty.
+    #[arg(long, value_name = "DIRECTORY")]
+    feeds: Option<PathBuf>,
 }
 
 /// Which policy, and what is to be said of it.
@@ -104,11 +108,13 @@ fn parse_warning(text: &str) -> Result<Code, String> {
 pub(super) struct Source<'a> {
     pub(super) directory: &'a Path,
     pub(super) config: Option<&'a Path>,
+    /// Where the lists of its feeds are.
+    pub(super) feeds: Option<&'a Path>,
 }
 
 impl Arguments {
     fn source(&self) -> Source<'_> {
-        Source { directory: &self.directory, config: self.config.as_deref() }
+        Source { directory: &self.directory, config: self.config.as_deref(), feeds: self.feeds.as_deref() }
     }
 }
 
@@ -255,12 +261,19 @@ fn try_compile(source: Source<'_>, now: OffsetDateTime) -> anyhow::Result<Result
         Ok(config) => config,
         Err(error) => return Ok(Err(Refusal::Config(error))),
     };
-    let compiled = fw_policy::load(&files).and_then(|policy| {
+    let mut policy = match fw_policy::load(&files) {
+        Ok(policy) => policy,
+        Err(diagnostics) => return Ok(Err(Refusal::Policy(diagnostics))),
+    };
+    if let Some(directory) = source.feeds {
+        policy.fill(&feeds::read(directory, policy.feeds())?);
+    }
+    let compile = |policy: Policy| {
         let binding = config.map_or_else(|| Binding::offline(&policy), |config| config.binding());
         let compiled = policy.compile(&binding, now)?;
         Ok(Checked { policy, binding, compiled, now })
-    });
-    Ok(compiled.map_err(Refusal::Policy))
+    };
+    Ok(compile(policy).map_err(Refusal::Policy))
 }
 
 fn as_json(result: &TestResult) -> Value {
