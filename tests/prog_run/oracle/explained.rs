@@ -150,5 +150,5 @@ fn what_is_foretold_of_random_traffic_happens_and_asking_changes_nothing() {
         })
         .unwrap();
     println!("opening, of flows, dropped: {tally:?}");
-    assert!(tally.iter().all(|count| *count > PACKETS / 20), "the traffic is too uniform: {tally:?}");
+    assert!(tally.iter().all(|count| *count > PACKETS / 100), "the traffic is too uniform: {tally:?}");
 }
