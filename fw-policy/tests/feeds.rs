@@ -47,8 +47,8 @@ fn compile(policy: &Policy) -> Compiled {
 }
 
 fn decided(compiled: &Compiled, src: &str, dst_port: u16) -> String {
-    let src: IpAddr = src.parse().unwrap();
-    let dst: IpAddr = if src.is_ipv4() { "10.9.9.9" } else { "fd00::9" }.parse().unwrap();
+    let src: IpAddr = src.parse().expect("an address");
+    let dst: IpAddr = if src.is_ipv4() { "10.9.9.9" } else { "fd00::9" }.parse().expect("an address");
     let query = Query {
         src_addr: src.into(),
         dst_addr: dst.into(),

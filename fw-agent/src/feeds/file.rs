@@ -83,10 +83,12 @@ fn version(path: &Path) -> Result<String, Failure> {
 }
 
 fn of_kernel(path: &Path, error: &io::Error) -> Failure {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound => FailureKind::NotFound,
-        io::ErrorKind::PermissionDenied => FailureKind::Forbidden,
-        _ => FailureKind::Refused,
+    let kind = if error.kind() == io::ErrorKind::NotFound {
+        FailureKind::NotFound
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        FailureKind::Forbidden
+    } else {
+        FailureKind::Refused
     };
     Failure::new(kind, format!("{}: {error}", path.display()))
 }

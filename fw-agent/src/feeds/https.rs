@@ -137,16 +137,12 @@ fn explained(url: &FeedUrl, error: reqwest::Error) -> Failure {
     Failure::new(kind, format!("{url}: {text}{advice}"))
 }
 
-/// What TLS refuses comes as invalid data of the connection.
-fn is_of_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// What TLS refuses comes as invalid data of the connection, perhaps within another error of it.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let of_connection = error.downcast_ref::<io::Error>();
+    of_connection.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+        || of_connection.and_then(io::Error::get_ref).is_some_and(|inner| is_of_tls(inner))
+        || error.source().is_some_and(is_of_tls)
 }
 
 /// An error with all that lies behind it.
@@ -161,4 +157,41 @@ fn chain(error: &dyn Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tls_refuses_is_told_from_what_does_not_answer() {
+        let refused = || io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer");
+        assert!(is_of_tls(&refused()) && is_of_tls(&io::Error::other(refused())));
+        assert!(
+            !is_of_tls(&io::Error::other("no route")) && !is_of_tls(&io::Error::from(io::ErrorKind::ConnectionRefused))
+        );
+    }
+
+    #[test]
+    fn an_error_is_told_down_to_its_cause_and_nothing_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Layer {
+            text: &'static str,
+            source: Option<Box<Layer>>,
+        }
+        let cause = Layer { text: "connection refused", source: None };
+        let same = Layer { text: "connection refused", source: Some(Box::new(cause)) };
+        let outer = Layer { text: "error sending request", source: Some(Box::new(same)) };
+        assert_eq!(chain(&outer), "error sending request: connection refused");
+    }
+
+    #[test]
+    fn a_status_is_told_with_what_to_do() {
+        let url = FeedUrl::parse("https://a.example/l").unwrap();
+        let told = |status: u16| refused(&url, StatusCode::from_u16(status).unwrap());
+        assert_eq!((told(403).kind, told(404).kind), (FailureKind::Forbidden, FailureKind::NotFound));
+        assert!(told(429).message.contains("raise `refresh`"), "{}", told(429));
+        assert!(told(503).message.starts_with("https://a.example/l: the server answers 503"), "{}", told(503));
+    }
 }
