@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fw_common::abi::interface::HANDOVER_SLOT;
-use fw_policy::Compiled;
+use fw_policy::{Compiled, Feed};
 use time::OffsetDateTime;
 
 use crate::change::Ledger;
@@ -18,6 +18,7 @@ use crate::change::ledger::Trial;
 use crate::change::store::Store;
 use crate::clock::rfc3339;
 use crate::dataplane::Dataplane;
+use crate::feeds::facts::FeedFacts;
 use crate::flow_log::writer::Counts;
 use crate::fragments;
 use crate::hits::Hits;
@@ -71,6 +72,8 @@ pub struct Facts {
     pub pressure: Vec<String>,
     /// Sizes of `agent.toml` that the flow tables do not have. No condition for being ready: the tables work as they are.
     pub table_sizes: Vec<String>,
+    /// The feeds of the policy. No condition for being ready: another instance would have the same sources.
+    pub feeds: Vec<FeedFacts>,
     /// What takes long to read. No condition for being ready: what was read before is in force.
     pub slow_read: Option<SlowRead>,
     /// Why ways that have to work do not, or that this is not known yet.
@@ -118,6 +121,8 @@ pub struct PolicyFacts {
     pub tests: usize,
     /// When a rule starts or expires next.
     pub next_change: Option<OffsetDateTime>,
+    /// Its feeds.
+    pub feeds: Arc<[Feed]>,
 }
 
 /// Which policies were applied, and which one waits.
@@ -215,7 +220,7 @@ pub struct RouteFacts {
 /// One of the conditions for being ready.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// "policy", "interfaces", "routes", "forwarding", "probes", "config", "flow-tables", "table-sizes", "files" or "change".
+    /// "policy", "interfaces", "routes", "forwarding", "probes", "config", "flow-tables", "table-sizes", "files", "feeds" or "change".
     pub name: String,
     /// It holds.
     pub ok: bool,
@@ -238,6 +243,7 @@ impl Facts {
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
             Check { ok: true, ..check("table-sizes", self.table_sizes.iter().cloned()) },
             Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
+            Check { ok: true, ..check("feeds", self.feeds.iter().filter_map(FeedFacts::reason)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
         ]
     }

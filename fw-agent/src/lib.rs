@@ -15,6 +15,7 @@ pub mod config;
 pub mod dataplane;
 pub mod explain;
 pub mod facts;
+pub mod feeds;
 pub mod files;
 pub mod flow_census;
 pub mod flow_log;

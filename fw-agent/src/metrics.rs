@@ -14,10 +14,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::dataplane::DataplaneError;
 use crate::facts::{Outcome, Shared};
+use crate::feeds::facts::FeedFacts;
+use crate::feeds::fetch::FailureKind;
 use crate::flow_census::{Census, Class};
 use crate::names::protocol;
 use crate::probe::{Life, Way};
@@ -119,6 +122,7 @@ impl Snapshot {
         snapshot.happenings(shared)?;
         snapshot.policy(shared);
         snapshot.probes(shared);
+        snapshot.feeds(shared);
         snapshot.agent(shared);
         Ok(snapshot)
     }
@@ -309,6 +313,35 @@ impl Snapshot {
         );
         let delays = ways.iter().map(|way| ([("probe", way.config.name.clone())], way.delays.clone()));
         self.probe_delays = delays.collect();
+    }
+
+    fn feeds(&mut self, shared: &Shared) {
+        let facts = shared.facts.load();
+        let now = OffsetDateTime::now_utc();
+        let named = |feed: &FeedFacts| vec![("feed", feed.name.clone())];
+        let lists = || facts.feeds.iter().filter_map(|feed| Some((named(feed), feed.list?)));
+        let entries = lists().map(|(labels, list)| (labels, list.entries as u64)).collect();
+        self.gauge("feed_entries", "Entries of the list of a feed that is in force", entries);
+        let age = |at: OffsetDateTime| u64::try_from((now - at).whole_seconds()).unwrap_or_default();
+        let ages = lists().map(|(labels, list)| (labels, age(list.confirmed_at))).collect();
+        self.gauge("feed_age_seconds", "Since when no source has said that the list of a feed is the latest", ages);
+        let ok = |feed: &FeedFacts| (named(feed), u64::from(feed.reason().is_none()));
+        self.gauge(
+            "feed_ok",
+            "The feed has a list that is not too old, and the last attempt has succeeded",
+            facts.feeds.iter().map(ok).collect(),
+        );
+        let mut fetches = Vec::new();
+        for feed in &facts.feeds {
+            let failed = |kind: FailureKind| feed.attempts.failed.get(&kind).copied().unwrap_or_default();
+            let succeeded = [("changed", feed.attempts.changed), ("unchanged", feed.attempts.unchanged)];
+            let failed = FailureKind::ALL.map(|kind| (kind.name(), failed(kind)));
+            for (result, count) in succeeded.into_iter().chain(failed) {
+                let labels = vec![("feed", feed.name.clone()), ("result", result.to_owned())];
+                fetches.push((labels, count));
+            }
+        }
+        self.counter("feed_fetches", "Attempts to fetch a feed, by what became of them", fetches);
     }
 
     fn agent(&mut self, shared: &Shared) {

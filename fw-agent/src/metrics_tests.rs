@@ -9,6 +9,7 @@ use super::*;
 use crate::dataplane::fake::FakeDataplane;
 use crate::dataplane::{FlowRecord, RedirectErrors};
 use crate::facts::{DeviceFacts, Facts, InterfaceFacts};
+use crate::feeds::facts::{Attempts, ListFacts};
 use crate::names::Names;
 
 fn shared() -> Arc<Shared> {
@@ -34,6 +35,10 @@ fn shared() -> Arc<Shared> {
     let mut facts = Facts { names: Arc::new(names), interfaces: vec![interface], ..Facts::default() };
     facts.policy.digest = Some([0xab; 32]);
     facts.policy.outcome = Outcome::Applied;
+    let list = ListFacts { entries: 3, confirmed_at: OffsetDateTime::now_utc() - std::time::Duration::from_secs(90) };
+    let failed = [(FailureKind::Forbidden, 2)].into();
+    let attempts = Attempts { changed: 4, unchanged: 5, failed };
+    facts.feeds = vec![FeedFacts { name: "bad".to_owned(), list: Some(list), attempts, ..FeedFacts::default() }];
     Arc::new(Shared {
         dataplane: Arc::new(dataplane),
         facts: ArcSwap::from_pointee(facts),
@@ -57,6 +62,10 @@ fn what_is_counted_is_in_the_metrics() {
         "outpost_fw_flows{state=\"established\"} 1",
         "outpost_fw_protocol_flows{protocol=\"tcp\"} 1",
         "outpost_fw_flows_opened_total 9",
+        "outpost_fw_feed_entries{feed=\"bad\"} 3",
+        "outpost_fw_feed_ok{feed=\"bad\"} 1",
+        "outpost_fw_feed_fetches_total{feed=\"bad\",result=\"changed\"} 4",
+        "outpost_fw_feed_fetches_total{feed=\"bad\",result=\"forbidden\"} 2",
         "outpost_fw_redirect_errors_total{interface=\"ens6\",error=\"enxio\"} 4",
         "outpost_fw_interface_attached{interface=\"ens6\"} 1",
         "outpost_fw_policy_last_apply{result=\"applied\"} 1",
@@ -65,6 +74,9 @@ fn what_is_counted_is_in_the_metrics() {
     ] {
         assert!(text.lines().any(|actual| actual == line), "{line} is missing in\n{text}");
     }
+    let age = text.lines().find_map(|line| line.strip_prefix("outpost_fw_feed_age_seconds{feed=\"bad\"} "));
+    let age: u64 = age.unwrap().parse().unwrap();
+    assert!((90..3_600).contains(&age), "{age}");
     assert!(text.ends_with("# EOF\n"), "{text}");
 }
 

@@ -1,25 +1,27 @@
 //! The policy directory: read whole, compiled, and tested, or refused.
 
 mod directory;
+mod live;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fw_policy::{
-    Binding, Compiled, Compiler, Diagnostic, Diagnostics, LiveSets, Options, Policy, Reader, SetChangeError,
-    SourceFile, TestKind, TestResult,
+    AddressList, Binding, Compiled, Compiler, Diagnostic, Diagnostics, Feed, FeedContents, Options, Policy, Reader,
+    SetChangeError, SourceFile, TestKind, TestResult,
 };
 use time::OffsetDateTime;
 
 use crate::change::store::StoreError;
+use crate::feeds::held::Holdings;
 use crate::files::FileError;
 use crate::lockout::Lockout;
 use crate::text::NotText;
 
 use directory::MAX_FILE;
 pub use directory::{is_quiet, read, walk};
+use live::Live;
 
 /// A policy that may be applied: it compiles and its own tests pass.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct CheckedPolicy {
     pub warnings: Vec<Diagnostic>,
     /// Number of `[[test]]`s and `[[invariant]]`s that passed.
     pub tests: usize,
+    /// Its feeds.
+    pub feeds: Arc<[Feed]>,
+    /// What was known of feeds when it was compiled.
+    pub contents: Arc<FeedContents>,
 }
 
 /// Why a policy directory cannot be applied.
@@ -92,7 +98,7 @@ pub enum PolicyError {
     /// The policy is invalid.
     #[error("{0}")]
     Invalid(Diagnostics),
-    /// An address set was not changed.
+    /// The list of a feed was not taken.
     #[error("{0}")]
     Set(SetChangeError),
     /// Two entries of `agent.toml` are one device.
@@ -111,9 +117,36 @@ pub enum PolicyError {
 pub struct Checker {
     reader: Reader,
     compiler: Compiler,
+    /// What is known of feeds.
+    feeds: Arc<Holdings>,
+    /// The policy whose list has changed last.
+    live: Option<Live>,
 }
 
 impl Checker {
+    /// A checker of policies whose feeds hold what is known there.
+    #[must_use]
+    pub fn new(feeds: Arc<Holdings>) -> Self {
+        Self { feeds, ..Self::default() }
+    }
+
+    /// What is known of feeds.
+    #[must_use]
+    pub const fn feeds(&self) -> &Arc<Holdings> {
+        &self.feeds
+    }
+
+    /// The feeds of a policy. What was kept of them is taken up from the disk.
+    ///
+    /// # Errors
+    /// If the policy is invalid.
+    pub fn feeds_of(&mut self, files: &[SourceFile]) -> Result<Arc<[Feed]>, PolicyError> {
+        let policy = self.reader.load_with(files, &self.feeds.contents()).map_err(PolicyError::Invalid)?;
+        let feeds = Arc::clone(policy.feeds());
+        self.feeds.recall(&feeds);
+        Ok(feeds)
+    }
+
     /// Compiles the files for these interfaces and runs their tests. `running`: the policy in force, whose zones keep their
     /// numbers, so that the records of its flows name them rightly.
     ///
@@ -126,9 +159,9 @@ impl Checker {
         now: OffsetDateTime,
         running: Option<&Compiled>,
     ) -> Result<CheckedPolicy, PolicyError> {
-        let (policy, compiled) = self.compile(files, binding, now, running)?;
+        let (policy, compiled, contents) = self.compile(files, binding, now, running)?;
         let results = policy.run_tests(&compiled, now);
-        checked(compiled, policy, results)
+        checked(compiled, policy, contents, results)
     }
 
     /// Compiles files that are in force already for another time, without their tests.
@@ -142,8 +175,8 @@ impl Checker {
         now: OffsetDateTime,
         running: Option<&Compiled>,
     ) -> Result<CheckedPolicy, PolicyError> {
-        let (policy, compiled) = self.compile(files, binding, now, running)?;
-        Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests: 0 })
+        let (policy, compiled, contents) = self.compile(files, binding, now, running)?;
+        checked(compiled, policy, contents, Vec::new())
     }
 
     fn compile(
@@ -152,38 +185,58 @@ impl Checker {
         binding: &Binding,
         now: OffsetDateTime,
         running: Option<&Compiled>,
-    ) -> Result<(&Policy, Compiled), PolicyError> {
-        let policy = self.reader.load(files).map_err(PolicyError::Invalid)?;
+    ) -> Result<(&Policy, Compiled, Arc<FeedContents>), PolicyError> {
+        self.feeds_of(files)?;
+        let contents = self.feeds.contents();
+        let policy = self.reader.load_with(files, &contents).map_err(PolicyError::Invalid)?;
         let compiled = self.compiler.compile(policy, binding, now, &options(running)).map_err(PolicyError::Invalid)?;
-        Ok((policy, compiled))
+        Ok((policy, compiled, contents))
+    }
+
+    /// Gives a feed of the policy in force another list, and runs the policy's tests on the result. Rules, pairs and lists are not
+    /// compiled again. The result is applied as any other policy: no packet is judged by half of a list. What is known of the feed is
+    /// left to the caller to say: until then, the list is as if it had not come.
+    ///
+    /// # Errors
+    /// If the tables would be too large, or tests fail.
+    pub fn replace_feed(
+        &mut self,
+        files: &Arc<[SourceFile]>,
+        (feed, list): (&Feed, &AddressList),
+        binding: &Binding,
+        now: OffsetDateTime,
+        running: Option<&Compiled>,
+    ) -> Result<CheckedPolicy, PolicyError> {
+        let contents = self.feeds.contents();
+        let live = match self.live.take().filter(|live| live.is_of(files, binding, now, running)) {
+            Some(live) => live,
+            None => {
+                let policy = self.reader.load_with(files, &contents).map_err(PolicyError::Invalid)?.clone();
+                let policy = (Arc::clone(files), policy);
+                Live::new(policy, binding, now, &options(running), &contents).map_err(PolicyError::Invalid)?
+            }
+        };
+        let live = self.live.insert(live);
+        live.replace(&contents, &feed.key(), list).map_err(PolicyError::Set)?;
+        let (policy, compiled) = (live.sets().policy(), live.sets().compiled().clone());
+        let results = policy.run_tests(&compiled, now);
+        checked(compiled, policy, contents, results)
     }
 }
 
-/// Gives an address set of a policy that is in force other contents, and runs the policy's tests on the result. Rules, pairs
-/// and lists are not compiled again. The result is applied as any other policy: no packet is judged by half of a list.
-///
-/// # Errors
-/// If there is no such set, if the tables would be too large, or if tests fail; the last leaves `live` changed, so that
-/// the caller replaces the set again, by what it was.
-pub fn replace_set(
-    live: &mut LiveSets,
-    name: &str,
-    prefixes: impl Iterator<Item = (IpAddr, u8)>,
-    now: OffsetDateTime,
+fn checked(
+    compiled: Compiled,
+    policy: &Policy,
+    contents: Arc<FeedContents>,
+    results: Vec<TestResult>,
 ) -> Result<CheckedPolicy, PolicyError> {
-    live.replace(name, prefixes).map_err(PolicyError::Set)?;
-    let compiled = live.compiled().clone();
-    let results = live.policy().run_tests(&compiled, now);
-    checked(compiled, live.policy(), results)
-}
-
-fn checked(compiled: Compiled, policy: &Policy, results: Vec<TestResult>) -> Result<CheckedPolicy, PolicyError> {
     let tests = results.len();
     let failed: Vec<_> = results.into_iter().filter(|result| !result.passed).collect();
     if !failed.is_empty() {
         return Err(PolicyError::TestsFailed(failed));
     }
-    Ok(CheckedPolicy { compiled: Arc::new(compiled), warnings: policy.warnings().to_vec(), tests })
+    let (compiled, warnings, feeds) = (Arc::new(compiled), policy.warnings().to_vec(), Arc::clone(policy.feeds()));
+    Ok(CheckedPolicy { compiled, warnings, tests, feeds, contents })
 }
 
 fn options(running: Option<&Compiled>) -> Options {
@@ -206,6 +259,7 @@ fn describe_failures(failed: &[TestResult]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feeds::store::Version;
 
     #[test]
     fn an_invariant_that_does_not_hold_refuses_the_policy() {
@@ -228,21 +282,103 @@ mod tests {
         );
     }
 
+    const TEXT: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n\
+        [[feed]]\nname = \"ok\"\nurl = \"ok\"\n[[feed]]\nname = \"more\"\nurl = \"more\"\n\
+        [[rule]]\nid = \"r\"\nfrom = [\"a\"]\nto = [\"a\"]\nsource = [\"@ok\", \"@more\"]\naction = \"allow\"\n\
+        [[test]]\nname = \"not ours\"\nexpect = \"drop\"\npacket = { from = \"a\", to = \"a\", src = \"10.0.1.1\", \
+        dst = \"10.0.0.2\", service = \"tcp/80\" }\n";
+
+    /// Feeds by their names, each with what it holds.
+    struct Fixture {
+        checker: Checker,
+        files: Arc<[SourceFile]>,
+        binding: Binding,
+        feeds: Arc<[Feed]>,
+    }
+
+    impl Fixture {
+        fn new(text: &str) -> Self {
+            let files: Arc<[SourceFile]> = [SourceFile { name: "a.toml".to_owned(), text: text.to_owned() }].into();
+            let policy = fw_policy::load(&files).unwrap();
+            let (binding, feeds) = (Binding::offline(&policy), Arc::clone(policy.feeds()));
+            Self { checker: Checker::default(), files, binding, feeds }
+        }
+
+        fn list(text: &str) -> AddressList {
+            AddressList::parse(text.as_bytes(), 10).unwrap()
+        }
+
+        fn know(&self, feed: usize, text: &str) {
+            let (key, list) = (self.feeds[feed].key(), Self::list(text));
+            self.checker.feeds.insert(key, list, Version::default(), OffsetDateTime::UNIX_EPOCH);
+        }
+
+        fn check(&mut self) -> Result<CheckedPolicy, PolicyError> {
+            self.checker.check(&self.files, &self.binding, OffsetDateTime::UNIX_EPOCH, None)
+        }
+
+        fn replace(&mut self, feed: usize, text: &str) -> Result<CheckedPolicy, PolicyError> {
+            let now = OffsetDateTime::UNIX_EPOCH;
+            self.checker.replace_feed(&self.files, (&self.feeds[feed], &Self::list(text)), &self.binding, now, None)
+        }
+    }
+
     #[test]
-    fn a_replaced_set_is_tested_like_a_file() {
-        let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[addresses]\nok = [\"10.0.0.0/8\"]\n\
-                    [[rule]]\nid = \"r\"\nfrom = [\"a\"]\nto = [\"a\"]\nsource = [\"@ok\"]\naction = \"allow\"\n\
-                    [[test]]\nname = \"ok\"\nexpect = \"allow\"\npacket = { from = \"a\", to = \"a\", src = \"10.0.0.1\", \
-                    dst = \"10.0.0.2\", service = \"tcp/80\" }\n";
-        let policy = fw_policy::load(&[SourceFile { name: "a.toml".to_owned(), text: text.to_owned() }]).unwrap();
-        let (binding, now) = (Binding::offline(&policy), OffsetDateTime::UNIX_EPOCH);
-        let mut live = LiveSets::new(policy, &binding, now, &Options::default()).unwrap();
-        let mut replace = |name: &str, prefix: &str| {
-            let prefixes = [(prefix.parse::<IpAddr>().unwrap(), 24)];
-            replace_set(&mut live, name, prefixes.into_iter(), now)
+    fn another_list_is_tested_like_a_file_and_compiles_to_the_same_tables() {
+        let mut fixture = Fixture::new(TEXT);
+        fixture.know(0, "10.0.0.0/24");
+        let before = fixture.check().unwrap();
+        assert_eq!((before.tests, before.feeds.len()), (1, 2));
+        let changed = fixture.replace(0, "10.0.2.0/24\n10.0.3.7").unwrap();
+        assert_ne!(changed.compiled.digest, before.compiled.digest);
+        let refused = fixture.replace(0, "10.0.1.0/24");
+        assert!(matches!(refused, Err(PolicyError::TestsFailed(failed)) if failed.len() == 1));
+        // What was refused has left nothing behind, and what is known of other feeds is in what comes next.
+        fixture.know(0, "10.0.2.0/24\n10.0.3.7");
+        let more = fixture.replace(1, "10.0.4.0/24").unwrap();
+        fixture.know(1, "10.0.4.0/24");
+        let read = fixture.check().unwrap();
+        assert_eq!(decided(&read, "10.0.4.9"), "r");
+        for source in ["10.0.0.1", "10.0.1.1", "10.0.2.1", "10.0.3.7", "10.0.3.8", "10.0.4.9"] {
+            assert_eq!(decided(&more, source), decided(&read, source), "{source}");
+        }
+    }
+
+    fn decided(checked: &CheckedPolicy, src: &str) -> String {
+        let [src, dst] = [src, "10.9.9.9"].map(|addr| addr.parse::<std::net::IpAddr>().unwrap().into());
+        let query = fw_common::policy::Query {
+            src_addr: src,
+            dst_addr: dst,
+            from_zone: 1,
+            to_zone: 1,
+            protocol: 6,
+            src_port: 7,
+            dst_port: 80,
         };
-        assert_eq!(replace("ok", "10.0.0.0").unwrap().tests, 1);
-        assert!(matches!(replace("ok", "10.0.1.0"), Err(PolicyError::TestsFailed(failed)) if failed.len() == 1));
-        assert!(matches!(replace("other", "10.0.1.0"), Err(PolicyError::Set(SetChangeError::UnknownSet(_)))));
+        let compiled = &checked.compiled;
+        compiled.rules[compiled.tables.classify(&query).rule as usize].id.clone()
+    }
+
+    #[test]
+    fn a_policy_says_what_its_lists_were() {
+        let mut fixture = Fixture::new(TEXT);
+        let before = fixture.check().unwrap();
+        assert!(Arc::ptr_eq(&before.contents, &fixture.checker.feeds.contents()));
+        fixture.know(1, "10.0.4.0/24");
+        assert!(!Arc::ptr_eq(&before.contents, &fixture.checker.feeds.contents()), "it is to be compiled again");
+        let after = fixture.check().unwrap();
+        assert!(Arc::ptr_eq(&after.contents, &fixture.checker.feeds.contents()));
+        assert_eq!((decided(&before, "10.0.4.9"), decided(&after, "10.0.4.9")), ("default".to_owned(), "r".to_owned()));
+    }
+
+    #[test]
+    fn a_policy_takes_up_the_lists_that_were_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::feeds::store::FeedStore::at(dir.path());
+        let mut fixture = Fixture::new(TEXT);
+        store.keep(&fixture.feeds[0].key(), b"10.0.5.0/24\n", &Version::of(b"10.0.5.0/24\n", None)).unwrap();
+        let source = Arc::new(crate::feeds::file::Files::below("/nonexistent".into()));
+        fixture.checker = Checker::new(Arc::new(Holdings::new(store, source)));
+        assert_eq!(decided(&fixture.check().unwrap(), "10.0.5.1"), "r");
     }
 }

@@ -51,7 +51,7 @@ fn value(takes: Takes) -> Value {
     match takes {
         Takes::Version => json!({ "const": 1 }),
         Takes::Text | Takes::RuleId => json!({ "type": "string" }),
-        Takes::Name => pattern(NAME),
+        Takes::Name | Takes::SetName => pattern(NAME),
         Takes::Boolean => json!({ "type": "boolean" }),
         Takes::Logging => json!({ "anyOf": [{ "type": "boolean" }, { "enum": Level::NAMES }] }),
         Takes::Words(words) => json!({ "enum": words }),

@@ -39,6 +39,7 @@ mod diagnostic;
 mod edit;
 pub mod explain;
 mod export;
+mod feed;
 mod format;
 mod import;
 mod include;
@@ -69,6 +70,7 @@ pub use diagnostic::{
     Place, Severity, sarif, sarif_of_problem,
 };
 pub use export::AuditRow;
+pub use feed::{AddressList, Feed, FeedContents, FeedKey, FeedUrl, Integrity, ListError, UrlFault};
 pub use format::format;
 pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
 pub use include::{Absence, Directory, Subdirectory, gather};

@@ -1,5 +1,6 @@
 //! A valid policy: names are resolved, nothing in it can be refused any more before it meets interfaces.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::Diagnostic;
 use crate::diagnostic::Diagnostics;
+use crate::feed::{Feed, FeedContents};
 use crate::invariant::Invariant;
 use crate::level::Level;
 use crate::limits::Limits;
@@ -29,6 +31,7 @@ pub struct Policy {
     pub(crate) zone_pairs: Vec<ZonePair>,
     pub(crate) tests: Vec<PolicyTest>,
     pub(crate) invariants: Vec<Invariant>,
+    pub(crate) feeds: Arc<[Feed]>,
     pub(crate) addresses: NamedSets<AddressSet>,
     pub(crate) services: NamedSets<ServiceSet>,
     pub(crate) named_addresses: Vec<NamedSet>,
@@ -85,6 +88,32 @@ impl Policy {
         self.invariants.len()
     }
 
+    /// The feeds, in file order.
+    #[must_use]
+    pub const fn feeds(&self) -> &Arc<[Feed]> {
+        &self.feeds
+    }
+
+    /// Gives each feed what is known of it; one of which nothing is known is empty. Whether any has changed by that.
+    pub fn fill(&mut self, contents: &FeedContents) -> bool {
+        let mut changed = false;
+        for feed in Arc::clone(&self.feeds).iter() {
+            let set = contents.set(feed);
+            let is_same = self.addresses.get(&feed.name).is_some_and(|held| Arc::ptr_eq(held, &set) || *held == set);
+            if !is_same {
+                changed |= self.replace_address_set(&feed.name, set).is_some();
+            }
+        }
+        changed
+    }
+
+    /// The address sets that hold another thing each time that a feed is fetched: feeds, and sets that name them.
+    pub(crate) fn fed_sets(&self) -> BTreeSet<String> {
+        let mut sets: BTreeSet<String> = self.feeds.iter().map(|feed| feed.name.clone()).collect();
+        sets.extend(self.addresses.users(&sets));
+        sets
+    }
+
     /// The address sets by name.
     pub(crate) const fn address_sets(&self) -> &NamedSets<AddressSet> {
         &self.addresses
@@ -92,7 +121,7 @@ impl Policy {
 
     /// Gives an address set of the policy other contents; the positions of the rules that it changes, or `None` if there is no
     /// such set.
-    pub(crate) fn replace_address_set(&mut self, name: &str, set: AddressSet) -> Option<Vec<usize>> {
+    pub(crate) fn replace_address_set(&mut self, name: &str, set: Arc<AddressSet>) -> Option<Vec<usize>> {
         let changed = self.addresses.replace(name, set)?;
         let uses = |rule: &Rule| rule.recipes.iter().flatten().any(|recipe| recipe.uses(&changed));
         let rules: Vec<usize> = (0..self.rules.len()).filter(|position| uses(&self.rules[*position])).collect();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostics, Report};
 use crate::edit::{self, Edit};
+use crate::feed::FeedContents;
 use crate::include::{self, Surroundings};
 use crate::parse;
 use crate::policy::{Placed, Policy};
@@ -48,14 +49,27 @@ impl Reader {
     ///
     /// Everything that is wrong in any of the files, at once; the last policy is forgotten then.
     pub fn load(&mut self, files: &[SourceFile]) -> Result<&Policy, Diagnostics> {
+        self.load_with(files, &FeedContents::default())
+    }
+
+    /// The same, with what is known of feeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::load`].
+    pub fn load_with(&mut self, files: &[SourceFile], contents: &FeedContents) -> Result<&Policy, Diagnostics> {
         let renewed = self.last.take().and_then(|last| last.renewed(files));
-        let last = match renewed {
+        let mut last = match renewed {
             Some(last) => last,
             None => {
                 let (policy, context) = read(files)?;
                 Last { policy, context, plain: files.iter().map(|file| edit::is_plain(&file.text)).collect() }
             }
         };
+        if last.policy.fill(contents) {
+            // Rules that are read later name the feeds as well.
+            last.context.take_addresses(&last.policy.addresses);
+        }
         Ok(&self.last.insert(last).policy)
     }
 }
@@ -144,12 +158,23 @@ impl Last {
                 *at = at.shifted(by);
             }
         };
-        let Policy { defaults, zones, rules, zone_pairs, tests, invariants, named_addresses, named_services, .. } =
-            &mut self.policy;
+        let Policy {
+            defaults,
+            zones,
+            rules,
+            zone_pairs,
+            tests,
+            invariants,
+            feeds,
+            named_addresses,
+            named_services,
+            ..
+        } = &mut self.policy;
         rules[first..].iter_mut().take_while(|rule| rule.at.file == file).for_each(|rule| shift(&mut rule.at));
         shift(&mut defaults.at);
         zones.iter_mut().for_each(|zone| shift(&mut zone.at));
         zone_pairs.iter_mut().for_each(|pair| shift(&mut pair.at));
+        Arc::make_mut(feeds).iter_mut().for_each(|feed| shift(&mut feed.at));
         tests.iter_mut().for_each(|test| shift(&mut test.at));
         invariants.iter_mut().for_each(|invariant| shift(&mut invariant.at));
         named_addresses.iter_mut().chain(named_services).for_each(|set| shift(&mut set.at));

@@ -19,7 +19,7 @@ use crate::validate::name_fault;
 /// What is renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
-    /// An address set.
+    /// An address set, or a feed.
     Set,
     /// A service set.
     Service,
@@ -231,7 +231,9 @@ impl Change<'_> {
     fn name(&self, written: &str, takes: Takes) -> Option<String> {
         let renamed = |name: &str| if name == self.old { self.new } else { name }.to_owned();
         let renamed = match (takes, self.kind) {
-            (Takes::RuleId, Renamed::Rule) | (Takes::Zone | Takes::Zones, Renamed::Zone) => renamed(written),
+            (Takes::RuleId, Renamed::Rule)
+            | (Takes::Zone | Takes::Zones, Renamed::Zone)
+            | (Takes::SetName, Renamed::Set) => renamed(written),
             (Takes::RuleId, Renamed::Zone) => {
                 let (from, to) = written.strip_prefix("default:")?.split_once('>')?;
                 crate::policy::zone_pair_id(&renamed(from), &renamed(to))

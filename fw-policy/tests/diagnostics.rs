@@ -67,12 +67,18 @@ fn cases_of_text() -> BTreeSet<Code> {
     case("wrong_type", &[&rule("source = \"10.0.0.1\"\nlog = 1\nservices = [80]")], &[Code::WrongType; 3]);
     case("unknown_key", &[&rule("sorce = [\"10.1.0.1\"]\nzone = 1")], &[Code::UnknownKey; 2]);
     case("missing_key", &[&headed("[[rule]]\nid = \"r-1\"")], &[Code::MissingKey; 3]);
-    case(
-        "unsupported",
-        &[&rule("destination = [\"aws:tag/x\"]\nsource = [\"fqdn:a.b\"]"), "version = 1\n[[feed]]\nname = \"f\"\n"],
-        &[Code::Unsupported; 3],
-    );
+    case("unsupported", &[&rule("destination = [\"aws:tag/x\"]\nsource = [\"fqdn:a.b\"]")], &[Code::Unsupported; 2]);
     case("include", &["version = 1\ninclude = [\"more\", \"../most\"]\n"], &[Code::Include; 2]);
+    let feed = |keys: &str| headed(&format!("{ZONES}[[feed]]\nname = \"f\"\n{keys}"));
+    case("invalid_url", &[&feed("url = \"http://a.example/b\"")], &[Code::InvalidUrl]);
+    case(
+        "feed_keys",
+        &[&feed("url = \"a\"\nmax_entries = 500001\non_failure = \"empty\"\nsha256 = \"00\"")],
+        &[Code::InvalidValue; 3],
+    );
+    case("feed_age", &[&feed("url = \"a\"\nrefresh = \"1h\"\nmax_age = \"1h\"")], &[Code::Contradiction]);
+    case("feed_signature", &[&feed("url = \"a\"\nsignature = \"a.minisig\"")], &[Code::MissingKey]);
+    case("feed_and_set", &[&feed("url = \"a\"\n[addresses]\nf = [\"10.0.0.1\"]")], &[Code::Duplicate]);
     case(
         "duplicate_in_files",
         &[&headed(ZONES), "version = 1\n[zones.ot]\nnetworks = [\"10.9.0.0/16\"]\n"],

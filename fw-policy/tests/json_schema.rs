@@ -110,7 +110,7 @@ fn each_key_of_the_schema_is_read_by_the_parser() {
         let written = match table {
             "" => format!("{key} = {value}"),
             "zones" => format!("[zones.x]\n{key} = {value}"),
-            "rule" | "test" | "zone_pair" | "invariant" => format!("[[{table}]]\n{key} = {value}"),
+            "feed" | "rule" | "test" | "zone_pair" | "invariant" => format!("[[{table}]]\n{key} = {value}"),
             "defaults" => format!("[defaults]\n{key} = {value}"),
             nested => {
                 let (outer, inner) = nested.split_once('.').expect("a table within another");

@@ -183,3 +183,13 @@ fn what_cannot_be_renamed_is_said() {
     let invalid = rename(&files(&["version = 1\n"]), Renamed::Zone, "a", "b", NOW).unwrap_err();
     assert!(matches!(invalid, RenameError::Invalid(_)), "{invalid}");
 }
+
+#[test]
+fn a_feed_is_renamed_as_a_set_is() {
+    let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[addresses]\nmore = [\"@bad\"]\n\
+                [[feed]]\nname = \"bad\"\ndescription = \"bad\"\nurl = \"bad\"\n\
+                [[rule]]\nid = \"bad\"\nfrom = [\"a\"]\nto = [\"a\"]\nsource = [\"@bad\", \"!@more\"]\naction = \"drop\"\n";
+    let renamed = rename(&files(&[text]), Renamed::Set, "bad", "worse", NOW).unwrap();
+    let expected = text.replace("\"@bad\"", "\"@worse\"").replace("name = \"bad\"", "name = \"worse\"");
+    assert_eq!(renamed[0].text, expected);
+}

@@ -10,6 +10,7 @@ mod changes;
 mod conditions;
 mod end_flows;
 mod explain;
+mod feeds;
 mod firewall;
 mod floods;
 mod flow_log;

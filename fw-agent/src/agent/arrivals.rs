@@ -110,7 +110,9 @@ impl Supervisor {
             return Err(PolicyError::NamedTwice(why).into());
         }
         let (running, now) = (self.facts.policy.compiled.clone(), OffsetDateTime::now_utc());
-        let policy = for_now(&self.checker, (Arc::clone(&files), self.config.binding()), policy, running, now).await?;
+        let of_now = (now, self.feeds.holdings().contents());
+        let policy =
+            for_now(&self.checker, (Arc::clone(&files), self.config.binding()), policy, running, of_now).await?;
         if keeps_access(&self.config) {
             self.check_access(&policy).await?;
         }

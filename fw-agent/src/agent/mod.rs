@@ -6,6 +6,7 @@
 mod adopted;
 mod arrivals;
 mod changes;
+mod feeds;
 mod follow;
 mod housekeeping;
 mod interfaces;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fw_policy::{Binding, Compiled, SourceFile};
+use fw_policy::{Binding, Compiled, FeedContents, SourceFile};
 use time::OffsetDateTime;
 
 use super::adopted::Seats;
@@ -41,8 +41,8 @@ pub(super) struct Weighed {
 #[derive(Clone)]
 pub(super) struct InForce {
     pub(super) files: Arc<[SourceFile]>,
-    binding: Binding,
-    keep_access: bool,
+    pub(super) binding: Binding,
+    pub(super) keep_access: bool,
 }
 
 impl InForce {
@@ -72,21 +72,25 @@ pub(super) async fn check(
     checked.await.map_err(|_| RunError::Interrupted("compiling the policy"))
 }
 
-/// What was checked, as it is to judge packets now. Since the check began a rule may have started or expired, and the policy in force
-/// has followed that: with the tables of before, what has expired would come into force again.
+/// What was checked, as it is to judge packets now. Since the check began a rule may have started or expired, or a feed may have another
+/// list, and the policy in force has followed that: with the tables of before, what has expired would come into force again.
+/// `contents`: what is known of feeds now.
 pub(super) async fn for_now(
     checker: &SharedChecker,
     (files, binding): (Arc<[SourceFile]>, Binding),
     checked: CheckedPolicy,
     running: Option<Arc<Compiled>>,
-    now: OffsetDateTime,
+    (now, contents): (OffsetDateTime, Arc<FeedContents>),
 ) -> Result<CheckedPolicy, RunError> {
-    if checked.compiled.next_change.is_none_or(|at| at > now) {
+    let is_in_time = checked.compiled.next_change.is_none_or(|at| at > now);
+    let is_fed = Arc::ptr_eq(&checked.contents, &contents);
+    if is_in_time && is_fed {
         return Ok(checked);
     }
     let recompiled =
         check(checker, files, move |checker, files| checker.recompile(files, &binding, now, running.as_deref()));
-    Ok(CheckedPolicy { compiled: recompiled.await??.compiled, ..checked })
+    let CheckedPolicy { compiled, contents, .. } = recompiled.await??;
+    Ok(CheckedPolicy { compiled, contents, ..checked })
 }
 
 /// Refuses a policy that would cut the access to the firewall itself.
@@ -136,6 +140,7 @@ pub(super) async fn apply(
     policy.warnings = checked.warnings.iter().map(|warning| format!("{}: {}", warning.code, warning.message)).collect();
     policy.tests = checked.tests;
     policy.next_change = compiled.next_change;
+    policy.feeds = checked.feeds;
     policy.compiled = Some(compiled);
     facts.names = Arc::new(Names::new(dataplane.rule_names()?, facts.policy.compiled.as_deref()));
     Ok(())
@@ -288,7 +293,9 @@ mod tests {
             assert_ne!(facts.policy.digest, Some(checked.compiled.digest));
 
             let running = facts.policy.compiled.clone();
-            let checked = for_now(&checker, (Arc::clone(&files), binding()), checked, running, after).await.unwrap();
+            let contents = Arc::clone(&checked.contents);
+            let checked =
+                for_now(&checker, (Arc::clone(&files), binding()), checked, running, (after, contents)).await.unwrap();
             apply(&dataplane, checked, "test", &mut facts).await.unwrap();
             assert_eq!((facts.policy.outcome, fake.state().epoch), (Outcome::Unchanged, 1), "{bound}");
         }

@@ -4,12 +4,13 @@
 //! One reading goes on at a time. What is asked for meanwhile is done behind it and at once, because files may have changed after
 //! they were read. A reading that does not end keeps nobody: its thread is left alone when the agent ends.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_policy::Compiled;
+use fw_policy::{Compiled, FeedKey};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::RunError;
 use super::changes::{self, Standing};
+use super::feeds;
 use super::policy::{Attempt, SharedChecker, Weighed, check};
 use crate::api::change::{ApplyWish, Changed};
 use crate::api::server::ReloadRequest;
@@ -86,6 +88,8 @@ pub(super) struct Known {
     pub(super) bundle: Option<Bundle>,
     /// What may be taken.
     pub(super) standing: Standing,
+    /// Feeds that are kept fresh already.
+    pub(super) followed: BTreeSet<FeedKey>,
     /// They are to be tried again.
     pub(super) again: bool,
 }
@@ -251,7 +255,8 @@ async fn read(known: Known, scope: Scope, reason: String, place: Place) -> Read 
         let why = if read.unwatched { "the files differ from those that were read" } else { "the last attempt failed" };
         read.reason = why.to_owned();
     }
-    read.policy = Some(attempt(&config, &known.checker, (known.running, known.standing), &place).await);
+    let known_of_policy = (known.running, known.standing, known.followed);
+    read.policy = Some(attempt(&config, &known.checker, known_of_policy, &place).await);
     read
 }
 
@@ -281,7 +286,7 @@ async fn read_quiet(config: &AgentConfig, place: &Place) -> Option<Bundle> {
 async fn attempt(
     config: &AgentConfig,
     checker: &SharedChecker,
-    (running, standing): (Option<Arc<Compiled>>, Standing),
+    (running, standing, followed): (Option<Arc<Compiled>>, Standing, BTreeSet<FeedKey>),
     place: &Place,
 ) -> Result<Attempt, RunError> {
     let read = read_whole(config, place).await?;
@@ -295,6 +300,7 @@ async fn attempt(
     let result = match verdict {
         Verdict::New(_) | Verdict::InForce => {
             let (files, binding) = (Arc::clone(&bundle.files), config.binding());
+            feeds::fetch_missing(checker, &files, &followed).await?;
             let checked = check(checker, Arc::clone(&files), move |checker, files| {
                 checker.check(files, &binding, OffsetDateTime::now_utc(), running.as_deref())
             });
@@ -315,7 +321,7 @@ pub(super) async fn attempt_in_time(
     standing: Standing,
 ) -> Result<Attempt, RunError> {
     let place = Place::default();
-    let mut attempt = std::pin::pin!(attempt(config, checker, (None, standing), &place));
+    let mut attempt = std::pin::pin!(attempt(config, checker, (None, standing, BTreeSet::new()), &place));
     loop {
         if let Ok(attempt) = timeout(PATIENCE, &mut attempt).await {
             return attempt;

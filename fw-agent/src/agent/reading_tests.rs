@@ -29,6 +29,7 @@ impl Fixture {
             running: None,
             bundle: None,
             standing: Standing::default(),
+            followed: BTreeSet::new(),
             again: false,
         }
     }

@@ -31,6 +31,10 @@ use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::dataplane::{Dataplane, Settings};
 use crate::facts::{Facts, Shared};
+use crate::feeds::follower::Follower;
+use crate::feeds::held::Holdings;
+use crate::feeds::sources::Sources;
+use crate::feeds::store::FeedStore;
 use crate::flow_log::file::RotatingFile;
 use crate::flow_log::writer::Writer;
 use crate::fragments::Keeper;
@@ -43,7 +47,7 @@ use crate::netlink::events::Events;
 use crate::netlink::kernel::Kernel;
 use crate::netlink::neighbours::KnownMacs;
 use crate::netlink::state::Observed;
-use crate::policy_set::{CheckedPolicy, PolicyError};
+use crate::policy_set::{CheckedPolicy, Checker, PolicyError};
 use crate::probe::Prober;
 
 /// ICMP errors and resets that each CPU may send per second.
@@ -51,7 +55,9 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
-    let checker = SharedChecker::default();
+    let sources = Arc::new(Sources::new(&config.feeds));
+    let holdings = Arc::new(Holdings::new(FeedStore::at(&options.state_dir), sources));
+    let checker = SharedChecker::new(Checker::new(Arc::clone(&holdings)).into());
     let (opening, policy) = Opening::choose(&options, &config, &checker).await?;
     let checked = go_on_only_with_a_policy(policy, options.has_pins())?;
     let events = Events::subscribe()?;
@@ -70,6 +76,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
 
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
     supervisor.checker = checker;
+    supervisor.feeds = Follower::new(holdings);
     supervisor.kept = kept;
     supervisor.forget_unused_slots();
     supervisor.configure_probes();
@@ -212,6 +219,7 @@ fn assemble(
         facts,
         vouching: Vouching::default(),
         checker: SharedChecker::default(),
+        feeds: Follower::default(),
         in_force: None,
         kept: None,
         observed: Observed::default(),

@@ -31,6 +31,7 @@ use crate::change::bundle::Bundle;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
 use crate::facts::{Facts, Outcome, Shared, SlowRead};
+use crate::feeds::follower::Follower;
 use crate::fragments::Keeper;
 use crate::host::handover::Pair;
 use crate::netlink::events::{Batch, Events};
@@ -66,6 +67,8 @@ pub(super) struct Supervisor {
     pub(super) facts: Facts,
     pub(super) vouching: Vouching,
     pub(super) checker: SharedChecker,
+    /// What keeps the feeds of the policy in force fresh.
+    pub(super) feeds: Follower,
     /// What the policy directory held when it was last read whole.
     pub(super) bundle: Option<Bundle>,
     /// What of the changes is still to be done.
@@ -111,6 +114,7 @@ impl Supervisor {
                 let known = self.known();
                 self.reader.begin(known);
             }
+            self.follow_feeds();
             let next_change = self.until_next_change();
             tokio::select! {
                 order = orders.next() => match order {
@@ -129,6 +133,7 @@ impl Supervisor {
                     Progress::Slow(slow) => self.tell_slow(slow),
                 },
                 () = self.prober.changed() => self.follow_probes().await,
+                arrival = self.feeds.next() => self.take_feed(arrival).await,
                 () = self.retry.due() => self.reader.ask(Scope::PolicyIfChanged, "another attempt", None),
                 () = sleep(next_change) => {
                     self.follow_deadline().await;
@@ -224,6 +229,7 @@ impl Supervisor {
             running: self.facts.policy.compiled.clone(),
             bundle: self.bundle.clone(),
             standing: self.standing(),
+            followed: self.feeds.keys(),
             again: self.facts.policy.outcome == Outcome::Failed,
         }
     }
@@ -286,7 +292,8 @@ impl Supervisor {
     }
 
     /// Makes the facts known to the API, the metrics and the service manager.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
+        self.facts.feeds = self.feeds.facts(OffsetDateTime::now_utc());
         self.shared.facts.store(Arc::new(self.facts.clone()));
         let checks = self.facts.checks();
         let reasons: Vec<_> = checks.iter().filter_map(|check| check.reason.as_deref()).collect();

@@ -50,6 +50,9 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// The interfaces, management last.
     pub interfaces: Vec<InterfaceStatus>,
+    /// The feeds of the policy.
+    #[serde(default)]
+    pub feeds: Vec<FeedStatus>,
     /// Routes.
     pub routes: RouteStatus,
     /// Flows.
@@ -97,6 +100,23 @@ pub struct PolicyStatus {
     pub warnings: Vec<String>,
     /// Number of the policy's own tests that passed.
     pub tests_passed: usize,
+}
+
+/// A feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// Its name.
+    pub feed: String,
+    /// Where it comes from.
+    pub url: String,
+    /// Entries of the list that is in force; `None`: there is none, so that the feed matches nothing.
+    pub entries: Option<usize>,
+    /// When its source has last said that the list is the latest, RFC 3339.
+    pub confirmed_at: Option<String>,
+    /// That is longer ago than `max_age`.
+    pub stale: bool,
+    /// Why the last attempt has failed, if it has.
+    pub problem: Option<String>,
 }
 
 /// An interface.

@@ -9,12 +9,14 @@ use fw_common::abi::policy::zone;
 use time::OffsetDateTime;
 
 use super::answers::{
-    DropRow, Drops, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, ProbeStatus, RedirectErrorRow,
-    RouteStatus, RuleHitsAnswer, RuleHitsRow, RuleRow, Rules, Status, UnresolvedRoute, ZoneRow, Zones,
+    DropRow, Drops, FeedStatus, FlowLogStatus, FlowTableStatus, InterfaceStatus, PolicyStatus, ProbeStatus,
+    RedirectErrorRow, RouteStatus, RuleHitsAnswer, RuleHitsRow, RuleRow, Rules, Status, UnresolvedRoute, ZoneRow,
+    Zones,
 };
 use crate::clock::{Clock, rfc3339};
 use crate::dataplane::{DataplaneError, RedirectErrors};
 use crate::facts::{Facts, InterfaceFacts, Shared};
+use crate::feeds::facts::FeedFacts;
 use crate::flow_census::Census;
 use crate::hits::record::RuleHits;
 use crate::metrics::hex;
@@ -37,6 +39,7 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
         checks,
         policy: policy(&facts),
         interfaces: interfaces(&facts, &counters, &redirect_errors),
+        feeds: facts.feeds.iter().map(feed).collect(),
         routes: routes(&facts),
         probes: shared.probes.ways().iter().map(probe).collect(),
         flows: FlowTableStatus {
@@ -61,6 +64,17 @@ pub(super) fn status(shared: &Shared) -> Result<Status, DataplaneError> {
         config_problem: facts.config_problem.clone(),
         waiting_for_restart: facts.waiting_for_restart.clone(),
     })
+}
+
+fn feed(facts: &FeedFacts) -> FeedStatus {
+    FeedStatus {
+        feed: facts.name.clone(),
+        url: facts.url.clone(),
+        entries: facts.list.map(|list| list.entries),
+        confirmed_at: facts.list.map(|list| rfc3339(list.confirmed_at)),
+        stale: facts.is_stale,
+        problem: facts.problem.clone(),
+    }
 }
 
 fn policy(facts: &Facts) -> PolicyStatus {

@@ -1,4 +1,4 @@
-//! Who has made a bundle: `bundle.json`, which lists every file, carries a signature of minisign beside it.
+//! Who has made something: a bundle, whose `bundle.json` lists every file, or the list of a feed. It carries a signature of minisign beside it.
 
 use std::fmt;
 
@@ -24,22 +24,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// Verifies the signature of a manifest: one of the keys must have made it, and its trusted comment. Signatures of the legacy algorithm, which is not
+/// Verifies a signature: one of the keys must have made it, and its trusted comment. Signatures of the legacy algorithm, which is not
 /// made any more since minisign 0.10, are refused.
 ///
 /// # Errors
 /// Why not.
-pub fn verify(manifest: &[u8], signature: &str, keys: &[Key]) -> Result<(), String> {
+pub fn verify(signed: &[u8], signature: &str, keys: &[Key]) -> Result<(), String> {
     let signature =
         Signature::decode(signature).map_err(|error| format!("this is no signature of minisign: {error}"))?;
     let made = |key: &&Key| {
         let key = PublicKey::from_base64(&key.0);
-        key.is_ok_and(|key| key.verify(manifest, &signature, false).is_ok())
+        key.is_ok_and(|key| key.verify(signed, &signature, false).is_ok())
     };
     match keys.iter().find(made) {
         Some(_) => Ok(()),
         None => {
-            Err("the signature is not of a key in `[policy] public_keys`, or the manifest was changed after it"
+            Err("the signature is not of a key that is configured, or what it was made of was changed after it"
                 .to_owned())
         }
     }

@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Compile for the interfaces of this agent.toml; each zone has an interface of its own without.
     #[arg(long, conflicts_with = "live")]
     config: Option<std::path::PathBuf>,
+    /// Take the lists of feeds from this directory, NAME.list each; without, feeds are empty.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "live")]
+    feeds: Option<std::path::PathBuf>,
     /// Ask the running firewall: its program says, on its loaded tables; nothing is sent, counted or opened.
     #[arg(long)]
     live: bool,
@@ -72,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
         Ok(packet) => packet,
         Err(error) => return usage(&error.to_string()),
     };
-    let source = Source { directory, config: arguments.config.as_deref() };
+    let source = Source { directory, config: arguments.config.as_deref(), feeds: arguments.feeds.as_deref() };
     let now = arguments.at.unwrap_or_else(OffsetDateTime::now_utc);
     let Checked { policy, compiled, .. } = match policy::compile_at(source, now, output, "explain")? {
         Ok(checked) => checked,

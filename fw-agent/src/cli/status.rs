@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::ask;
 use super::output::{Format, Grid, or_dash, print};
-use crate::api::answers::{InterfaceStatus, ProbeStatus, Status};
+use crate::api::answers::{FeedStatus, InterfaceStatus, ProbeStatus, Status};
 use crate::api::request::Request;
 
 pub(super) fn run(socket: &Path, output: Format) -> anyhow::Result<ExitCode> {
@@ -24,6 +24,10 @@ fn show(status: &Status) -> std::io::Result<()> {
         print(&format!("  {}: {}", check.name, or_dash(check.reason.as_ref())))?;
     }
     show_policy(status)?;
+    for FeedStatus { feed, url, entries, confirmed_at, .. } in &status.feeds {
+        let (entries, confirmed_at) = (or_dash(entries.as_ref()), or_dash(confirmed_at.as_ref()));
+        print(&format!("feed {feed}: {entries} entries, the latest at {confirmed_at}; {url}"))?;
+    }
     let flows = &status.flows;
     print(&format!(
         "flows: {} IPv4, {} IPv6, of {} each; {} half-open, of {} each; {} opened, {} refused by a full table, {} gave way, {} packets handed over",

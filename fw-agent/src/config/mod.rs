@@ -58,6 +58,8 @@ pub struct AgentConfig {
     pub metrics: MetricsConfig,
     /// Where ended and denied flows are written.
     pub flow_log: FlowLogConfig,
+    /// Where feeds of the policy come from.
+    pub feeds: FeedsConfig,
 }
 
 /// One `[[interface]]`.
@@ -191,6 +193,15 @@ pub struct FlowLogConfig {
     pub keep: u32,
     /// What is written: this severe, or worse.
     pub level: Level,
+}
+
+/// `[feeds]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedsConfig {
+    /// The directory that feeds may be files of.
+    pub directory: PathBuf,
+    /// Certificates in PEM that are trusted besides those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl AgentConfig {

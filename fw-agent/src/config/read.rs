@@ -16,8 +16,8 @@ use super::report::Report;
 use super::routes::{Routes, routes};
 use super::section::{At, Section};
 use super::{
-    AgentConfig, AnomaliesConfig, ConfigError, Confirmation, ConntrackConfig, FlowLogConfig, MetricsConfig,
-    PolicyConfig, duration,
+    AgentConfig, AnomaliesConfig, ConfigError, Confirmation, ConntrackConfig, FeedsConfig, FlowLogConfig,
+    MetricsConfig, PolicyConfig, duration,
 };
 
 /// How long a change may wait for its confirmation, in seconds.
@@ -53,6 +53,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
     let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
+    let feeds = feeds(root.table("feeds", "[feeds]", report), report);
     AgentConfig {
         interfaces: interfaces.list,
         routes,
@@ -64,6 +65,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
         anomalies,
         metrics,
         flow_log,
+        feeds,
     }
 }
 
@@ -237,6 +239,17 @@ fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogCon
     if let Some(level) = one_of("level", &Level::NAMES, &[], &mut section, report).and_then(Level::from_name) {
         config.level = level;
     }
+    section.finish(report);
+    config
+}
+
+fn feeds(section: Option<Section<'_>>, report: &mut Report<'_>) -> FeedsConfig {
+    let mut config = FeedsConfig { directory: PathBuf::from("/etc/outpost-fw/feeds"), ca_file: None };
+    let Some(mut section) = section else { return config };
+    if let Some(directory) = section.string("directory", report) {
+        config.directory = PathBuf::from(directory.value);
+    }
+    config.ca_file = section.string("ca_file", report).map(|file| PathBuf::from(file.value));
     section.finish(report);
     config
 }

@@ -46,6 +46,10 @@ impl AgentConfig {
             waiting.push("flow_log".to_owned());
             merged.flow_log.clone_from(&self.flow_log);
         }
+        if self.feeds != new.feeds {
+            waiting.push("feeds".to_owned());
+            merged.feeds.clone_from(&self.feeds);
+        }
         (merged, waiting)
     }
 
@@ -81,9 +85,11 @@ mod tests {
 
     #[test]
     fn what_names_slots_waits_for_a_restart() {
-        let new = parse("[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[metrics]\nlisten = \"127.0.0.1:1\"\n");
+        let new = parse(
+            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[metrics]\nlisten = \"127.0.0.1:1\"\n[feeds]\ndirectory = \"/x\"\n",
+        );
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "metrics"]);
+        assert_eq!(waiting, ["interface", "metrics", "feeds"]);
         assert_eq!(merged, parse(BASE));
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);

@@ -47,6 +47,9 @@ file = "/var/log/flows.jsonl"
 max_bytes = 1_048_576
 keep = 2
 level = "notice"
+[feeds]
+directory = "/var/lib/lists"
+ca_file = "/etc/ssl/lists.pem"
 "#;
 
 fn mistakes(text: &str) -> String {
@@ -88,6 +91,8 @@ fn the_reference_configuration_is_read() {
             level: fw_policy::Level::Notice
         }
     );
+    let feeds = FeedsConfig { directory: "/var/lib/lists".into(), ca_file: Some("/etc/ssl/lists.pem".into()) };
+    assert_eq!(config.feeds, feeds);
 }
 
 #[test]

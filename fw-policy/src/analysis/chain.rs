@@ -3,7 +3,7 @@
 //! What is asked here is asked of parts ([`Part`]): packets of one pair of zones and one family. Of the rules in a stretch of the chain,
 //! those that touch the part are found by comparing the ends of their sets, which lie side by side in memory for each pair.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,11 +48,13 @@ pub(super) struct Life {
     from: OffsetDateTime,
     /// `None`: for ever.
     until: Option<OffsetDateTime>,
+    /// Whether it matches, at these times, what its cubes say. If not, its cubes are the most that it may match.
+    is_certain: bool,
 }
 
 impl Life {
     fn of(rule: &Rule, now: OffsetDateTime) -> Self {
-        Self { from: rule.starts.unwrap_or(now).max(now), until: rule.expires }
+        Self { from: rule.starts.unwrap_or(now).max(now), until: rule.expires, is_certain: true }
     }
 
     /// Whether nothing is left of it.
@@ -65,9 +67,16 @@ impl Life {
         self.from <= moment && self.until.is_none_or(|until| moment < until)
     }
 
+    /// Whether it matches what its cubes say.
+    pub(super) const fn is_certain(self) -> bool {
+        self.is_certain
+    }
+
     /// Whether it lasts as long as another one.
     pub(super) fn holds(self, other: Self) -> bool {
-        self.from <= other.from && self.until.is_none_or(|until| other.until.is_some_and(|end| end <= until))
+        self.is_certain
+            && self.from <= other.from
+            && self.until.is_none_or(|until| other.until.is_some_and(|end| end <= until))
     }
 
     /// Whether there is a time in both.
@@ -113,7 +122,7 @@ impl Draft {
     ) -> Self {
         let (zones, first) = (policy.zones.len(), builder.len());
         let mut entries: Vec<Entry> = Vec::with_capacity(generated.len() + policy.rules.len());
-        let always = Life { from: now, until: None };
+        let always = Life { from: now, until: None, is_certain: true };
         for rule in generated {
             let mut cubes: Option<Range<usize>> = None;
             for matching in &rule.matches {
@@ -205,6 +214,12 @@ impl Chain {
         let rest = cubes.split_off(own);
         let others = others.into_iter().map(|range| rest[range.start - own..range.end - own].to_vec()).collect();
         (draft.into_chain(&Arc::new(space), cubes), others)
+    }
+
+    /// Some rules of the policy may match less than their cubes say.
+    pub(super) fn doubt(&mut self, rules: &BTreeSet<usize>) {
+        let doubtful = |entry: &&mut Entry| entry.rule.is_some_and(|rule| rules.contains(&rule));
+        self.entries.iter_mut().filter(doubtful).for_each(|entry| entry.life.is_certain = false);
     }
 
     /// What happens to packets of a pair that no entry matches, and the id under which it is counted.
@@ -350,11 +365,14 @@ mod tests {
     #[test]
     fn lives_are_compared_from_now_on() {
         let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-06-01 0:00 UTC));
-        let life = |from, until| Life { from, until };
+        let life = |from, until| Life { from, until, is_certain: true };
         let (forever, first, second) = (life(early, None), life(early, Some(late)), life(late, None));
         assert!(forever.holds(first) && forever.holds(second) && forever.holds(forever) && first.holds(first));
         assert!(!first.holds(forever) && !second.holds(forever) && !first.holds(second));
         assert!(forever.meets(first) && forever.meets(second) && !first.meets(second) && !second.meets(first));
+        // What may match less holds nothing, and may meet everything that its times meet.
+        let doubtful = Life { is_certain: false, ..forever };
+        assert!(!doubtful.holds(first) && forever.holds(doubtful) && doubtful.meets(first));
         assert!(life(late, Some(early)).is_over() && life(early, Some(early)).is_over() && !first.is_over());
     }
 }

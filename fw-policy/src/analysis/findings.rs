@@ -162,8 +162,9 @@ pub(super) fn schedules(policy: &Policy, now: OffsetDateTime, report: &mut Repor
 
 /// Rules that allow everything from one zone to another.
 pub(super) fn open_rules(policy: &Policy, chain: &Chain, report: &mut Report) {
-    let allows = |entry: &&Entry| entry.effect.action == Action::Allow && !entry.life.is_over();
-    for entry in chain.entries.iter().filter(allows) {
+    let is_open =
+        |entry: &&Entry| entry.effect.action == Action::Allow && !entry.life.is_over() && entry.life.is_certain();
+    for entry in chain.entries.iter().filter(is_open) {
         let Some(rule) = entry.rule.and_then(|rule| policy.rules.get(rule)) else { continue };
         let cubes = &chain.cubes[entry.cubes.clone()];
         let Some(pair) = cubes.iter().find_map(|cube| chain.space.is_everything(cube)) else { continue };

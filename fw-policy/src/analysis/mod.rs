@@ -8,6 +8,7 @@ mod chain;
 mod classes;
 mod cover;
 mod describe;
+mod fed;
 mod findings;
 mod flips;
 mod hidden;
@@ -91,7 +92,9 @@ impl Policy {
         findings::schedules(self, now, &mut report);
         unused::sets(self, &mut report);
         let generated = compile::generated(self, binding);
-        let (chain, _) = Chain::new(self, |_| true, &generated, now, []);
+        let (widened, fed) = fed::widened(self);
+        let (mut chain, _) = Chain::new(&widened, |_| true, &generated, now, []);
+        chain.doubt(&fed);
         findings::open_rules(self, &chain, &mut report);
         findings::pairs_without_rules(self, &chain, &mut report);
         for invariant in Invariants::new(self, binding, now).vacuous() {
@@ -110,7 +113,9 @@ fn compare_rules(policy: &Policy, chain: &Chain, mut budget: WorkLimits, report:
     let mut needless: BTreeSet<usize> = BTreeSet::new();
     let mut matching = Vec::new();
     let mut skipped: BTreeSet<usize> = BTreeSet::new();
-    let is_judged = |entry: &chain::Entry| entry.rule.is_some() && !entry.life.is_over() && !entry.cubes.is_empty();
+    let is_judged = |entry: &chain::Entry| {
+        entry.rule.is_some() && !entry.life.is_over() && entry.life.is_certain() && !entry.cubes.is_empty()
+    };
     for (position, entry) in chain.entries.iter().enumerate().filter(|(_, entry)| is_judged(entry)) {
         match budget.spend(|work| hidden::fate(chain, &mut lists, position, work)) {
             Fate::Matches(pair, point) => matching.push((position, (pair, point))),

@@ -13,6 +13,7 @@ use super::pairs::Renewed;
 use super::{Compilation, Compiled, Options, budget, digest};
 use crate::binding::Binding;
 use crate::diagnostic::{Diagnostics, Report};
+use crate::feed::AddressList;
 use crate::policy::Policy;
 use crate::set::address::{AddressSet, number};
 use crate::set::interval::{Family, IntervalSet};
@@ -86,8 +87,21 @@ impl LiveSets {
     ///
     /// If there is no such set, or the tables would be too large; then nothing has changed.
     pub fn replace(&mut self, name: &str, prefixes: impl Iterator<Item = (IpAddr, u8)>) -> Result<(), SetChangeError> {
+        self.replace_set(name, Arc::new(collected(prefixes)))
+    }
+
+    /// Gives a feed other contents. Sets that name it change with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveSets::replace`].
+    pub fn replace_feed(&mut self, name: &str, list: &AddressList) -> Result<(), SetChangeError> {
+        self.replace_set(name, Arc::clone(&list.set))
+    }
+
+    fn replace_set(&mut self, name: &str, set: Arc<AddressSet>) -> Result<(), SetChangeError> {
         let sets_before = self.policy.address_sets().clone();
-        let rules = self.policy.replace_address_set(name, collected(prefixes));
+        let rules = self.policy.replace_address_set(name, set);
         let rules = rules.ok_or_else(|| SetChangeError::UnknownSet(name.to_owned()))?;
         if self.renew(&rules) {
             return Ok(());
@@ -268,7 +282,7 @@ action = "allow"
         let mut live = LiveSets::new(policy, &binding, OffsetDateTime::UNIX_EPOCH, &Options::default()).unwrap();
         let mut change = |prefixes: &[(&str, u8)]| {
             let prefixes = prefixes.iter().map(|(addr, len)| (addr.parse().unwrap(), *len));
-            let rules = live.policy.replace_address_set("list", collected(prefixes)).unwrap();
+            let rules = live.policy.replace_address_set("list", Arc::new(collected(prefixes))).unwrap();
             assert_eq!(rules, [1, 2]);
             let (pairs, entries) =
                 (live.compilation.classifier.pairs(), live.compilation.compiled.tables.entries.len());

@@ -68,6 +68,7 @@ codes! {
     InvalidDuration = 16, "A duration is a number and one of the units s, m, h and d.";
     InvalidDate = 17, "A point in time is a date, which starts at 00:00 UTC, or a date and time with an offset.";
     InvalidRate = 18, "A rate is a number of new flows and one of the units `/s`, `/m`, `/h` and `/d`.";
+    InvalidUrl = 19, "A feed comes from a file, or from a web server by https.";
     // References.
     UnknownZone = 20, "No file defines the zone.";
     UnknownSet = 21, "No file defines the set.";

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use fw_common::abi::policy::Action;
 use time::OffsetDateTime;
 
+use crate::feed::{FeedUrl, Integrity};
 use crate::invariant::Wants;
 use crate::level::Level;
 use crate::limits::{MaxFlows, Rate};
@@ -21,6 +22,7 @@ pub(crate) struct Definitions {
     pub(crate) defaults: Vec<DefaultsDefinition>,
     pub(crate) zones: Vec<ZoneDefinition>,
     pub(crate) addresses: Vec<SetDefinition<AddressSet>>,
+    pub(crate) feeds: Vec<FeedDefinition>,
     pub(crate) services: Vec<SetDefinition<ServiceSet>>,
     pub(crate) rules: Vec<RuleDefinition>,
     pub(crate) zone_pairs: Vec<ZonePairDefinition>,
@@ -43,6 +45,21 @@ pub(crate) struct ZoneDefinition {
     pub(crate) description: String,
     /// `None`: the rest of its interface.
     pub(crate) networks: Option<Vec<Spanned<Network>>>,
+}
+
+/// `[[feed]]`, complete: an incomplete one has been reported and left out.
+#[derive(Debug)]
+pub(crate) struct FeedDefinition {
+    pub(crate) name: Spanned<String>,
+    pub(crate) url: FeedUrl,
+    /// In seconds.
+    pub(crate) refresh: u32,
+    pub(crate) max_entries: u32,
+    /// In seconds.
+    pub(crate) max_age: u32,
+    pub(crate) max_bytes: u32,
+    pub(crate) integrity: Integrity,
+    pub(crate) at: Location,
 }
 
 /// The terms of an address or service key, and where the key's value stands.

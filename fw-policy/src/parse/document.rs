@@ -4,13 +4,14 @@ use fw_common::abi::policy::Action;
 use toml::de::{DeTable, DeValue};
 
 use super::definitions::{DefaultsDefinition, Definitions, RuleDefinition, ZoneDefinition, ZonePairDefinition};
+use super::feed::FEED;
 use super::invariant::INVARIANT;
 use super::rule::RULE;
 use super::schema::{Schema, Takes, key, words};
 use super::table::{TableReader, in_written_order};
 use super::terms::reported;
 use super::test::TEST;
-use super::{invariant, rule, test};
+use super::{feed, invariant, rule, test};
 use crate::Code;
 use crate::diagnostic::{Applicability, Report};
 use crate::level::Level;
@@ -37,6 +38,11 @@ pub(crate) const FILE: Schema = Schema {
         key("zones", Takes::Named(&ZONE), "Zones by name: places behind interfaces, told apart by address."),
         key("addresses", Takes::AddressSets, "Sets of addresses by name; `@name` in rules and other sets."),
         key("services", Takes::ServiceSets, "Sets of services by name; `@name` in rules and other sets."),
+        key(
+            "feed",
+            Takes::Tables(&FEED),
+            "Sets of addresses that are kept fresh from elsewhere; `@name` in rules and sets.",
+        ),
         key("rule", Takes::Tables(&RULE), "Rules; the first that matches decides."),
         key("zone_pair", Takes::Tables(&ZONE_PAIR), "What happens between two zones if no rule matches."),
         key(
@@ -50,7 +56,7 @@ pub(crate) const FILE: Schema = Schema {
             "What must hold of all packets, whatever the rules are; decided where tests are run.",
         ),
     ],
-    later: &["feed"],
+    later: &[],
 };
 const DEFAULTS: Schema = Schema {
     what: "`[defaults]`",
@@ -105,6 +111,9 @@ pub(crate) fn read(file: u32, root: &DeTable<'_>, definitions: &mut Definitions,
         }
     }
     read_sets(&mut reader, definitions);
+    for (table, at) in tables(&mut reader, "feed") {
+        definitions.feeds.extend(feed::read(table, at, reader.report));
+    }
     for (table, at) in tables(&mut reader, "rule") {
         definitions.rules.push(rule::read(table, at, reader.report));
     }

@@ -82,7 +82,7 @@ impl<'t, 'i> TableReader<'t, 'i, '_> {
     }
 
     /// An integer in a range.
-    fn whole_number(&mut self, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<Spanned<u32>> {
+    pub(super) fn whole_number(&mut self, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<Spanned<u32>> {
         let value = self.value(key)?;
         let DeValue::Integer(integer) = value.value else {
             self.wrong_type(key, "an integer", &value);

@@ -4,6 +4,7 @@
 
 mod definitions;
 mod document;
+mod feed;
 mod invariant;
 mod limits;
 mod moment;
@@ -16,8 +17,8 @@ mod terms;
 mod test;
 
 pub(crate) use definitions::{
-    DefaultsDefinition, Definitions, FlowState, InvariantDefinition, Packet, RuleDefinition, ScopeDefinition, Terms,
-    TestDefinition, ZoneDefinition, ZonePairDefinition,
+    DefaultsDefinition, Definitions, FeedDefinition, FlowState, InvariantDefinition, Packet, RuleDefinition,
+    ScopeDefinition, Terms, TestDefinition, ZoneDefinition, ZonePairDefinition,
 };
 pub(crate) use test::one_packet;
 

@@ -37,6 +37,8 @@ pub(crate) enum Takes {
     Text,
     /// The id that a rule has: letters, digits, `.`, `_` and `-`.
     Name,
+    /// The name that an address set has.
+    SetName,
     /// The id of a rule, a default or a generated rule.
     RuleId,
     Boolean,

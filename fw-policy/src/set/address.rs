@@ -146,6 +146,15 @@ fn parse_address(text: &str) -> Result<IpAddr, TermError> {
     })
 }
 
+/// Reads an address, a prefix or a range: a family, with the first and the last address.
+pub(crate) fn parse_entry(text: &str) -> Result<(Family, (u128, u128)), TermError> {
+    if let Some((first, last)) = text.split_once('-') {
+        return parse_range(first, last);
+    }
+    let Network { family, cidr } = parse_network(text)?;
+    Ok((family, (cidr.first, cidr.last(family))))
+}
+
 /// Reads one element of an address set, without `!` and `@`.
 pub(crate) fn parse_literal(text: &str) -> Result<AddressSet, TermError> {
     for later in ["fqdn:", "aws:"] {
@@ -158,13 +167,11 @@ pub(crate) fn parse_literal(text: &str) -> Result<AddressSet, TermError> {
         return Err(TermError::new(Code::InvalidAddress, "`any` is a zone, not an address")
             .help("leave the key out to match every address"));
     }
-    match text.split_once('-') {
-        Some((first, last)) => parse_range(first, last),
-        None => parse_network(text).map(Network::set),
-    }
+    let (family, (first, last)) = parse_entry(text)?;
+    Ok(AddressSet::range(family, first, last))
 }
 
-fn parse_range(first: &str, last: &str) -> Result<AddressSet, TermError> {
+fn parse_range(first: &str, last: &str) -> Result<(Family, (u128, u128)), TermError> {
     let (first_family, first_number) = number(parse_address(first)?);
     let (last_family, last_number) = number(parse_address(last)?);
     if first_family != last_family {
@@ -174,7 +181,7 @@ fn parse_range(first: &str, last: &str) -> Result<AddressSet, TermError> {
         return Err(TermError::new(Code::InvalidAddress, "the range ends before it starts")
             .write(format!("{first}-{last}"), format!("{last}-{first}")));
     }
-    Ok(AddressSet::range(first_family, first_number, last_number))
+    Ok((first_family, (first_number, last_number)))
 }
 
 #[cfg(test)]

@@ -73,10 +73,12 @@ impl<T: SetAlgebra> Recipe<T> {
 }
 
 impl<T: SetAlgebra> NamedSets<T> {
-    /// Resolves all sets of a policy. The definitions have distinct names.
-    pub(crate) fn resolve(definitions: &[SetDefinition<T>], report: &mut Report) -> Self {
+    /// Resolves all sets of a policy. The definitions have distinct names, and so have sets that are filled from elsewhere, which are
+    /// empty until then.
+    pub(crate) fn resolve(definitions: &[SetDefinition<T>], filled: &[&str], report: &mut Report) -> Self {
         let by_name = definitions.iter().map(|set| (set.name.value.as_str(), set)).collect();
-        let mut resolver = Resolver { definitions: by_name, resolved: BTreeMap::new(), path: Vec::new(), report };
+        let resolved = filled.iter().map(|name| ((*name).to_owned(), Arc::default())).collect();
+        let mut resolver = Resolver { definitions: by_name, resolved, path: Vec::new(), report };
         for definition in definitions {
             resolver.set(definition, definition.name.at);
         }
@@ -87,20 +89,11 @@ impl<T: SetAlgebra> NamedSets<T> {
 
     /// Gives a set other contents, and makes the sets that name it anew; the names of all that changed, or `None` if there is
     /// no such set.
-    pub(crate) fn replace(&mut self, name: &str, set: T) -> Option<BTreeSet<String>> {
-        *self.sets.get_mut(name)? = Arc::new(set);
+    pub(crate) fn replace(&mut self, name: &str, set: Arc<T>) -> Option<BTreeSet<String>> {
+        *self.sets.get_mut(name)? = set;
         self.recipes.remove(name);
         let mut changed = BTreeSet::from([name.to_owned()]);
-        let mut stale: BTreeSet<String> = BTreeSet::new();
-        loop {
-            let known = changed.union(&stale).cloned().collect();
-            let uses = |(user, recipe): &(&String, &Recipe<T>)| !stale.contains(*user) && recipe.uses(&known);
-            let found: Vec<String> = self.recipes.iter().filter(uses).map(|(user, _)| user.clone()).collect();
-            if found.is_empty() {
-                break;
-            }
-            stale.extend(found);
-        }
+        let mut stale = self.users(&changed);
         // A set is ready when none that it names is stale; there are no cycles, so one always is.
         while let Some(ready) = stale.iter().find(|name| !self.recipes[*name].uses(&stale)).cloned() {
             let (set, _) = united(&self.recipes[&ready].operands(&self.sets));
@@ -109,6 +102,25 @@ impl<T: SetAlgebra> NamedSets<T> {
             changed.insert(ready);
         }
         Some(changed)
+    }
+
+    /// The other sets that name some sets, directly or through others.
+    pub(crate) fn users(&self, named: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut users: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let known: BTreeSet<String> = named.union(&users).cloned().collect();
+            let uses = |(user, recipe): &(&String, &Recipe<T>)| !known.contains(*user) && recipe.uses(&known);
+            let found: Vec<String> = self.recipes.iter().filter(uses).map(|(user, _)| user.clone()).collect();
+            if found.is_empty() {
+                return users;
+            }
+            users.extend(found);
+        }
+    }
+
+    /// A set by its name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<T>> {
+        self.sets.get(name)
     }
 
     /// Makes a set that a key of a rule describes.
@@ -218,10 +230,13 @@ impl<'d, T: SetAlgebra> Resolver<'d, '_, T> {
     fn operand(&mut self, term: &'d Spanned<Term<T>>) -> Operand<T> {
         let set = match &term.value.body {
             TermBody::Literal(set) => Arc::new(set.clone()),
-            TermBody::Named(name) => match self.definitions.get(name.as_str()).copied() {
-                Some(definition) => self.set(definition, term.at),
-                None => {
-                    unknown::<T>(name, term.at, self.definitions.keys().copied(), self.report);
+            TermBody::Named(name) => match (self.resolved.get(name), self.definitions.get(name.as_str()).copied()) {
+                (Some(set), _) => Arc::clone(set),
+                (None, Some(definition)) => self.set(definition, term.at),
+                (None, None) => {
+                    // Sets that are filled from elsewhere have been there from the start.
+                    let resolved = self.resolved.keys().map(String::as_str);
+                    unknown::<T>(name, term.at, self.definitions.keys().copied().chain(resolved), self.report);
                     Arc::default()
                 }
             },
@@ -254,7 +269,7 @@ mod tests {
 
     fn resolve(definitions: &[SetDefinition<AddressSet>]) -> (NamedSets<AddressSet>, Vec<Code>) {
         let mut report = Report::new(Arc::new(Sources::default()));
-        let sets = NamedSets::resolve(definitions, &mut report);
+        let sets = NamedSets::resolve(definitions, &["feed"], &mut report);
         let items = match report.finish() {
             Ok(warnings) => warnings,
             Err(diagnostics) => diagnostics.items,
@@ -282,6 +297,25 @@ mod tests {
             resolve(&[definition("a", &["10.0.0.0/24", "!@b"]), definition("b", &["10.0.0.0/28", "!10.0.0.1"])]);
         assert_eq!(codes, []);
         assert!(holds(&sets, "a", "10.0.0.1") && !holds(&sets, "a", "10.0.0.2") && holds(&sets, "a", "10.0.0.16"));
+    }
+
+    #[test]
+    fn a_set_that_is_filled_from_elsewhere_is_empty_until_then_and_never_any() {
+        let (mut sets, codes) = resolve(&[
+            definition("with", &["@feed", "10.0.0.1"]),
+            definition("without", &["10.0.0.0/30", "!@feed"]),
+            definition("alone", &["@feed"]),
+            definition("through", &["@alone"]),
+        ]);
+        assert_eq!(codes, []);
+        assert!(sets.sets["feed"].is_empty() && sets.sets["alone"].is_empty() && sets.sets["through"].is_empty());
+        assert!(holds(&sets, "without", "10.0.0.2") && !holds(&sets, "with", "10.0.0.2"));
+        let changed = sets.replace("feed", Arc::new(parse_literal("10.0.0.2").unwrap())).unwrap();
+        assert_eq!(changed.len(), 5, "{changed:?}");
+        assert!(!holds(&sets, "without", "10.0.0.2") && holds(&sets, "with", "10.0.0.2"));
+        assert!(holds(&sets, "through", "10.0.0.2") && !holds(&sets, "through", "10.0.0.1"));
+        let feed = BTreeSet::from(["feed".to_owned()]);
+        assert_eq!(sets.users(&feed).into_iter().collect::<Vec<_>>(), ["alone", "through", "with", "without"]);
     }
 
     #[test]

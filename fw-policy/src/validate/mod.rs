@@ -12,8 +12,9 @@ use fw_common::abi::policy::Action;
 
 use crate::Code;
 use crate::diagnostic::Report;
+use crate::feed::Feed;
 use crate::level::Level;
-use crate::parse::{DefaultsDefinition, Definitions, RuleDefinition};
+use crate::parse::{DefaultsDefinition, Definitions, FeedDefinition, RuleDefinition};
 use crate::policy::{Defaults, NamedSet, Placed, Policy};
 use crate::set::SetAlgebra;
 use crate::set::address::AddressSet;
@@ -39,9 +40,11 @@ pub(crate) struct Context {
 pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: &mut Report) -> (Policy, Context) {
     names::check(&definitions, report);
     let defaults = defaults(&definitions.defaults, &sources, report);
+    let feeds: Vec<Feed> = definitions.feeds.into_iter().map(feed).collect();
+    let filled: Vec<&str> = feeds.iter().map(Feed::name).collect();
     let context = Context {
-        addresses: NamedSets::resolve(&definitions.addresses, report),
-        services: NamedSets::resolve(&definitions.services, report),
+        addresses: NamedSets::resolve(&definitions.addresses, &filled, report),
+        services: NamedSets::resolve(&definitions.services, &[], report),
         any_address: Arc::new(SetAlgebra::everything()),
         any_service: Arc::new(SetAlgebra::everything()),
         zones: Zones::new(definitions.zones, report),
@@ -56,6 +59,7 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     let policy = Policy {
         sources,
         invariants,
+        feeds: feeds.into(),
         named_addresses,
         named_services,
         defaults,
@@ -70,7 +74,17 @@ pub(crate) fn validate(definitions: Definitions, sources: Arc<Sources>, report: 
     (policy, context)
 }
 
+fn feed(definition: FeedDefinition) -> Feed {
+    let FeedDefinition { name, url, refresh, max_entries, max_age, max_bytes, integrity, at } = definition;
+    Feed { name: name.value, url, refresh, max_entries, max_age, max_bytes, integrity, at }
+}
+
 impl Context {
+    /// After sets of the policy have changed.
+    pub(crate) fn take_addresses(&mut self, addresses: &NamedSets<AddressSet>) {
+        self.addresses = addresses.clone();
+    }
+
     /// Checks rules that take the place of others in a valid policy; nothing may be reported of them.
     pub(crate) fn rules(&self, definitions: Vec<RuleDefinition>, report: &mut Report) -> Vec<Placed> {
         names::check_rules(&definitions, report);

@@ -17,7 +17,12 @@ const RESERVED: &[&str] = &["any", "local", "default", "other"];
 /// Checks all names that the files define.
 pub(super) fn check(definitions: &Definitions, report: &mut Report) {
     check_kind("zone", MAX_ZONE_NAME, definitions.zones.iter().map(|zone| &zone.name), report);
-    check_kind("address set", MAX_RULE_ID, definitions.addresses.iter().map(|set| &set.name), report);
+    let (sets, feeds) =
+        (definitions.addresses.iter().map(|set| &set.name), definitions.feeds.iter().map(|feed| &feed.name));
+    sets.clone().for_each(|name| check_name("address set", MAX_RULE_ID, name, report));
+    feeds.clone().for_each(|name| check_name("feed", MAX_RULE_ID, name, report));
+    // `@name` means the one or the other.
+    report_duplicates("address set", sets.chain(feeds), report);
     check_kind("service set", MAX_RULE_ID, definitions.services.iter().map(|set| &set.name), report);
     check_rules(&definitions.rules, report);
     // The name of a test is a sentence.

@@ -91,6 +91,7 @@ pub struct Agent {
     directory: PathBuf,
     pins: PathBuf,
     programs: Programs,
+    environment: Vec<(String, String)>,
     running: Option<Running>,
 }
 
@@ -119,6 +120,7 @@ impl Agent {
             directory: owner::directory(lab),
             pins: pin_directory(lab),
             programs,
+            environment: Vec::new(),
             running: None,
         })
     }
@@ -132,6 +134,11 @@ impl Agent {
     pub fn write_configuration(&self, text: &str) -> Result<(), LabError> {
         let path = self.configuration();
         fs::write(&path, text).during(|| format!("write {}", path.display()))
+    }
+
+    /// Sets variables of the environment of agents that are started from now on.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        self.environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     }
 
     /// The path of `agent.toml`.
@@ -196,6 +203,7 @@ impl Agent {
 
     fn command(&self) -> Result<std::process::Command, LabError> {
         let mut command = self.namespace.command(&self.programs.agent)?;
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").arg("--config").arg(self.configuration()).arg("--pin-dir").arg(&self.pins);
         command
             .arg("--runtime-dir")

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,7 +27,7 @@ impl Request {
     }
 }
 
-pub(super) async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Request> {
+pub(super) async fn read_request(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Request> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed request");
     let mut line = String::new();
     stream.read_line(&mut line).await?;

@@ -1,9 +1,11 @@
 //! Small servers for the hosts of the lab, with real sockets: as threads of a test, or as processes by `fw-lab serve`.
 
+mod authority;
 mod echo;
 mod http;
 mod metadata;
 mod modbus;
+mod objects;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use http::pattern;
+pub use objects::{Objects, Seen};
 
 use crate::LabError;
 use crate::error::While;

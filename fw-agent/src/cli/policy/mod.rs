@@ -1,6 +1,7 @@
 //! `fwctl policy`: on files, without root and, but for `plan`, without the agent.
 
 mod export;
+mod feeds;
 mod fmt;
 mod import;
 mod plan;
@@ -63,6 +64,9 @@ pub(super) struct Arguments {
     /// Compile for the interfaces of this agent.toml; each zone has an interface of its own without.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Take the lists of feeds from this directory, NAME.list each; without, feeds are empty.
+    #[arg(long, value_name = "DIRECTORY")]
+    feeds: Option<PathBuf>,
 }
 
 /// Which policy, and what is to be said of it.
@@ -107,11 +111,13 @@ fn parse_warning(text: &str) -> Result<Code, String> {
 pub(super) struct Source<'a> {
     pub(super) directory: &'a Path,
     pub(super) config: Option<&'a Path>,
+    /// Where the lists of its feeds are.
+    pub(super) feeds: Option<&'a Path>,
 }
 
 impl Arguments {
     fn source(&self) -> Source<'_> {
-        Source { directory: &self.directory, config: self.config.as_deref() }
+        Source { directory: &self.directory, config: self.config.as_deref(), feeds: self.feeds.as_deref() }
     }
 }
 
@@ -263,13 +269,23 @@ fn try_compile(source: Source<'_>, now: OffsetDateTime) -> anyhow::Result<Result
         Ok(config) => config,
         Err(error) => return Ok(Err(Refusal::Config(error))),
     };
+    let mut policy = match fw_policy::load(&files) {
+        Ok(policy) => policy,
+        Err(diagnostics) => return Ok(Err(Refusal::Policy(diagnostics))),
+    };
+    if let Some(directory) = source.feeds {
+        policy.fill(&feeds::read(directory, policy.feeds())?);
+    }
     let binding = config.map(|config| config.binding());
-    Ok(compile_files(&files, binding, now).map_err(Refusal::Policy))
+    Ok(compile_policy(policy, binding, now).map_err(Refusal::Policy))
 }
 
-/// Compiles files for the interfaces of a firewall; each zone has one of its own without.
+/// Compiles files, feeds without lists, for the interfaces of a firewall; each zone has one of its own without.
 fn compile_files(files: &[SourceFile], binding: Option<Binding>, now: OffsetDateTime) -> Result<Checked, Diagnostics> {
-    let policy = fw_policy::load(files)?;
+    compile_policy(fw_policy::load(files)?, binding, now)
+}
+
+fn compile_policy(policy: Policy, binding: Option<Binding>, now: OffsetDateTime) -> Result<Checked, Diagnostics> {
     let binding = binding.unwrap_or_else(|| Binding::offline(&policy));
     let compiled = policy.compile(&binding, now)?;
     Ok(Checked { policy, binding, compiled, now })

@@ -1,0 +1,181 @@
+//! What is known of feeds: of those of the policy in force, and of any other that was looked at.
+//!
+//! Policies are checked beside the agent's own task, which changes lists meanwhile, so that what is known comes as a whole that does not
+//! change any more ([`Holdings::contents`]): two are the same exactly if they are the same allocation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fw_policy::{AddressList, Feed, FeedContents, FeedKey};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::fetch::{Failure, Source};
+use super::load::{Loaded, load};
+use super::store::{FeedStore, Kept, Version};
+
+/// A list that is known.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Which version it is.
+    pub version: Version,
+    /// Lines with an address, a prefix or a range.
+    pub entries: usize,
+    /// When the source has last said that it is the latest.
+    pub confirmed_at: OffsetDateTime,
+}
+
+/// All that is known, and where it is kept and comes from.
+#[derive(Default)]
+pub struct Holdings {
+    store: FeedStore,
+    source: Option<Arc<dyn Source>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    contents: Arc<FeedContents>,
+    held: BTreeMap<FeedKey, Held>,
+}
+
+impl fmt::Debug for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holdings").field("store", &self.store).field("held", &self.known().held).finish_non_exhaustive()
+    }
+}
+
+impl Holdings {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(store: FeedStore, source: Arc<dyn Source>) -> Self {
+        Self { store, source: Some(source), known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn contents(&self) -> Arc<FeedContents> {
+        Arc::clone(&self.known().contents)
+    }
+
+    /// What is known of a feed.
+    #[must_use]
+    pub fn held(&self, feed: &FeedKey) -> Option<Held> {
+        self.known().held.get(feed).cloned()
+    }
+
+    /// Where the lists are kept.
+    #[must_use]
+    pub const fn store(&self) -> &FeedStore {
+        &self.store
+    }
+
+    /// Where the lists come from.
+    #[must_use]
+    pub fn source(&self) -> Option<Arc<dyn Source>> {
+        self.source.clone()
+    }
+
+    /// This is what a feed holds from now on.
+    pub fn insert(&self, feed: FeedKey, list: AddressList, version: Version, confirmed_at: OffsetDateTime) {
+        let mut known = self.known();
+        let mut contents = FeedContents::clone(&known.contents);
+        known.held.insert(feed.clone(), Held { version, entries: list.entries(), confirmed_at });
+        contents.insert(feed, list);
+        known.contents = Arc::new(contents);
+    }
+
+    /// Forgets feeds that nobody wants: should somebody, they are on the disk.
+    pub fn forget_all_but(&self, wanted: &BTreeSet<FeedKey>) {
+        let mut known = self.known();
+        let count = known.held.len();
+        known.held.retain(|key, _| wanted.contains(key));
+        if known.held.len() < count {
+            let mut contents = FeedContents::clone(&known.contents);
+            contents.retain(|key| wanted.contains(key));
+            known.contents = Arc::new(contents);
+        }
+    }
+
+    /// What is held of a feed is still the latest.
+    pub fn confirm(&self, feed: &FeedKey, etag: Option<String>, at: OffsetDateTime) {
+        if let Some(held) = self.known().held.get_mut(feed) {
+            held.version.etag = etag;
+            held.confirmed_at = at;
+        }
+    }
+
+    /// Reads what is on disk of feeds of which nothing is known. May take as long as the disk does.
+    pub fn recall(&self, feeds: &[Feed]) {
+        for feed in feeds.iter().filter(|feed| self.held(&feed.key()).is_none()) {
+            match self.store.recall(feed) {
+                Ok(Some(Kept { list, version, confirmed_at })) => {
+                    tracing::info!(
+                        feed = feed.name(),
+                        entries = list.entries(),
+                        "took up the list that was kept of a feed"
+                    );
+                    self.insert(feed.key(), list, version, confirmed_at);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(feed = feed.name(), %error, "the list that was kept of a feed cannot be taken: it is fetched again");
+                }
+            }
+        }
+    }
+
+    /// Fetches feeds of which nothing is known, so that a policy begins with its lists and not for a moment without them. What does not
+    /// come in time, or at all, is left to whoever keeps feeds fresh. `but`: feeds that somebody keeps fresh already.
+    pub async fn fetch_missing(self: &Arc<Self>, feeds: &[Feed], but: &BTreeSet<FeedKey>, within: Duration) {
+        let Some(source) = &self.source else { return };
+        let mut fetches = JoinSet::new();
+        for feed in feeds.iter().filter(|feed| self.held(&feed.key()).is_none() && !but.contains(&feed.key())) {
+            let (source, feed) = (Arc::clone(source), feed.clone());
+            fetches.spawn(async move {
+                let loaded = load(&*source, &feed, None).await;
+                (feed, loaded)
+            });
+        }
+        let all = async {
+            while let Some(fetched) = fetches.join_next().await {
+                let Ok((feed, loaded)) = fetched else { continue };
+                self.take_first(&feed, loaded).await;
+            }
+        };
+        if timeout(within, all).await.is_err() {
+            tracing::warn!(
+                seconds = within.as_secs(),
+                "not all feeds of a policy came in time: it begins without them"
+            );
+        }
+    }
+
+    async fn take_first(self: &Arc<Self>, feed: &Feed, loaded: Result<Loaded, Failure>) {
+        match loaded {
+            Ok(Loaded::List { list, bytes, version }) => {
+                tracing::info!(feed = feed.name(), entries = list.entries(), "fetched a feed");
+                self.insert(feed.key(), list, version.clone(), OffsetDateTime::now_utc());
+                self.keep(feed, bytes, version).await;
+            }
+            Ok(Loaded::Unchanged(_)) => {}
+            Err(failure) => tracing::warn!(feed = feed.name(), problem = %failure, "a feed could not be fetched"),
+        }
+    }
+
+    /// Keeps a list on disk; one that cannot be kept is in force all the same, and is fetched again after a restart.
+    pub async fn keep(self: &Arc<Self>, feed: &Feed, bytes: Vec<u8>, version: Version) {
+        let (holdings, key) = (Arc::clone(self), feed.key());
+        let kept = tokio::task::spawn_blocking(move || holdings.store.keep(&key, &bytes, &version)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(feed = feed.name(), %error, "the list of a feed could not be kept: a restart fetches it again");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where a feed comes from.
+
+use std::fmt;
+
+/// What to write.
+const HOW: &str = "write a file, or `https://HOST/PATH`";
+
+/// A file of the firewall, or an object elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedUrl {
+    /// A file: `lists/blocked.txt` in the directory that `[feeds]` of `agent.toml` names, or `file:///…` within it.
+    File(String),
+    /// An object of a web server, `https://…`.
+    Https(String),
+}
+
+impl FeedUrl {
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and what to write.
+    pub fn parse(text: &str) -> Result<Self, UrlFault> {
+        let fault = |message: String, help: &'static str| Err(UrlFault { message, help });
+        if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
+            return fault(format!("`{}` has a space or a control character", text.escape_debug()), "write it as `%20`");
+        }
+        let Some((scheme, rest)) = text.split_once("://") else { return Self::file(text, text) };
+        match scheme {
+            "file" if rest.starts_with('/') => Self::file(text, rest),
+            "file" => fault(format!("`{text}` names another host"), "write `file:///` and the path"),
+            "https" => {
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                if authority.contains('@') {
+                    let help = "a policy is read by many: let the server know the firewall by its address";
+                    return fault("a URL in a policy carries no password".to_owned(), help);
+                }
+                if authority.is_empty() || authority.starts_with(':') {
+                    return fault(format!("`{text}` names no host"), "write `https://HOST/PATH`");
+                }
+                Ok(Self::Https(text.to_owned()))
+            }
+            "s3" => fault("feeds do not come from S3 in this version".to_owned(), HOW),
+            "http" => fault(
+                "a list that comes by `http://` can be changed by everybody on its way".to_owned(),
+                "write `https://`",
+            ),
+            other => fault(format!("feeds do not come by `{other}://`"), HOW),
+        }
+    }
+
+    fn file(text: &str, path: &str) -> Result<Self, UrlFault> {
+        let fault = |message: String, help: &'static str| Err(UrlFault { message, help });
+        if path.is_empty() || path.ends_with('/') {
+            return fault(format!("`{text}` is not the name of a file"), HOW);
+        }
+        if path.split('/').any(|part| part == "..") {
+            return fault(
+                format!("`{text}` leads out of the directory of the feeds"),
+                "write a path within the directory that `[feeds] directory` of agent.toml names",
+            );
+        }
+        Ok(Self::File(path.to_owned()))
+    }
+}
+
+impl fmt::Display for FeedUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(text) | Self::Https(text) => formatter.write_str(text),
+        }
+    }
+}
+
+/// Why a text is not where a feed can come from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}: {help}")]
+pub struct UrlFault {
+    pub(crate) message: String,
+    pub(crate) help: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_is_a_file_or_an_object() {
+        let parsed = |text: &str| FeedUrl::parse(text).unwrap();
+        assert_eq!(parsed("lists/a.txt"), FeedUrl::File("lists/a.txt".to_owned()));
+        assert_eq!(parsed("file:///etc/a..b.txt"), FeedUrl::File("/etc/a..b.txt".to_owned()));
+        assert_eq!(
+            parsed("https://[2001:db8::1]:8443/a?b=c"),
+            FeedUrl::Https("https://[2001:db8::1]:8443/a?b=c".to_owned())
+        );
+        for text in ["lists/a.txt", "https://a.example/b"] {
+            assert_eq!(parsed(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_a_feed_cannot_come_from_is_said_with_what_to_write() {
+        for (text, told) in [
+            ("", "not the name of a file"),
+            ("lists/", "not the name of a file"),
+            ("../a.txt", "leads out of the directory"),
+            ("file:///etc/fw/../shadow", "leads out of the directory"),
+            ("file://host/a", "names another host"),
+            ("http://a.example/b", "write `https://`"),
+            ("https://", "names no host"),
+            ("https://user:secret@a.example/b", "carries no password"),
+            ("https://a.example/b c", "space"),
+            ("s3://bucket/key", "not come from S3 in this version"),
+            ("ftp://a.example/b", "do not come by `ftp://`"),
+        ] {
+            let fault = FeedUrl::parse(text).unwrap_err().to_string();
+            assert!(fault.contains(told), "{text}: {fault}");
+        }
+    }
+}
