@@ -107,9 +107,10 @@ fn chains(
 ) -> ([Numbering; 2], [Chain; 2]) {
     let mut builder = Builder::of(names, addresses);
     let [old, new] = [0, 1].map(|side| {
-        let is_active = |rule: &Rule| rule.is_active(now);
+        // What observes decides nothing.
+        let decides = |rule: &Rule| rule.is_active(now) && !rule.observes();
         let (policy, generated) = sides[side];
-        Draft::new(policy, &numbers[side], is_active, generated, now, &mut builder)
+        Draft::new(policy, &numbers[side], decides, generated, now, &mut builder)
     });
     let (space, mut cubes) = builder.finish();
     let space = Arc::new(space);
