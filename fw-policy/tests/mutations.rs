@@ -128,7 +128,7 @@ fn defined_by(text: &str, line: usize) -> Vec<String> {
     let value = |key: &str| pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value.trim_matches('"'));
     let pair = format!("default:{}>{}", value("from").unwrap_or_default(), value("to").unwrap_or_default());
     let keys = pairs.iter().map(|(key, _)| *key);
-    keys.chain([header]).chain(value("id")).map(str::to_owned).chain([pair]).collect()
+    keys.chain([header]).chain(value("id")).chain(value("name")).map(str::to_owned).chain([pair]).collect()
 }
 
 /// Lines that belong to the table that a line stands in: from its header to the line in front of the next one.

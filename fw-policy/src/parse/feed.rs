@@ -72,14 +72,15 @@ pub(super) fn read(table: &DeTable<'_>, at: Location, report: &mut Report) -> Op
     let max_entries = reader.whole_number("max_entries", 1..=MOST_ENTRIES);
     let max_bytes = reader.whole_number("max_bytes", 1..=MOST_BYTES);
     let integrity = integrity(&mut reader);
+    // What is wrong has been reported, and the policy will not be used. The name is defined all the same: its uses are no mistakes.
     Some(FeedDefinition {
         name: name?,
-        url: url?,
+        url: url.unwrap_or_else(|| FeedUrl::File(String::new())),
         refresh,
         max_entries: max_entries.map_or(MOST_ENTRIES, |most| most.value),
         max_age,
         max_bytes: max_bytes.map_or(MOST_BYTES, |most| most.value),
-        integrity: integrity?,
+        integrity: integrity.unwrap_or(Integrity::Transport),
         at,
     })
 }

@@ -2,13 +2,14 @@
 
 mod text;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 use fw_policy::plan::{Judge, Plan};
-use fw_policy::{SourceFile, TestResult, WorkLimits};
+use fw_policy::{Feed, SourceFile, TestResult, WorkLimits};
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -132,6 +133,7 @@ fn plan<'a>(arguments: &'a Arguments, socket: &Path, now: OffsetDateTime) -> any
             Ok(new) => new,
             Err(diagnostics) => return Ok(Err(invalid(diagnostics))),
         };
+        tell_of_feeds(&old, &new);
         let mut tally = Tally::new(Judge::new(&old.compiled, &new.compiled));
         follow(lines, &mut tally)?;
         let live = (!arguments.no_flows).then(|| tally.finish());
@@ -145,8 +147,24 @@ fn plan<'a>(arguments: &'a Arguments, socket: &Path, now: OffsetDateTime) -> any
         Ok(old) => old,
         Err(diagnostics) => return Ok(Err((Refusal::Policy(diagnostics), old_directory))),
     };
-    let new = compile_files(&files, binding, now);
-    Ok(new.map(|new| Answer::new(Against::Directory(old_directory.clone()), &old, &new, None)).map_err(invalid))
+    let new = match compile_files(&files, binding, now) {
+        Ok(new) => new,
+        Err(diagnostics) => return Ok(Err(invalid(diagnostics))),
+    };
+    tell_of_feeds(&old, &new);
+    Ok(Ok(Answer::new(Against::Directory(old_directory.clone()), &old, &new, None)))
+}
+
+/// The lists of feeds are not in files, and what the firewall has is not asked for.
+fn tell_of_feeds(old: &Checked, new: &Checked) {
+    let feeds = [old, new].into_iter().flat_map(|side| side.policy.feeds().iter()).map(Feed::name);
+    let names: BTreeSet<&str> = feeds.collect();
+    if !names.is_empty() {
+        let names = Vec::from_iter(names).join(", ");
+        eprintln!(
+            "note: feeds have no list here ({names}): packets and flows that rules with them decide are shown as if they matched nothing"
+        );
+    }
 }
 
 /// The policy in force, compiled from its files as the agent has compiled them.
