@@ -146,3 +146,16 @@ fn probes_confirm_a_policy_under_which_the_ways_work_and_take_back_one_under_whi
     let stream = client::connect(firewall.lab.ns(Node::It), both(OT, 502)[0], SOON).unwrap();
     assert!(stream.is_ok());
 }
+
+#[test]
+fn a_trial_that_is_shorter_than_a_probe_takes_is_taken_back() {
+    let probe = probe("modbus", &OT.ipv4.to_string(), "check = \"tcp/502\"\ninterval = \"1h\"\nalive_after = 1");
+    let Some(firewall) = with(&probe, "watch = false\nconfirm = \"probes\"") else { return };
+    wait_for(&firewall, "modbus", "alive");
+    fs::write(firewall.rules_file(), Firewall::first_rules().replace("\"@web\", ", "")).unwrap();
+    firewall.agent.fwctl(&["apply", "--confirm", "2s"]).unwrap().success().unwrap();
+    wait::until_true("the policy is taken back", PATIENCE, || in_force(&firewall) == 1).unwrap();
+    let audit = fs::read_to_string(firewall.lab.directory().join("state/audit.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(audit.lines().last().unwrap()).unwrap();
+    assert_eq!(last["reason"], "probe modbus: no answer since the policy came into force");
+}

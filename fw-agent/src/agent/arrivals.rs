@@ -174,6 +174,8 @@ impl Supervisor {
             self.settle().await;
             return Err(error);
         }
+        // What probes have seen until now they have seen under the policy before.
+        ledger.note_began(Moment::since_boot());
         self.facts.changes.ledger = Arc::new(ledger);
         self.remove_kept(forgotten).await;
         let is_tried = self.facts.changes.ledger.trial().is_some();

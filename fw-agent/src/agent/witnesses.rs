@@ -1,6 +1,7 @@
 //! What the probes of the ways decide: whether the firewall is ready, and whether a policy on trial stays.
 
 use super::supervisor::Supervisor;
+use crate::change::ledger::Trial;
 use crate::change::who::Who;
 use crate::change::{Ledger, Moment};
 use crate::probe::{Life, Way};
@@ -16,12 +17,19 @@ enum Testimony {
     Bad(String),
 }
 
-/// What the witnesses of a trial say. One that is no longer probed is not known.
-fn testimony(witnesses: &[String], ways: &[Way]) -> Testimony {
+/// What the witnesses of a trial say. One that is no longer probed is not known, and one that is alive says so only with an answer to a
+/// probe that was sent under the policy on trial, and no failure since.
+fn testimony(trial: &Trial, ways: &[Way]) -> Testimony {
     let mut said = Testimony::Good;
-    for witness in witnesses {
+    for witness in &trial.witnesses {
         match ways.iter().find(|way| way.config.name == *witness) {
-            Some(way) if way.life == Life::Alive => {}
+            Some(way) if way.life == Life::Alive => match (&way.failure, way.answered) {
+                (None, Some(sent)) if sent >= trial.began => {}
+                (None, _) => {
+                    said = Testimony::Open(format!("probe {witness}: no answer since the policy came into force"))
+                }
+                (Some(why), _) => said = Testimony::Open(format!("probe {witness}: the last probe failed ({why})")),
+            },
             Some(way) if way.life == Life::Dead => return Testimony::Bad(way.reason().unwrap_or_default()),
             Some(way) => said = Testimony::Open(way.reason().unwrap_or_default()),
             None => said = Testimony::Open(format!("probe {witness} is not in agent.toml any more")),
@@ -63,7 +71,7 @@ impl Supervisor {
             return;
         }
         let (is_over, who) = (trial.is_over(&now), Who::agent("probes"));
-        let reason = match testimony(&trial.witnesses, &self.shared.probes.ways()) {
+        let reason = match testimony(trial, &self.shared.probes.ways()) {
             Testimony::Good if is_over => {
                 self.confirm_as_seen(&who).await;
                 return;
@@ -98,16 +106,30 @@ mod tests {
 
     #[test]
     fn all_witnesses_have_to_be_alive_and_one_that_died_is_enough_to_go_back() {
-        let text = "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[[probe]]\nname = \"a\"\ntarget = \"10.0.0.1\"\nalive_after = 1\ndead_after = 1\n[[probe]]\nname = \"b\"\ntarget = \"10.0.0.2\"\nalive_after = 1\ndead_after = 1\n";
+        let text = "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[[probe]]\nname = \"a\"\ntarget = \"10.0.0.1\"\nalive_after = 1\ndead_after = 1\n[[probe]]\nname = \"b\"\ntarget = \"10.0.0.2\"\nalive_after = 1\ndead_after = 1\n[[probe]]\nname = \"c\"\ntarget = \"10.0.0.3\"\nalive_after = 1\n";
         let board = Board::default();
         board.configure(&AgentConfig::parse("agent.toml", text).unwrap().probes);
-        let witnesses = ["a".to_owned(), "b".to_owned()];
-        let said = |witnesses: &[String]| testimony(witnesses, &board.ways());
-        board.note("a", Ok(Duration::ZERO), Duration::ZERO);
-        assert_eq!(said(&witnesses[..1]), Testimony::Good);
-        assert_eq!(said(&witnesses), Testimony::Open("probe b: 10.0.0.2 has not answered yet".to_owned()));
-        assert!(matches!(said(&["gone".to_owned()]), Testimony::Open(_)));
-        board.note("b", Err("refused".to_owned()), Duration::ZERO);
-        assert_eq!(said(&witnesses), Testimony::Bad("probe b: 10.0.0.2 does not answer ping (refused)".to_owned()));
+        let said = |witnesses: &[&str]| {
+            let witnesses = witnesses.iter().map(|name| (*name).to_owned()).collect();
+            let (boot, until_wall) = (String::new(), String::new());
+            let trial = Trial { revision: 2, previous: 1, boot, until: 9_000, until_wall, witnesses, began: 1_000 };
+            testimony(&trial, &board.ways())
+        };
+        let open = |why: &str| Testimony::Open(why.to_owned());
+        board.note("a", Ok(Duration::ZERO), Duration::ZERO, 999);
+        assert_eq!(said(&["a"]), open("probe a: no answer since the policy came into force"));
+        board.note("a", Ok(Duration::ZERO), Duration::ZERO, 1_000);
+        assert_eq!(said(&["a"]), Testimony::Good);
+        assert_eq!(said(&["a", "b"]), open("probe b: 10.0.0.2 has not answered yet"));
+        assert!(matches!(said(&["gone"]), Testimony::Open(_)));
+        board.note("b", Err("refused".to_owned()), Duration::ZERO, 1_000);
+        assert_eq!(said(&["a", "b"]), Testimony::Bad("probe b: 10.0.0.2 does not answer ping (refused)".to_owned()));
+        board.note("c", Ok(Duration::ZERO), Duration::ZERO, 2_000);
+        board.note("c", Err("late".to_owned()), Duration::ZERO, 3_000);
+        assert_eq!(
+            said(&["c"]),
+            open("probe c: the last probe failed (late)"),
+            "it is not dead yet, and not known to be alive"
+        );
     }
 }

@@ -50,6 +50,9 @@ pub struct Trial {
     /// waits for an operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<String>,
+    /// Since when it judges packets, in milliseconds since that boot.
+    #[serde(default)]
+    pub began: u64,
 }
 
 impl Trial {
@@ -231,7 +234,8 @@ impl Ledger {
             (Some(term), Some(previous)) => {
                 let until = term.from.after(term.time);
                 let Term { from, until_wall, witnesses, .. } = term;
-                self.trial = Some(Trial { revision, previous, boot: from.boot, until, until_wall, witnesses });
+                let (boot, began) = (from.boot, from.at);
+                self.trial = Some(Trial { revision, previous, boot, until, until_wall, witnesses, began });
             }
             _ => (self.trial, self.confirmed) = (None, Some(revision)),
         }
@@ -254,6 +258,13 @@ impl Ledger {
     pub fn expire(&mut self, now: &Moment) -> Option<WayBack> {
         self.trial.as_ref().filter(|trial| trial.is_over(now))?;
         self.give_up()
+    }
+
+    /// What is tried judges packets from this moment on, in milliseconds since the boot.
+    pub const fn note_began(&mut self, at: u64) {
+        if let Some(trial) = &mut self.trial {
+            trial.began = at;
+        }
     }
 
     /// Ends a trial before its time: what was in force before is again.

@@ -19,10 +19,16 @@ impl Moment {
     #[must_use]
     pub fn now() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { boot: boot.trim().to_owned(), at: Self::since_boot() }
+    }
+
+    /// Milliseconds since this boot, as [`Self::at`].
+    #[must_use]
+    pub fn since_boot() -> u64 {
         let time = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or_default();
-        Self { boot: boot.trim().to_owned(), at: seconds.saturating_mul(1_000).saturating_add(milliseconds) }
+        seconds.saturating_mul(1_000).saturating_add(milliseconds)
     }
 
     /// So much later, as [`Self::at`].

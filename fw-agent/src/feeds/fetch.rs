@@ -50,9 +50,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure.
+    /// A failure. Messages quote what a stranger has written, and are shown on terminals: what could steer one is escaped.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let message: String = message.into();
+        let steers = |character: char| (character.is_control() && character != '\n') || character == '\u{feff}';
+        if !message.contains(steers) {
+            return Self { kind, message };
+        }
+        let mut shown = String::with_capacity(message.len() + 16);
+        for character in message.chars() {
+            if steers(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+        }
+        Self { kind, message: shown }
     }
 }
 
@@ -135,4 +144,16 @@ pub fn too_large(url: &FeedUrl, most: u64) -> Failure {
         FailureKind::TooLarge,
         format!("{url}: has more than {most} bytes: raise `max_bytes` if that is meant"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_has_written_does_not_steer_a_terminal() {
+        let failure = Failure::new(FailureKind::BadLine, "line 2: `\u{1b}[31mRED\u{1b}]0;pwn\u{7}`\nzwölf\u{feff}");
+        assert_eq!(failure.message, "line 2: `\\u{1b}[31mRED\\u{1b}]0;pwn\\u{7}`\nzwölf\\u{feff}");
+        assert_eq!(Failure::new(FailureKind::Refused, "404, 漢字").message, "404, 漢字");
+    }
 }

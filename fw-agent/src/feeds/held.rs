@@ -40,6 +40,8 @@ pub struct Holdings {
 struct Known {
     contents: Arc<FeedContents>,
     held: BTreeMap<FeedKey, Held>,
+    /// Lists in force that the disk has not taken, as they came.
+    unkept: BTreeMap<FeedKey, (Vec<u8>, Version)>,
 }
 
 impl fmt::Debug for Holdings {
@@ -97,6 +99,7 @@ impl Holdings {
         let mut known = self.known();
         let count = known.held.len();
         known.held.retain(|key, _| wanted.contains(key));
+        known.unkept.retain(|key, _| wanted.contains(key));
         if known.held.len() < count {
             let mut contents = FeedContents::clone(&known.contents);
             contents.retain(|key| wanted.contains(key));
@@ -170,12 +173,61 @@ impl Holdings {
         }
     }
 
-    /// Keeps a list on disk; one that cannot be kept is in force all the same, and is fetched again after a restart.
+    /// Keeps a list on disk. One that cannot be kept is in force all the same, and is remembered for another attempt: until then a
+    /// restart would begin with the one before.
     pub async fn keep(self: &Arc<Self>, feed: &Feed, bytes: Vec<u8>, version: Version) {
         let (holdings, key) = (Arc::clone(self), feed.key());
-        let kept = tokio::task::spawn_blocking(move || holdings.store.keep(&key, &bytes, &version)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::error!(feed = feed.name(), %error, "the list of a feed could not be kept: a restart fetches it again");
+        let kept = tokio::task::spawn_blocking(move || {
+            let kept = holdings.store.keep(&key, &bytes, &version);
+            if kept.is_err() {
+                holdings.known().unkept.insert(key, (bytes, version));
+            }
+            kept
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::error!(
+                feed = feed.name(),
+                %error,
+                "the list of a feed could not be kept on disk: tried again when its source is asked next"
+            );
         }
+    }
+
+    /// A list in force that the disk has not taken.
+    pub fn take_unkept(&self, feed: &FeedKey) -> Option<(Vec<u8>, Version)> {
+        self.known().unkept.remove(feed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::feeds::file::Files;
+
+    #[tokio::test]
+    async fn a_list_that_the_disk_does_not_take_waits_for_another_attempt() {
+        let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[[feed]]\nname = \"f\"\nurl = \"a\"\n";
+        let file = fw_policy::SourceFile { name: "a.toml".to_owned(), text: text.to_owned() };
+        let feed = fw_policy::load(&[file]).unwrap().feeds()[0].clone();
+        let dir = tempfile::tempdir().unwrap();
+        let store = FeedStore::at(dir.path());
+        let holdings = Arc::new(Holdings::new(store.clone(), Arc::new(Files::below(dir.path().to_owned()))));
+        let (old, new) = (b"::1\n".to_vec(), b"::2\n".to_vec());
+        holdings.keep(&feed, old.clone(), Version::of(&old, None)).await;
+        assert!(holdings.take_unkept(&feed.key()).is_none());
+        // In the place of the directory is something else, which refuses every user.
+        let (place, aside) = (dir.path().join("feeds"), dir.path().join("aside"));
+        fs::rename(&place, &aside).unwrap();
+        fs::write(&place, "").unwrap();
+        holdings.keep(&feed, new.clone(), Version::of(&new, None)).await;
+        fs::remove_file(&place).unwrap();
+        fs::rename(&aside, &place).unwrap();
+        assert!(store.recall(&feed).unwrap().unwrap().list.contains("::1".parse().unwrap()), "the old one is there");
+        let (bytes, version) = holdings.take_unkept(&feed.key()).unwrap();
+        holdings.keep(&feed, bytes, version).await;
+        assert!(store.recall(&feed).unwrap().unwrap().list.contains("::2".parse().unwrap()));
+        assert!(holdings.take_unkept(&feed.key()).is_none());
     }
 }

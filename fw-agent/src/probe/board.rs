@@ -30,6 +30,8 @@ pub struct Way {
     pub took: Option<Duration>,
     /// Why the last probe failed, if it did.
     pub failure: Option<String>,
+    /// When the last probe that was answered was sent, in milliseconds since the boot.
+    pub answered: Option<u64>,
     /// How long answers took, in seconds.
     pub delays: Histogram,
     health: Health,
@@ -48,6 +50,7 @@ impl Way {
             failed: 0,
             took: None,
             failure: None,
+            answered: None,
             delays: Histogram::new(BUCKETS),
             health: Health::default(),
             earlier: Duration::ZERO,
@@ -107,8 +110,9 @@ impl Board {
         self.changed.notify_one();
     }
 
-    /// Notes the outcome of a probe: how long the answer took, or why there was none. `now` is time since the task began.
-    pub(crate) fn note(&self, name: &str, outcome: Result<Duration, String>, now: Duration) {
+    /// Notes the outcome of a probe: how long the answer took, or why there was none. `now` is time since the task began, `sent` when it
+    /// was sent, in milliseconds since the boot.
+    pub(crate) fn note(&self, name: &str, outcome: Result<Duration, String>, now: Duration, sent: u64) {
         let mut ways = self.lock();
         let Some(way) = ways.iter_mut().find(|way| way.config.name == name) else { return };
         way.latest = way.earlier + now;
@@ -116,7 +120,7 @@ impl Board {
         match &outcome {
             Ok(took) => {
                 way.delays.observe(took.as_secs_f64());
-                (way.took, way.failure) = (Some(*took), None);
+                (way.took, way.failure, way.answered) = (Some(*took), None, Some(sent));
             }
             Err(why) => {
                 way.failed += 1;
@@ -161,8 +165,8 @@ mod tests {
         board.configure(&probes(TWO));
         board.changed().await;
         let second = Duration::from_secs(1);
-        board.note("a", Ok(second), second);
-        board.note("b", Err("refused".to_owned()), second);
+        board.note("a", Ok(second), second, 0);
+        board.note("b", Err("refused".to_owned()), second, 0);
         board.changed().await;
         assert_eq!((life(&board, "a"), life(&board, "b")), (Life::Alive, Life::Unknown));
         board.configure(&probes(&TWO.replace("tcp/502", "tcp/503")));
@@ -170,12 +174,12 @@ mod tests {
         let ways = board.ways();
         assert_eq!((ways[0].sent, ways[1].sent), (1, 0), "the changed one is another");
         // Time goes on for the task that is begun anew: what dies now is held down from now on.
-        board.note("a", Err("late".to_owned()), second);
-        board.note("a", Ok(second), 10 * second);
+        board.note("a", Err("late".to_owned()), second, 0);
+        board.note("a", Ok(second), 10 * second, 0);
         assert_eq!(life(&board, "a"), Life::Dead);
-        board.note("a", Ok(second), 11 * second);
+        board.note("a", Ok(second), 11 * second, 0);
         assert_eq!(life(&board, "a"), Life::Alive);
-        board.note("gone", Ok(second), second);
+        board.note("gone", Ok(second), second, 0);
     }
 
     #[test]
@@ -183,9 +187,9 @@ mod tests {
         let board = Board::default();
         board.configure(&probes(TWO));
         assert_eq!(board.ways()[0].reason().unwrap(), "probe a: 10.0.0.1 has not answered yet");
-        board.note("a", Err("no answer within 1s".to_owned()), Duration::ZERO);
+        board.note("a", Err("no answer within 1s".to_owned()), Duration::ZERO, 0);
         assert_eq!(board.ways()[0].reason().unwrap(), "probe a: 10.0.0.1 does not answer ping (no answer within 1s)");
-        board.note("a", Ok(Duration::ZERO), Duration::from_secs(11));
+        board.note("a", Ok(Duration::ZERO), Duration::from_secs(11), 0);
         assert_eq!(board.ways()[0].reason(), None);
     }
 }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::change::Moment;
 use crate::config::ProbeConfig;
 use ask::Asker;
 pub use board::{Board, Way};
@@ -61,7 +62,8 @@ async fn probe(config: ProbeConfig, board: Arc<Board>) {
     let mut asker = Asker::new(config);
     loop {
         times.tick().await;
+        let sent = Moment::since_boot();
         let outcome = asker.ask().await;
-        board.note(&name, outcome.map_err(|failure| failure.to_string()), start.elapsed());
+        board.note(&name, outcome.map_err(|failure| failure.to_string()), start.elapsed(), sent);
     }
 }
