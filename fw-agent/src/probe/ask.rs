@@ -83,8 +83,10 @@ impl Asker {
         // Answers are told apart by the identifier, which other programs on the machine choose, too.
         let mut pinger = client.pinger(self.config.target, PingIdentifier(identifier())).await;
         pinger.timeout(self.config.timeout);
+        // The client's own measure begins behind the sending, when the answer may have come already.
+        let start = Instant::now();
         match pinger.ping(PingSequence(self.number), &ECHO_DATA).await {
-            Ok((answer, took)) => is_echo(&answer).map(|()| took),
+            Ok((answer, _)) => is_echo(&answer).map(|()| start.elapsed()),
             Err(SurgeError::Timeout { .. }) => Err(Failure::Late(self.config.timeout)),
             Err(error) => {
                 self.client = None;
