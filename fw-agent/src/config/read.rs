@@ -47,8 +47,11 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let Routes { wanted: routes, segment_limits } = routes(root.tables("route", report), &interfaces, report);
     let management_section = root.table("management", "[management]", report);
     let management = management_section.and_then(|section| management(section, &interfaces, report));
-    let probes = probes(root.tables("probe", report), report);
-    let policy = policy(root.table("policy", "[policy]", report), !probes.is_empty(), report);
+    let sections = root.tables("probe", report);
+    // One that is wrong is told as that, and not as one that there is not.
+    let has_probes = !sections.is_empty();
+    let probes = probes(sections, report);
+    let policy = policy(root.table("policy", "[policy]", report), has_probes, report);
     let conntrack = conntrack(root.table("conntrack", "[conntrack]", report), report);
     let anomalies = anomalies(root.table("anomalies", "[anomalies]", report), report);
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);

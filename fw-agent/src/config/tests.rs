@@ -153,6 +153,22 @@ timeouts = { established = "1 day", closing = "3s" }
 }
 
 #[test]
+fn probes_confirm_only_where_there_are_some() {
+    let config = |probe: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\nconfirm = \"probes\"\n{probe}");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let told = |probe: &str| config(probe).unwrap_err().findings.into_iter().map(|one| one.code).collect::<Vec<_>>();
+    assert_eq!(told(""), [fw_policy::Code::Contradiction]);
+    assert_eq!(
+        told("[[probe]]\nname = \"p\"\ntarget = \"10.0.0.1\"\ncheck = \"tcp\"\n"),
+        [fw_policy::Code::InvalidValue]
+    );
+    let config = config("[[probe]]\nname = \"p\"\ntarget = \"10.0.0.1\"\n").unwrap();
+    assert_eq!(config.policy.confirm, Some(Confirmation { within: 600, by_probes: true }));
+}
+
+#[test]
 fn an_interface_that_is_not_listed_is_named_with_its_nearest() {
     insta::assert_snapshot!(mistakes(
         r#"

@@ -25,6 +25,9 @@ pub enum Failure {
     /// The host's own network stack, or the target, has refused.
     #[error("{0}")]
     Refused(io::Error),
+    /// Echoes need a raw socket, which is for who may have one.
+    #[error("no raw socket for echoes ({0}): the agent needs CAP_NET_RAW")]
+    Socket(io::Error),
     /// Somebody has answered that the echo does not arrive.
     #[error("ICMP {kind}/{code} from {from}")]
     Error {
@@ -77,7 +80,7 @@ impl Asker {
     async fn echo(&mut self) -> Result<Duration, Failure> {
         let client = match &self.client {
             Some(client) => client.clone(),
-            None => self.client.insert(client(self.config.target).map_err(Failure::Refused)?).clone(),
+            None => self.client.insert(client(self.config.target).map_err(Failure::Socket)?).clone(),
         };
         self.number = self.number.wrapping_add(1);
         // Answers are told apart by the identifier, which other programs on the machine choose, too.
