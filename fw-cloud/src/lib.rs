@@ -1,0 +1,8 @@
+//! What the firewall asks of AWS, behind types of its own: no other crate depends on the SDK, so that nothing else has to be built anew,
+//! reviewed or licensed with it.
+//!
+//! Credentials and the region are found as the SDK finds them: in the environment, in profiles, from the container or the instance.
+
+mod s3;
+
+pub use s3::{Object, S3, S3Error, S3Options};
