@@ -78,6 +78,8 @@ pub struct Facts {
     pub slow_read: Option<SlowRead>,
     /// Why ways that have to work do not, or that this is not known yet.
     pub dead_ways: Vec<String>,
+    /// Why the bucket that the policy comes from is not to be had, or what of it does not fit together. No condition for being ready.
+    pub bucket_problem: Option<String>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
 }
@@ -242,7 +244,10 @@ impl Facts {
             check("probes", self.dead_ways.iter().cloned()),
             Check { ok: true, ..check("flow-tables", self.pressure.iter().cloned()) },
             Check { ok: true, ..check("table-sizes", self.table_sizes.iter().cloned()) },
-            Check { ok: true, ..check("files", self.slow_read.iter().map(ToString::to_string)) },
+            Check {
+                ok: true,
+                ..check("files", self.slow_read.iter().map(ToString::to_string).chain(self.bucket_problem.clone()))
+            },
             Check { ok: true, ..check("feeds", self.feeds.iter().filter_map(FeedFacts::reason)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
         ]

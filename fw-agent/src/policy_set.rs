@@ -19,7 +19,7 @@ use crate::files::FileError;
 use crate::lockout::Lockout;
 use crate::text::NotText;
 
-use directory::MAX_FILE;
+pub(crate) use directory::MAX_FILE;
 pub use directory::{is_quiet, read, walk};
 use live::Live;
 

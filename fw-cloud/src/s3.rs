@@ -196,7 +196,7 @@ fn explained(error: &SdkError<GetObjectError>, bucket: &str, key: &str) -> S3Err
         SdkError::DispatchFailure(failure) if failure.is_timeout() => S3Error::TimedOut,
         SdkError::DispatchFailure(_) if text.contains("certificate") => S3Error::Tls(text),
         SdkError::DispatchFailure(_) => S3Error::Unreachable(text),
-        _ => S3Error::Refused(text),
+        SdkError::ConstructionFailure(_) | SdkError::ResponseError(_) | _ => S3Error::Refused(text),
     }
 }
 

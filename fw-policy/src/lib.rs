@@ -70,7 +70,7 @@ pub use diagnostic::{
     Place, Severity, sarif, sarif_of_problem,
 };
 pub use export::AuditRow;
-pub use feed::{AddressList, Feed, FeedContents, FeedKey, FeedUrl, Integrity, ListError, UrlFault};
+pub use feed::{AddressList, Feed, FeedContents, FeedKey, FeedUrl, Integrity, ListError, UrlFault, is_bucket};
 pub use format::format;
 pub use import::{ImportError, ImportFormat, ImportNote, Imported, Outcome, import};
 pub use include::{Absence, Directory, Subdirectory, gather};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fw_testkit::lab::{AgentConfig, IT, Node, OT};
-use fw_testkit::service::Objects;
+use fw_testkit::service::{Account, Objects};
 use fw_testkit::{client, wait};
 use serde_json::Value;
 
@@ -21,6 +21,9 @@ const FETCHED: Duration = Duration::from_secs(30);
 const LARGE: Duration = Duration::from_secs(180);
 
 const PORT: u16 = 8_443;
+
+const REGION: &str = "eu-central-1";
+const ACCESS_KEY: &str = "AKIDLAB";
 
 fn server_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, PORT).into()
@@ -55,7 +58,7 @@ fn with_server(first: &str) -> Option<(Firewall, Objects)> {
         let started = Objects::https(firewall.lab.ns(Node::Fw), server_address()).unwrap();
         started.put("/blocked.txt", first);
         let ca_file = firewall.lab.directory().join("ca.pem");
-        fs::write(&ca_file, started.authority()).unwrap();
+        fs::write(&ca_file, started.authority().unwrap()).unwrap();
         server = Some(started);
         format!("ca_file = \"{}\"\n", ca_file.display())
     })?;
@@ -249,4 +252,36 @@ fn a_list_of_half_a_million_addresses_is_a_file_that_is_replaced() {
     fs::remove_file(directory.join("blocked.txt")).unwrap();
     wait_for_problem(&firewall, "No such file");
     assert!(is_blocked(&firewall));
+}
+
+#[test]
+fn a_list_comes_from_a_bucket() {
+    let endpoint: SocketAddr = (Ipv4Addr::LOCALHOST, 9_000).into();
+    let section = format!("[cloud]\nregion = \"{REGION}\"\nendpoints = {{ s3 = \"http://{endpoint}\" }}\n");
+    let Some(mut firewall) = with_feed("s3://lists/office/blocked.txt", "", |_| section) else { return };
+    let account = Account { access_key: ACCESS_KEY.to_owned(), region: REGION.to_owned() };
+    let server = Objects::s3(firewall.lab.ns(Node::Fw), endpoint, account).unwrap();
+    firewall.agent.set_environment(&[
+        ("AWS_ACCESS_KEY_ID", "AKIDOTHER"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]);
+    server.put("/lists/office/other.txt", "");
+    firewall.agent.start().unwrap();
+    wait_for_problem(&firewall, "`s3:GetObject` for arn:aws:s3:::lists/office/blocked.txt");
+    firewall.agent.set_environment(&[("AWS_ACCESS_KEY_ID", ACCESS_KEY)]);
+    firewall.agent.terminate().unwrap();
+    firewall.agent.start().unwrap();
+    wait_for_problem(&firewall, "NoSuchKey");
+    server.put("/lists/office/blocked.txt", format!("{}\n", IT.ipv4));
+    wait_for_entries(&firewall, 1);
+    assert!(is_blocked(&firewall));
+    let known = || server.seen().iter().filter(|seen| seen.status == 304).count();
+    wait::until_true("what is known is not sent again", FETCHED, || known() > 0).unwrap();
+    server.put("/lists/office/blocked.txt", "192.0.2.1\n192.0.2.2\n");
+    wait_for_entries(&firewall, 2);
+    assert!(modbus(&firewall, 0, SOON).is_ok());
+    drop(server);
+    wait_for_problem(&firewall, "is not to be reached");
+    assert_eq!(feed(&firewall)["entries"], 2);
 }

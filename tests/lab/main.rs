@@ -5,6 +5,7 @@
 mod a_day;
 mod answers;
 mod attachment;
+mod bucket;
 mod capture;
 mod changes;
 mod conditions;

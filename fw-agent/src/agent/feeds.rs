@@ -155,7 +155,7 @@ impl Supervisor {
 }
 
 /// Any number; without one, all firewalls ask at the same times.
-fn chance() -> u32 {
+pub(super) fn chance() -> u32 {
     let mut bytes = [0; 4];
     let _filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
     u32::from_ne_bytes(bytes)

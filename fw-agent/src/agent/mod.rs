@@ -5,6 +5,7 @@
 
 mod adopted;
 mod arrivals;
+mod bucket;
 mod changes;
 mod feeds;
 mod follow;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::adopted::Seats;
+use super::bucket::BucketWatch;
 use super::changes::Owed;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
@@ -31,6 +32,7 @@ use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::dataplane::{Dataplane, Settings};
 use crate::facts::{Facts, Shared};
+use crate::feeds::fetch::Source;
 use crate::feeds::follower::Follower;
 use crate::feeds::held::Holdings;
 use crate::feeds::sources::Sources;
@@ -55,7 +57,8 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
-    let sources = Arc::new(Sources::new(&config.feeds));
+    let sources = Arc::new(Sources::new(&config.feeds, &config.cloud));
+    let bucket = BucketWatch::start(&config, Arc::clone(&sources) as Arc<dyn Source>).await;
     let holdings = Arc::new(Holdings::new(FeedStore::at(&options.state_dir), sources));
     let checker = SharedChecker::new(Checker::new(Arc::clone(&holdings)).into());
     let (opening, policy) = Opening::choose(&options, &config, &checker).await?;
@@ -77,6 +80,7 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
     supervisor.checker = checker;
     supervisor.feeds = Follower::new(holdings);
+    supervisor.bucket = bucket;
     supervisor.kept = kept;
     supervisor.forget_unused_slots();
     supervisor.configure_probes();
@@ -200,7 +204,9 @@ fn assemble(
         Housekeeper::start(Arc::clone(&shared), log, config.flow_log.level).map_err(RunError::io("housekeeping"))?;
     let (servers, reloads, requests) = serve(&options, &config, &shared)?;
     let prober = Prober::new(Arc::clone(&shared.probes));
-    let watch = Watch::start(config.policy.watch.then(|| config.policy.directory.clone()));
+    // Bundles of a bucket are told by what brings them.
+    let is_watched = config.policy.watch && config.policy.bucket.is_none();
+    let watch = Watch::start(is_watched.then(|| config.policy.directory.clone()));
     Ok(Supervisor {
         audit: Audit::at(&options.state_dir),
         owed: Owed::default(),
@@ -211,6 +217,7 @@ fn assemble(
         kernel,
         events,
         watch,
+        bucket: BucketWatch::none(),
         reloads,
         requests,
         reader: Reader::default(),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::RunError;
 use super::adopted::Seats;
+use super::bucket::BucketWatch;
 use super::changes::Owed;
 use super::housekeeping::Housekeeper;
 use super::options::RunOptions;
@@ -57,6 +58,8 @@ pub(super) struct Supervisor {
     pub(super) kernel: Kernel,
     pub(super) events: Events,
     pub(super) watch: Watch,
+    /// What brings bundles of a bucket into the policy directory.
+    pub(super) bucket: BucketWatch,
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
     pub(super) requests: mpsc::Receiver<ChangeRequest>,
     /// What reads files beside this task, so that nothing else waits for them.
@@ -125,6 +128,7 @@ impl Supervisor {
                     Some(batch) => self.follow(batch).await,
                     None => self.resubscribe().await?,
                 },
+                pulled = self.bucket.next() => self.take_pulled(pulled),
                 () = self.watch.settled() => self.reader.ask(Scope::Policy, "the files have changed", None),
                 Some(request) = self.requests.recv() => self.change(request).await,
                 Some(client) = self.reloads.recv() => self.reader.ask(Scope::Everything, "fwctl reload", Some(client)),

@@ -26,10 +26,10 @@ pub const MANIFEST: &str = "bundle.json";
 pub const SIGNATURE: &str = "bundle.json.minisig";
 
 /// The largest signature that is read, in bytes: four lines.
-const MAX_SIGNATURE: u64 = 8 << 10;
+pub(super) const MAX_SIGNATURE: u64 = 8 << 10;
 
 /// The largest manifest that is read, in bytes: room for thousands of files.
-const MAX_MANIFEST: u64 = 1 << 20;
+pub(super) const MAX_MANIFEST: u64 = 1 << 20;
 
 /// Files that were read whole, and what their author says of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

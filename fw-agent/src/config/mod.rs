@@ -3,6 +3,7 @@
 //! Text comes in, an [`AgentConfig`] or all mistakes at once ([`ConfigError`]) come out. Nothing here looks at the machine.
 
 mod binding;
+mod cloud;
 pub mod duration;
 mod interfaces;
 mod probes;
@@ -29,6 +30,7 @@ use crate::netlink::state::{Link, Mac};
 use crate::nic::Mode;
 use crate::{files, text};
 
+pub use cloud::{BucketConfig, CloudConfig};
 pub use probes::{Check, ProbeConfig};
 pub use report::{ConfigError, Finding};
 
@@ -60,6 +62,8 @@ pub struct AgentConfig {
     pub flow_log: FlowLogConfig,
     /// Where feeds of the policy come from.
     pub feeds: FeedsConfig,
+    /// Where AWS is.
+    pub cloud: CloudConfig,
 }
 
 /// One `[[interface]]`.
@@ -128,8 +132,10 @@ pub struct ManagementConfig {
 /// `[policy]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyConfig {
-    /// Directory of the policy files.
+    /// Directory of the policy files; of a bucket, where its bundles are brought.
     pub directory: PathBuf,
+    /// The bucket that the policy comes from; `None`: it is put into the directory.
+    pub bucket: Option<BucketConfig>,
     /// A change of the files is applied by itself.
     pub watch: bool,
     /// How a change is confirmed; `None`: it is in force for good at once.

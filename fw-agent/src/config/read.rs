@@ -10,6 +10,7 @@ use crate::dataplane::PickUp;
 use fw_policy::{Code, Level};
 use toml::de::DeTable;
 
+use super::cloud::{bucket, cloud};
 use super::interfaces::{interfaces, management};
 use super::probes::probes;
 use super::report::Report;
@@ -19,6 +20,9 @@ use super::{
     AgentConfig, AnomaliesConfig, ConfigError, Confirmation, ConntrackConfig, FeedsConfig, FlowLogConfig,
     MetricsConfig, PolicyConfig, duration,
 };
+
+/// Where the bundle of a bucket is put.
+const BUNDLE: &str = "/var/lib/outpost-fw/bundle";
 
 /// How long a change may wait for its confirmation, in seconds.
 const CONFIRM_WITHIN: u32 = 600;
@@ -57,6 +61,7 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
     let metrics = metrics(root.table("metrics", "[metrics]", report), report);
     let flow_log = flow_log(root.table("flow_log", "[flow_log]", report), report);
     let feeds = feeds(root.table("feeds", "[feeds]", report), report);
+    let cloud = cloud(root.table("cloud", "[cloud]", report), report);
     AgentConfig {
         interfaces: interfaces.list,
         routes,
@@ -69,12 +74,14 @@ fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> AgentConfig {
         metrics,
         flow_log,
         feeds,
+        cloud,
     }
 }
 
 fn policy(section: Option<Section<'_>>, has_probes: bool, report: &mut Report<'_>) -> PolicyConfig {
     let mut config = PolicyConfig {
         directory: PathBuf::from("/etc/outpost-fw/policies"),
+        bucket: None,
         watch: true,
         confirm: None,
         keep: 50,
@@ -82,7 +89,11 @@ fn policy(section: Option<Section<'_>>, has_probes: bool, report: &mut Report<'_
         disabled_system_rules: Default::default(),
     };
     let Some(mut section) = section else { return config };
-    one_of("source", &["directory"], &["s3"], &mut section, report);
+    let source = one_of("source", &["directory", "s3"], &mut section, report);
+    config.bucket = bucket(source == Some("s3"), &mut section, report);
+    if config.bucket.is_some() {
+        config.directory = PathBuf::from(BUNDLE);
+    }
     config.confirm = confirmation(&mut section, has_probes, report);
     if let Some(keep) = section.integer("keep", 2..=10_000, report) {
         config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
@@ -147,20 +158,16 @@ fn public_keys(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Key> {
     keys
 }
 
-/// A key that takes one of a few words, of which some belong to a later version.
+/// A key that takes one of a few words.
 fn one_of<'t>(
     key: &'static str,
     known: &[&str],
-    later: &[&str],
     section: &mut Section<'t>,
     report: &mut Report<'_>,
 ) -> Option<&'t str> {
     let word = section.string(key, report)?;
     let expected = format!("expected \"{}\"", known.join("\" or \""));
-    if later.contains(&word.value) {
-        let message = format!("`{key} = \"{}\"` is not in this version", word.value);
-        report.add(Code::Unsupported, word.span, message).expected(expected);
-    } else if !known.contains(&word.value) {
+    if !known.contains(&word.value) {
         report.add(Code::InvalidValue, word.span, format!("`{key}` does not take this value")).expected(expected);
     }
     Some(word.value)
@@ -173,17 +180,17 @@ fn conntrack(section: Option<Section<'_>>, report: &mut Report<'_>) -> Conntrack
     config.max_flows = max_flows.as_ref().and_then(|number| u32::try_from(number.value).ok());
     let max_half_open = section.integer("max_half_open", 64..=16_777_216, report);
     config.max_half_open = max_half_open.as_ref().and_then(|number| u32::try_from(number.value).ok());
-    let full = one_of("half_open_full", &["evict-oldest", "drop-new"], &[], &mut section, report);
+    let full = one_of("half_open_full", &["evict-oldest", "drop-new"], &mut section, report);
     config.refuse_half_open = full == Some("drop-new");
     if let Some(timeouts_section) = section.table("timeouts", "[conntrack.timeouts]", report) {
         config.timeouts = timeouts(timeouts_section, report);
     }
-    config.pick_up = match one_of("pick_up", &["never", "after-start", "always"], &[], &mut section, report) {
+    config.pick_up = match one_of("pick_up", &["never", "after-start", "always"], &mut section, report) {
         Some("never") => PickUp::Never,
         Some("always") => PickUp::Always,
         _ => PickUp::AfterStart,
     };
-    config.reset_unknown_tcp = one_of("unknown_tcp", &["drop", "reset"], &[], &mut section, report) == Some("reset");
+    config.reset_unknown_tcp = one_of("unknown_tcp", &["drop", "reset"], &mut section, report) == Some("reset");
     section.finish(report);
     config
 }
@@ -239,7 +246,7 @@ fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogCon
     if let Some(keep) = section.integer("keep", 0..=1_000, report) {
         config.keep = u32::try_from(keep.value).unwrap_or(u32::MAX);
     }
-    if let Some(level) = one_of("level", &Level::NAMES, &[], &mut section, report).and_then(Level::from_name) {
+    if let Some(level) = one_of("level", &Level::NAMES, &mut section, report).and_then(Level::from_name) {
         config.level = level;
     }
     section.finish(report);

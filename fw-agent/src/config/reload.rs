@@ -50,6 +50,10 @@ impl AgentConfig {
             waiting.push("feeds".to_owned());
             merged.feeds.clone_from(&self.feeds);
         }
+        if self.cloud != new.cloud {
+            waiting.push("cloud".to_owned());
+            merged.cloud.clone_from(&self.cloud);
+        }
         (merged, waiting)
     }
 
@@ -86,10 +90,10 @@ mod tests {
     #[test]
     fn what_names_slots_waits_for_a_restart() {
         let new = parse(
-            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[metrics]\nlisten = \"127.0.0.1:1\"\n[feeds]\ndirectory = \"/x\"\n",
+            "[[interface]]\nname = \"b\"\nzones = [\"y\"]\n[metrics]\nlisten = \"127.0.0.1:1\"\n[feeds]\ndirectory = \"/x\"\n[cloud]\nregion = \"eu-central-1\"\n",
         );
         let (merged, waiting) = parse(BASE).reloaded(new);
-        assert_eq!(waiting, ["interface", "metrics", "feeds"]);
+        assert_eq!(waiting, ["interface", "metrics", "feeds", "cloud"]);
         assert_eq!(merged, parse(BASE));
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::change::mirror::Place;
 use crate::netlink::plan::Via;
 
 /// The reference topology, as in the documentation.
@@ -110,6 +111,49 @@ fn what_is_no_key_is_no_key_that_is_not_needed() {
 }
 
 #[test]
+fn a_policy_comes_from_a_directory_or_from_a_bucket() {
+    let with = |keys: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\n{keys}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    let policy = with("source = \"s3\"\nbucket = \"plant-7\"\nprefix = \"/a/b/\"\npoll = \"1m\"").unwrap().policy;
+    let place = Place { bucket: "plant-7".to_owned(), prefix: "a/b".to_owned() };
+    assert_eq!(policy.bucket, Some(BucketConfig { place, poll: 60 }));
+    assert_eq!(policy.directory.to_str(), Some("/var/lib/outpost-fw/bundle"));
+    let elsewhere = with("source = \"s3\"\nbucket = \"plant-7\"\ndirectory = \"/x\"").unwrap().policy;
+    assert_eq!((elsewhere.directory.to_str(), elsewhere.bucket.unwrap().poll), (Some("/x"), 30));
+    assert_eq!(with("source = \"directory\"").unwrap().policy.bucket, None);
+    for (wrong, told) in [
+        ("source = \"s3\"", "lacks `bucket`"),
+        ("source = \"s3\"\nbucket = \"s3://plant-7\"", "not the name of a bucket"),
+        ("bucket = \"plant-7\"", "FW0034"),
+        ("source = \"directory\"\npoll = \"1m\"", "FW0034"),
+        ("source = \"s3\"\nbucket = \"plant-7\"\npoll = \"often\"", "FW0016"),
+        ("source = \"git\"", "FW0011"),
+    ] {
+        let error = with(wrong).unwrap_err().render(false);
+        assert!(error.contains(told), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_a_url_and_a_region_a_name() {
+    let with = |keys: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[cloud]\n{keys}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    assert!(with("endpoints = { s3 = \"http://127.0.0.1:9000\" }\nregion = \"eu-central-1\"").is_ok());
+    for wrong in ["", "127.0.0.1:9000", "https://", "https:///a", "ftp://a"] {
+        let error = with(&format!("endpoints = {{ s3 = \"{wrong}\" }}")).unwrap_err().render(false);
+        assert!(error.contains("agent.toml:5") && error.contains("FW0019"), "{wrong}: {error}");
+    }
+    for wrong in ["", "EU", "eu central"] {
+        let error = with(&format!("region = \"{wrong}\"")).unwrap_err().render(false);
+        assert!(error.contains("not the name of a region"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn the_binding_gives_management_the_slot_behind_the_interfaces() {
     let binding = AgentConfig::parse("agent.toml", REFERENCE).unwrap().binding();
     assert_eq!(binding.interfaces.len(), 2);
@@ -137,6 +181,7 @@ interface = "exposd"
 via = "gatway"
 [policy]
 source = "s3"
+bucket = "Plant 7"
 confirm = "probes"
 [[probe]]
 name = "plant floor"

@@ -137,7 +137,7 @@ pub fn walk(root: &Path, visit: &mut dyn FnMut(&str, &Path)) {
 }
 
 /// The largest policy file that is read, in bytes: room for 100,000 rules, or for a list of a million prefixes.
-pub(super) const MAX_FILE: u64 = 64 << 20;
+pub(crate) const MAX_FILE: u64 = 64 << 20;
 
 fn unreadable(path: &Path, reason: impl Into<FileError>) -> PolicyError {
     match reason.into() {

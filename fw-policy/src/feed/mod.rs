@@ -16,7 +16,7 @@ use crate::set::address::AddressSet;
 use crate::source::Location;
 
 pub use list::{AddressList, ListError};
-pub use url::{FeedUrl, UrlFault};
+pub use url::{FeedUrl, UrlFault, is_bucket};
 
 /// `[[feed]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

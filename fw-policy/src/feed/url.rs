@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What to write.
-const HOW: &str = "write a file, or `https://HOST/PATH`";
+const HOW: &str = "write a file, `https://HOST/PATH` or `s3://BUCKET/KEY`";
 
 /// A file of the firewall, or an object elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,13 @@ pub enum FeedUrl {
     File(String),
     /// An object of a web server, `https://…`.
     Https(String),
+    /// An object of S3, `s3://BUCKET/KEY`.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
 }
 
 impl FeedUrl {
@@ -32,7 +39,7 @@ impl FeedUrl {
             "https" => {
                 let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
                 if authority.contains('@') {
-                    let help = "a policy is read by many: let the server know the firewall by its address";
+                    let help = "a policy is read by many: sign the list, or let it be fetched from S3";
                     return fault("a URL in a policy carries no password".to_owned(), help);
                 }
                 if authority.is_empty() || authority.starts_with(':') {
@@ -40,7 +47,12 @@ impl FeedUrl {
                 }
                 Ok(Self::Https(text.to_owned()))
             }
-            "s3" => fault("feeds do not come from S3 in this version".to_owned(), HOW),
+            "s3" => match rest.split_once('/') {
+                Some((bucket, key)) if is_bucket(bucket) && !key.is_empty() && !key.ends_with('/') => {
+                    Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
+                }
+                _ => fault(format!("`{text}` is no object of S3"), "write `s3://BUCKET/KEY`"),
+            },
             "http" => fault(
                 "a list that comes by `http://` can be changed by everybody on its way".to_owned(),
                 "write `https://`",
@@ -68,8 +80,19 @@ impl fmt::Display for FeedUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(text) | Self::Https(text) => formatter.write_str(text),
+            Self::S3 { bucket, key } => write!(formatter, "s3://{bucket}/{key}"),
         }
     }
+}
+
+/// Whether a text can be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, between letters or digits (S3's
+/// user guide, "General purpose bucket naming rules").
+#[must_use]
+pub fn is_bucket(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    (3..=63).contains(&bytes.len()) && name.bytes().all(is_of_name) && is_end(bytes.first()) && is_end(bytes.last())
 }
 
 /// Why a text is not where a feed can come from.
@@ -93,7 +116,9 @@ mod tests {
             parsed("https://[2001:db8::1]:8443/a?b=c"),
             FeedUrl::Https("https://[2001:db8::1]:8443/a?b=c".to_owned())
         );
-        for text in ["lists/a.txt", "https://a.example/b"] {
+        let (bucket, key) = ("lists.example".to_owned(), "2026/blocked.txt".to_owned());
+        assert_eq!(parsed("s3://lists.example/2026/blocked.txt"), FeedUrl::S3 { bucket, key });
+        for text in ["lists/a.txt", "https://a.example/b", "s3://bucket/key/of/it"] {
             assert_eq!(parsed(text).to_string(), text);
         }
     }
@@ -110,7 +135,11 @@ mod tests {
             ("https://", "names no host"),
             ("https://user:secret@a.example/b", "carries no password"),
             ("https://a.example/b c", "space"),
-            ("s3://bucket/key", "not come from S3 in this version"),
+            ("s3://bucket", "no object of S3"),
+            ("s3://bucket/", "no object of S3"),
+            ("s3://bucket/lists/", "no object of S3"),
+            ("s3://Bucket_/key", "no object of S3"),
+            ("s3://bucket-/key", "no object of S3"),
             ("ftp://a.example/b", "do not come by `ftp://`"),
         ] {
             let fault = FeedUrl::parse(text).unwrap_err().to_string();

@@ -6,6 +6,7 @@ mod http;
 mod metadata;
 mod modbus;
 mod objects;
+mod s3;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 
 pub use http::pattern;
 pub use objects::{Objects, Seen};
+pub use s3::Account;
 
 use crate::LabError;
 use crate::error::While;

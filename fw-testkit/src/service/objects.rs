@@ -1,4 +1,4 @@
-//! A web server, by https, of objects that change while it runs.
+//! A server of objects that change while it runs: lists behind https, or in a bucket of S3.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
 use super::http::{Request, read_request};
+use super::s3;
 use crate::LabError;
 use crate::error::While;
 use crate::netns::NetNs;
@@ -31,14 +32,14 @@ pub struct Seen {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    const fn new(status: u16, body: Vec<u8>) -> Self {
+    pub(super) const fn new(status: u16, body: Vec<u8>) -> Self {
         Self { status, headers: Vec::new(), body }
     }
 }
@@ -51,11 +52,17 @@ struct State {
     seen: Vec<Seen>,
 }
 
+#[derive(Clone)]
+enum Dialect {
+    Https(TlsAcceptor),
+    S3(s3::Account),
+}
+
 /// The server. Dropping it closes its socket and its connections.
 #[derive(Debug)]
 pub struct Objects {
     state: Arc<Mutex<State>>,
-    authority: String,
+    authority: Option<String>,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -68,15 +75,20 @@ impl Objects {
     pub fn https(namespace: &NetNs, address: SocketAddr) -> Result<Self, LabError> {
         let authority = Authority::new().during(|| "make an authority".to_owned())?;
         let acceptor = authority.server(address.ip()).during(|| "make a certificate".to_owned())?;
-        Self::start(namespace, address, acceptor, authority.pem().to_owned())
+        let mut server = Self::start(namespace, address, Dialect::Https(acceptor))?;
+        server.authority = Some(authority.pem().to_owned());
+        Ok(server)
     }
 
-    fn start(
-        namespace: &NetNs,
-        address: SocketAddr,
-        acceptor: TlsAcceptor,
-        authority: String,
-    ) -> Result<Self, LabError> {
+    /// Serves as S3 does, to one account. Objects are at `/BUCKET/KEY`.
+    ///
+    /// # Errors
+    /// If there can be no socket.
+    pub fn s3(namespace: &NetNs, address: SocketAddr, account: s3::Account) -> Result<Self, LabError> {
+        Self::start(namespace, address, Dialect::S3(account))
+    }
+
+    fn start(namespace: &NetNs, address: SocketAddr, dialect: Dialect) -> Result<Self, LabError> {
         let what = || format!("serve objects at {address} in {}", namespace.name());
         let listener = namespace.within(|| std::net::TcpListener::bind(address))?.during(what)?;
         listener.set_nonblocking(true).during(what)?;
@@ -95,7 +107,7 @@ impl Objects {
                     drop(report.send(Ok(())));
                     runtime.block_on(async {
                         tokio::select! {
-                            () = accept(listener, acceptor, shared) => {}
+                            () = accept(listener, dialect, shared) => {}
                             _sender_dropped = stopped => {}
                         }
                     });
@@ -104,13 +116,13 @@ impl Objects {
             }
         });
         reported.recv().unwrap_or_else(|_| Err(io::Error::other("the server's thread ended"))).during(what)?;
-        Ok(Self { state, authority, shutdown: Some(shutdown), thread: Some(thread) })
+        Ok(Self { state, authority: None, shutdown: Some(shutdown), thread: Some(thread) })
     }
 
     /// The certificate of the authority, in PEM.
     #[must_use]
-    pub fn authority(&self) -> &str {
-        &self.authority
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,6 +132,11 @@ impl Objects {
     /// Puts an object at a path.
     pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.state().objects.insert(path.to_owned(), bytes.into());
+    }
+
+    /// Takes it away.
+    pub fn remove(&self, path: &str) {
+        self.state().objects.remove(path);
     }
 
     /// Answers everything with a status and a header from now on, or as it is again.
@@ -147,13 +164,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, dialect: Dialect, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&state)));
+                    connections.spawn(serve(stream, dialect.clone(), Arc::clone(&state)));
                 }
             }
             Some(_ended) = connections.join_next() => {}
@@ -161,15 +178,18 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<S
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
+async fn serve(stream: TcpStream, dialect: Dialect, state: Arc<Mutex<State>>) {
     // A client that does not trust the certificate goes away in mid-sentence.
-    let _client_gone = match acceptor.accept(stream).await {
-        Ok(stream) => converse(BufReader::new(stream), &state).await,
-        Err(error) => Err(error),
+    let _client_gone = match dialect {
+        Dialect::Https(acceptor) => match acceptor.accept(stream).await {
+            Ok(stream) => converse(BufReader::new(stream), None, &state).await,
+            Err(error) => Err(error),
+        },
+        Dialect::S3(account) => converse(BufReader::new(stream), Some(&account), &state).await,
     };
 }
 
-async fn converse<S>(mut stream: BufReader<S>, state: &Mutex<State>) -> io::Result<()>
+async fn converse<S>(mut stream: BufReader<S>, account: Option<&s3::Account>, state: &Mutex<State>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     BufReader<S>: AsyncBufRead,
@@ -177,7 +197,7 @@ where
     let request = read_request(&mut stream).await?;
     let answer = {
         let mut state = lock(state);
-        let answer = answer(&request, &state);
+        let answer = answer(&request, account, &state);
         state.seen.push(Seen { path: request.path.clone(), status: answer.status });
         answer
     };
@@ -191,19 +211,27 @@ where
     stream.shutdown().await
 }
 
-fn answer(request: &Request, state: &State) -> Answer {
+fn answer(request: &Request, account: Option<&s3::Account>, state: &State) -> Answer {
     if let Some((status, headers)) = &state.refusal {
         return Answer { headers: headers.clone(), ..Answer::new(*status, Vec::new()) };
     }
-    match state.objects.get(&request.path) {
-        Some(bytes) if request.method == "GET" => conditional(request, bytes),
-        Some(_) => Answer::new(405, Vec::new()),
-        None => Answer::new(404, b"no such page\n".to_vec()),
+    let path = request.path.split('?').next().unwrap_or_default();
+    let object = state.objects.get(path);
+    match account {
+        Some(account) => {
+            let has_bucket = |bucket: &str| state.objects.keys().any(|path| path.starts_with(&format!("/{bucket}/")));
+            s3::answer(account, request, path, object.map(Vec::as_slice), has_bucket)
+        }
+        None => match object {
+            Some(bytes) if request.method == "GET" => conditional(request, bytes),
+            Some(_) => Answer::new(405, Vec::new()),
+            None => Answer::new(404, b"no such page\n".to_vec()),
+        },
     }
 }
 
 /// The object, unless the client has it.
-fn conditional(request: &Request, bytes: &[u8]) -> Answer {
+pub(super) fn conditional(request: &Request, bytes: &[u8]) -> Answer {
     let digest: String = Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let etag = format!("\"{digest}\"");
     let is_known = request.header("If-None-Match") == Some(&etag);
