@@ -13,6 +13,7 @@ pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod dataplane;
+pub mod enis;
 pub mod explain;
 pub mod facts;
 pub mod feeds;

@@ -3,6 +3,11 @@
 //!
 //! Credentials and the region are found as the SDK finds them: in the environment, in profiles, from the container or the instance.
 
+mod http;
+mod ids;
+mod metadata;
 mod s3;
 
+pub use ids::{EniId, NotAnEni};
+pub use metadata::{Metadata, MetadataError};
 pub use s3::{Object, S3, S3Error, S3Options};

@@ -1,7 +1,6 @@
 //! Objects of S3, read whole.
 
-use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -11,10 +10,9 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use tokio::sync::OnceCell;
+
+use crate::http::{self, chain};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -122,15 +120,14 @@ impl S3 {
 }
 
 async fn connect(options: &S3Options) -> Result<Client, S3Error> {
-    let mut trusted = TrustStore::default();
-    if let Some(path) = &options.ca_file {
-        let unusable = |reason: String| S3Error::Certificates { path: path.clone(), reason };
-        let pem = tokio::fs::read(path).await.map_err(|error| unusable(error.to_string()))?;
-        trusted = trusted.with_pem_certificate(pem);
-    }
-    let tls =
-        TlsContext::builder().with_trust_store(trusted).build().map_err(|error| S3Error::Tls(error.to_string()))?;
-    let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
+    let ca = match &options.ca_file {
+        None => None,
+        Some(path) => Some(tokio::fs::read(path).await.map_err(|error| unusable(path, error.to_string()))?),
+    };
+    let http = http::client(ca).map_err(|error| match &options.ca_file {
+        Some(path) => unusable(path, error),
+        None => S3Error::Tls(error),
+    })?;
     // Whoever asks tries again by himself, and says why.
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
@@ -200,37 +197,6 @@ fn explained(error: &SdkError<GetObjectError>, bucket: &str, key: &str) -> S3Err
     }
 }
 
-/// An error with all that lies behind it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let told = source.to_string();
-        if !text.ends_with(&told) {
-            text.push_str(": ");
-            text.push_str(&told);
-        }
-        next = source.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
-    struct Layer {
-        text: &'static str,
-        source: Option<Box<Layer>>,
-    }
-
-    #[test]
-    fn an_error_is_told_down_to_its_cause_and_nothing_twice() {
-        let cause = Layer { text: "connection refused", source: None };
-        let same = Layer { text: "connection refused", source: Some(Box::new(cause)) };
-        let outer = Layer { text: "dispatch failure", source: Some(Box::new(same)) };
-        assert_eq!(chain(&outer), "dispatch failure: connection refused");
-    }
+fn unusable(path: &Path, reason: String) -> S3Error {
+    S3Error::Certificates { path: path.to_owned(), reason }
 }

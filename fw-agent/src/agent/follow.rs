@@ -1,9 +1,11 @@
 //! Follows the kernel: what it reports, and what a look at its tables shows.
 
+use super::enis::{macs, needs_enis};
 use super::supervisor::Supervisor;
 use crate::host::{forward_chain, handover, sysctl};
 use crate::netlink::NetlinkError;
 use crate::netlink::events::Batch;
+use crate::netlink::state::Observed;
 
 impl Supervisor {
     /// Follows a batch of the kernel's notifications.
@@ -38,13 +40,22 @@ impl Supervisor {
 
     /// Puts the program on all interfaces, and nothing else yet.
     pub(super) async fn attach_all(&mut self) -> Result<(), NetlinkError> {
-        self.observed = self.kernel.observe().await?;
+        self.observed = self.look().await?;
         self.refresh_interfaces().await;
         Ok(())
     }
 
-    async fn try_reconcile(&mut self, whole: bool) -> Result<(), NetlinkError> {
+    /// Looks at the kernel's tables, with what is known of their devices besides.
+    async fn look(&mut self) -> Result<Observed, NetlinkError> {
         let observed = self.kernel.observe().await?;
+        if needs_enis(&self.config) {
+            self.enis.want(macs(&observed));
+        }
+        Ok(Observed { enis: self.enis.known().clone(), ..observed })
+    }
+
+    async fn try_reconcile(&mut self, whole: bool) -> Result<(), NetlinkError> {
+        let observed = self.look().await?;
         let before = std::mem::replace(&mut self.observed, observed);
         self.refresh_interfaces().await;
         self.refresh_settings();

@@ -46,7 +46,9 @@ pub(super) struct Taken {
 /// Finds the devices of the configuration's interfaces, by slot: the slots of the configuration, or those of the policy that was
 /// found running and goes on.
 pub(super) fn place(config: &AgentConfig, observed: &Observed, kept: Option<&Seats>) -> Vec<Placed> {
-    let find = |key: &DeviceKey| observed.links.values().find(|link| !is_own(link) && key.matches(link)).cloned();
+    let find = |key: &DeviceKey| {
+        observed.links.values().find(|link| !is_own(link) && key.matches(link, &observed.enis)).cloned()
+    };
     let forwarding = (0u32..).zip(&config.interfaces).map(|(slot, interface)| Placed {
         slot,
         key: interface.key.clone(),
@@ -114,7 +116,7 @@ pub(super) fn devices(config: &AgentConfig, observed: &Observed) -> Devices {
     }
 }
 
-fn is_own(link: &Link) -> bool {
+pub(super) fn is_own(link: &Link) -> bool {
     link.loopback || link.name == handover::OUTER || link.name == handover::INNER
 }
 
@@ -189,6 +191,7 @@ impl Supervisor {
                 None => self.refresh_interface(&placed, &owned),
                 Some(refused) => self.refresh_what_is_there(placed.clone(), &owned).or(Some(refused)),
             };
+            let problem = problem.or_else(|| placed.link.is_none().then(|| self.why_no_device(&placed.key)).flatten());
             facts.push(placed.facts(&self.observed, problem));
         }
         // After their owners have got the devices.

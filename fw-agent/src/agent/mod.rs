@@ -7,6 +7,7 @@ mod adopted;
 mod arrivals;
 mod bucket;
 mod changes;
+mod enis;
 mod feeds;
 mod follow;
 mod housekeeping;

@@ -14,6 +14,7 @@ use super::RunError;
 use super::adopted::Seats;
 use super::bucket::BucketWatch;
 use super::changes::Owed;
+use super::enis;
 use super::housekeeping::Housekeeper;
 use super::interfaces;
 use super::opening::Opening;
@@ -31,6 +32,7 @@ use crate::change::audit::Audit;
 use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::dataplane::{Dataplane, Settings};
+use crate::enis::Enis;
 use crate::facts::{Facts, Shared};
 use crate::feeds::fetch::Source;
 use crate::feeds::follower::Follower;
@@ -73,11 +75,12 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     dataplane.set_settings(&settings(&config))?;
     dataplane.set_segment_limits(&config.segment_limits)?;
     dataplane.set_handover(pair.outer_ifindex, pair.inner_mac)?;
-    let observed = kernel.observe().await?;
+    let mut observed = kernel.observe().await?;
+    let enis = enis::begin(&options.state_dir, &config, &mut observed).await;
     let (facts, kept) = take_policy_over(&dataplane, &config, &observed, checked).await?;
     let facts = Facts { changes: opening.changes.clone(), ..facts };
 
-    let mut supervisor = assemble(options, config, (dataplane, pair, keeper), kernel, events, facts)?;
+    let mut supervisor = assemble(options, config, (dataplane, pair, keeper), (kernel, events, enis), facts)?;
     supervisor.checker = checker;
     supervisor.feeds = Follower::new(holdings);
     supervisor.bucket = bucket;
@@ -182,8 +185,7 @@ fn assemble(
     options: RunOptions,
     config: AgentConfig,
     (dataplane, pair, keeper): (Arc<dyn Dataplane>, Pair, Keeper),
-    kernel: Kernel,
-    events: Events,
+    (kernel, events, enis): (Kernel, Events, Enis),
     facts: Facts,
 ) -> Result<Supervisor, RunError> {
     let file = config.flow_log.file.clone().unwrap_or_else(|| options.state_dir.join("flows.jsonl"));
@@ -229,6 +231,7 @@ fn assemble(
         feeds: Follower::default(),
         in_force: None,
         kept: None,
+        enis,
         observed: Observed::default(),
         attached: BTreeMap::new(),
         next_hops: BTreeSet::new(),

@@ -31,6 +31,7 @@ use crate::change::audit::Audit;
 use crate::change::bundle::Bundle;
 use crate::config::AgentConfig;
 use crate::dataplane::{AttachedInterface, Dataplane};
+use crate::enis::Enis;
 use crate::facts::{Facts, Outcome, Shared, SlowRead};
 use crate::feeds::follower::Follower;
 use crate::fragments::Keeper;
@@ -80,6 +81,8 @@ pub(super) struct Supervisor {
     pub(super) audit: Audit,
     /// The policy that judges packets; a rule of it expires also while the files on disk are invalid.
     pub(super) in_force: Option<InForce>,
+    /// Which device is which network interface of AWS.
+    pub(super) enis: Enis,
     /// What the kernel had at the last look.
     pub(super) observed: Observed,
     /// The slots of a policy that was found running and goes on, where `agent.toml` has other ones.
@@ -137,6 +140,7 @@ impl Supervisor {
                     Progress::Slow(slow) => self.tell_slow(slow),
                 },
                 () = self.prober.changed() => self.follow_probes().await,
+                answer = self.enis.next() => self.take_enis(answer).await,
                 arrival = self.feeds.next() => self.take_feed(arrival).await,
                 () = self.retry.due() => self.reader.ask(Scope::PolicyIfChanged, "another attempt", None),
                 () = sleep(next_change) => {

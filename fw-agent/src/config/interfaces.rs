@@ -89,27 +89,38 @@ fn mode(section: &mut Section<'_>, report: &mut Report<'_>) -> Mode {
 fn device_key(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<DeviceKey>> {
     let name = section.string("name", report);
     let mac = section.string("mac", report);
-    if let Some(eni) = section.string("eni", report) {
-        report
-            .add(Code::Unsupported, eni.span, "`eni` needs the cloud part, which this version does not have")
-            .expected("cannot be resolved to a device")
-            .help("name the device by `mac` or `name`; the ENI's hardware address is in the EC2 console and in the instance metadata");
-        return None;
-    }
-    match (name, mac) {
-        (Some(name), None) => Some(At { value: device_name(&name, report)?, span: name.span }),
-        (None, Some(mac)) => Some(At { value: hardware_address(&mac, report)?, span: mac.span }),
-        (Some(_), Some(mac)) => {
-            report
-                .add(Code::Contradiction, mac.span, "`name` and `mac` both say which device this is")
-                .expected("leave one of them out");
-            None
-        }
-        (None, None) => {
+    let eni = section.string("eni", report);
+    match (name, mac, eni) {
+        (Some(name), None, None) => Some(At { value: device_name(&name, report)?, span: name.span }),
+        (None, Some(mac), None) => Some(At { value: hardware_address(&mac, report)?, span: mac.span }),
+        (None, None, Some(eni)) => Some(At { value: network_interface(&eni, report)?, span: eni.span }),
+        (None, None, None) => {
             section.missing("name", "one of `name`, `mac` and `eni`", report);
             None
         }
+        (name, mac, eni) => {
+            // At least two of them are there.
+            let last = eni.as_ref().or(mac.as_ref()).or(name.as_ref())?;
+            report
+                .add(
+                    Code::Contradiction,
+                    last.span.clone(),
+                    "of `name`, `mac` and `eni`, each says which device this is",
+                )
+                .expected("keep one of them");
+            None
+        }
     }
+}
+
+fn network_interface(eni: &At<&str>, report: &mut Report<'_>) -> Option<DeviceKey> {
+    let parsed = eni.value.parse().ok();
+    if parsed.is_none() {
+        report
+            .add(Code::InvalidValue, eni.span.clone(), "this is not the id of a network interface of AWS")
+            .expected("expected such as \"eni-0a2e4f68f323022c3\"");
+    }
+    parsed.map(DeviceKey::Eni)
 }
 
 fn device_name(name: &At<&str>, report: &mut Report<'_>) -> Option<DeviceKey> {
@@ -152,13 +163,14 @@ pub(super) fn management(
     let keep_access = section.boolean("keep_access", report).is_none_or(|keep| keep.value);
     let mode = mode(&mut section, report);
     if interface.is_none() {
-        section.missing("interface", "the name or hardware address of the primary interface", report);
+        section.missing("interface", "the name, hardware address or ENI of the primary interface", report);
     }
     section.finish(report);
     let interface = interface?;
-    let key = match interface.value.parse() {
-        Ok(mac) => DeviceKey::Mac(mac),
-        Err(()) => device_name(&interface, report)?,
+    let key = match (interface.value.parse(), interface.value.parse()) {
+        (Ok(mac), _) => DeviceKey::Mac(mac),
+        (_, Ok(eni)) => DeviceKey::Eni(eni),
+        _ => device_name(&interface, report)?,
     };
     let line = report.line(interface.span.start);
     if let Some(other) = interfaces.list.iter().find(|other| other.key == key) {

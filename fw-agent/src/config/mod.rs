@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use fw_cloud::EniId;
 use fw_common::conntrack::Timeouts;
 use fw_policy::Level;
 use ipnet::IpNet;
@@ -92,15 +93,18 @@ pub enum DeviceKey {
     Name(String),
     /// By its hardware address.
     Mac(Mac),
+    /// By the network interface of AWS that it is.
+    Eni(EniId),
 }
 
 impl DeviceKey {
     /// The device is the one that is meant.
     #[must_use]
-    pub fn matches(&self, link: &Link) -> bool {
+    pub fn matches(&self, link: &Link, enis: &BTreeMap<Mac, EniId>) -> bool {
         match self {
             Self::Name(name) => link.name == *name,
             Self::Mac(mac) => link.mac == *mac,
+            Self::Eni(eni) => enis.get(&link.mac) == Some(eni),
         }
     }
 }
@@ -110,6 +114,7 @@ impl fmt::Display for DeviceKey {
         match self {
             Self::Name(name) => f.write_str(name),
             Self::Mac(mac) => mac.fmt(f),
+            Self::Eni(eni) => eni.fmt(f),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn routes(sections: Vec<Section<'_>>, interfaces: &Interfaces, report
             section.missing("destination", "a prefix, such as \"192.168.0.0/16\"", report);
         }
         if interface.is_none() {
-            section.missing("interface", "the name or hardware address of an `[[interface]]`", report);
+            section.missing("interface", "the name, hardware address or ENI of an `[[interface]]`", report);
         }
         let destination =
             destination.and_then(|text| prefix(&text, report).map(|net| At { value: net, span: text.span }));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use fw_cloud::EniId;
 use ipnet::{IpNet, Ipv4Net};
 
 /// A snapshot of the kernel's tables.
@@ -11,6 +12,8 @@ use ipnet::{IpNet, Ipv4Net};
 pub struct Observed {
     /// Devices by interface index.
     pub links: BTreeMap<u32, Link>,
+    /// The network interfaces of AWS that devices are known to be, by hardware address; the kernel does not know them.
+    pub enis: BTreeMap<Mac, EniId>,
     /// Addresses in the kernel's order: of each interface the primary address comes first.
     pub addresses: Vec<Address>,
     /// Routes of [`super::TABLE`] that carry our protocol number.
