@@ -12,6 +12,7 @@ use fw_testkit::{client, wait};
 use serde_json::Value;
 
 use crate::firewall::{Firewall, NEVER, SOON, both};
+use crate::plan::{other_files, plan};
 use crate::policy_change::epoch;
 
 /// Time for a fetch and what it brings, on a busy machine, after a failure too.
@@ -177,6 +178,31 @@ fn a_list_changes_while_the_policy_stays_and_outlives_its_server_and_a_restart()
         assert!(condition(&firewall).unwrap().contains("with 2 entries stays in force"));
     }
     assert_eq!(history(&firewall), revisions);
+}
+
+#[test]
+fn a_plan_judges_by_the_lists_that_the_firewall_holds() {
+    let Some((mut firewall, _server)) = with_server(&format!("{}\n", IT.ipv4)) else { return };
+    let running = fs::read_to_string(firewall.rules_file()).unwrap();
+    let running = running.replacen("[\"@blocked\"]\naction = \"drop\"", "[\"@blocked\"]\naction = \"allow\"", 1);
+    fs::write(firewall.rules_file(), &running).unwrap();
+    firewall.agent.start().unwrap();
+    let _open = [0, 1].map(|family| modbus(&firewall, family, SOON).unwrap());
+    // Without the rule that allows everybody, those in the list stay.
+    let listed = running.replacen("id = \"lab-ot\"", "id = \"lab-ot\"\nmode = \"observe\"", 1);
+    let answer = plan(&firewall, &other_files(&firewall, &listed, str::to_owned), 10);
+    let known = &answer["feeds"][0];
+    assert_eq!((&known["policy"], &known["entries"]), (&"both".into(), &1.into()), "{answer}");
+    let groups = answer["live"]["cut"].as_array().unwrap().iter();
+    let cut: Vec<&Value> = groups.flat_map(|group| group["examples"].as_array().unwrap()).collect();
+    assert!(!cut.is_empty() && cut.iter().all(|flow| flow["src_addr"] == IT.ipv6.to_string()), "{answer}");
+
+    // The same name with another source is another feed, which the firewall does not have.
+    let moved = running.replacen("/blocked.txt", "/other.txt", 1);
+    let answer = plan(&firewall, &other_files(&firewall, &moved, str::to_owned), 10);
+    let feeds = answer["feeds"].as_array().unwrap().iter();
+    let feeds: Vec<_> = feeds.map(|feed| (&feed["policy"], &feed["entries"])).collect();
+    assert_eq!(feeds, [(&"old".into(), &1.into()), (&"new".into(), &Value::Null)]);
 }
 
 #[test]
