@@ -87,7 +87,12 @@ impl Supervisor {
         };
         match &outcome {
             Outcome::Failed(failure) if !had_problem => {
-                tracing::error!(feed = feed.name(), kind = %failure.kind, problem = %failure, "a feed has failed; its last list stays");
+                let holds = if self.feeds.holdings().held(&feed.key()).is_some() {
+                    "its last list stays"
+                } else {
+                    "it has no list, and matches nothing"
+                };
+                tracing::error!(feed = feed.name(), kind = %failure.kind, problem = %failure, "a feed has failed; {holds}");
             }
             Outcome::Changed | Outcome::Unchanged if had_problem => {
                 tracing::info!(feed = feed.name(), "a feed is to be had again");

@@ -40,8 +40,16 @@ pub struct Holdings {
 struct Known {
     contents: Arc<FeedContents>,
     held: BTreeMap<FeedKey, Held>,
-    /// Lists in force that the disk has not taken, as they came.
-    unkept: BTreeMap<FeedKey, (Vec<u8>, Version)>,
+    /// Lists in force that the disk has not taken.
+    unkept: BTreeMap<FeedKey, Unkept>,
+}
+
+/// A list that the disk has not taken.
+struct Unkept {
+    /// As it came.
+    bytes: Vec<u8>,
+    version: Version,
+    why: String,
 }
 
 impl fmt::Debug for Holdings {
@@ -179,8 +187,9 @@ impl Holdings {
         let (holdings, key) = (Arc::clone(self), feed.key());
         let kept = tokio::task::spawn_blocking(move || {
             let kept = holdings.store.keep(&key, &bytes, &version);
-            if kept.is_err() {
-                holdings.known().unkept.insert(key, (bytes, version));
+            if let Err(error) = &kept {
+                let why = error.to_string();
+                holdings.known().unkept.insert(key, Unkept { bytes, version, why });
             }
             kept
         });
@@ -195,7 +204,13 @@ impl Holdings {
 
     /// A list in force that the disk has not taken.
     pub fn take_unkept(&self, feed: &FeedKey) -> Option<(Vec<u8>, Version)> {
-        self.known().unkept.remove(feed)
+        self.known().unkept.remove(feed).map(|Unkept { bytes, version, .. }| (bytes, version))
+    }
+
+    /// Why the disk has not taken the list of a feed that is in force, if it has not.
+    #[must_use]
+    pub fn why_unkept(&self, feed: &FeedKey) -> Option<String> {
+        self.known().unkept.get(feed).map(|unkept| unkept.why.clone())
     }
 }
 
@@ -222,12 +237,13 @@ mod tests {
         fs::rename(&place, &aside).unwrap();
         fs::write(&place, "").unwrap();
         holdings.keep(&feed, new.clone(), Version::of(&new, None)).await;
+        assert!(holdings.why_unkept(&feed.key()).is_some_and(|why| why.contains("File exists")));
         fs::remove_file(&place).unwrap();
         fs::rename(&aside, &place).unwrap();
         assert!(store.recall(&feed).unwrap().unwrap().list.contains("::1".parse().unwrap()), "the old one is there");
         let (bytes, version) = holdings.take_unkept(&feed.key()).unwrap();
         holdings.keep(&feed, bytes, version).await;
         assert!(store.recall(&feed).unwrap().unwrap().list.contains("::2".parse().unwrap()));
-        assert!(holdings.take_unkept(&feed.key()).is_none());
+        assert!(holdings.take_unkept(&feed.key()).is_none() && holdings.why_unkept(&feed.key()).is_none());
     }
 }
