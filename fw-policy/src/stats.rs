@@ -218,9 +218,9 @@ impl Policy {
         let mut pairs: BTreeMap<(usize, usize), Vec<&ServiceSet>> = BTreeMap::new();
         let allows = |rule: &&Rule| rule.action == Action::Allow && !rule.observes() && rule.is_active(now);
         for rule in self.rules().filter(allows) {
-            for from in self.positions(&rule.from) {
-                for to in self.positions(&rule.to) {
-                    pairs.entry((from, to)).or_default().push(&rule.services);
+            for from in self.positions(&rule.scope.from) {
+                for to in self.positions(&rule.scope.to) {
+                    pairs.entry((from, to)).or_default().push(&rule.scope.services);
                 }
             }
         }
