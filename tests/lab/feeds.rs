@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::firewall::{Firewall, NEVER, SOON, both};
 use crate::plan::{other_files, plan};
 use crate::policy_change::epoch;
+use crate::reading::Hung;
 
 /// Time for a fetch and what it brings, on a busy machine, after a failure too.
 const FETCHED: Duration = Duration::from_secs(30);
@@ -275,4 +276,42 @@ fn a_list_of_half_a_million_addresses_is_a_file_that_is_replaced() {
     fs::remove_file(directory.join("blocked.txt")).unwrap();
     wait_for_problem(&firewall, "No such file");
     assert!(is_blocked(&firewall));
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_no_list_and_holds_nobody_up() {
+    let Some((mut firewall, server)) = with_server("192.0.2.1\n") else { return };
+    firewall.agent.start().unwrap();
+    let kept = firewall.lab.directory().join("state/feeds");
+    wait::until_true("the list is kept", SOON, || fs::read_dir(&kept).is_ok_and(|kept| kept.count() == 1)).unwrap();
+    let Some(_hung) = Hung::over(&firewall, &kept) else { return };
+    server.put("/blocked.txt", format!("{}\n192.0.2.1\n", IT.ipv4));
+    wait_for_entries(&firewall, 2);
+    assert!(is_blocked(&firewall));
+    wait::until_true("it is told", FETCHED, || condition(&firewall).is_some_and(|told| told.contains("kept on disk")))
+        .unwrap();
+    server.put("/blocked.txt", "192.0.2.1\n192.0.2.2\n192.0.2.3\n");
+    wait_for_entries(&firewall, 3);
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    assert!(modbus(&firewall, 0, SOON).is_ok());
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_fails_its_feed_and_holds_nobody_up() {
+    let lists = |firewall: &Firewall| firewall.lab.directory().join("lists");
+    let Some(mut firewall) = with_feed("blocked.txt", "", |firewall| {
+        fs::create_dir(lists(firewall)).unwrap();
+        fs::write(lists(firewall).join("blocked.txt"), format!("{}\n", IT.ipv4)).unwrap();
+        format!("directory = \"{}\"\n", lists(firewall).display())
+    }) else {
+        return;
+    };
+    firewall.agent.start().unwrap();
+    let Some(hung) = Hung::over(&firewall, &lists(&firewall)) else { return };
+    wait_for_problem(&firewall, "was not read within 20 seconds");
+    assert!(condition(&firewall).unwrap().contains("with 1 entries stays in force"));
+    assert!(is_blocked(&firewall), "the last list stays");
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    drop(hung);
+    wait::until_true("it is read when it is there again", FETCHED, || condition(&firewall).is_none()).unwrap();
 }
