@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fw_common::abi::interface::HANDOVER_SLOT;
-use fw_policy::{Compiled, Feed};
+use fw_policy::{Compiled, Feed, FeedContents};
 use time::OffsetDateTime;
 
 use crate::change::Ledger;
@@ -125,6 +125,8 @@ pub struct PolicyFacts {
     pub next_change: Option<OffsetDateTime>,
     /// Its feeds.
     pub feeds: Arc<[Feed]>,
+    /// What is known of feeds, with the lists that it judges by.
+    pub contents: Arc<FeedContents>,
 }
 
 /// Which policies were applied, and which one waits.

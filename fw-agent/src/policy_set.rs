@@ -34,7 +34,7 @@ pub struct CheckedPolicy {
     pub tests: usize,
     /// Its feeds.
     pub feeds: Arc<[Feed]>,
-    /// What was known of feeds when it was compiled.
+    /// What was known of feeds when it was compiled, or what it was given since.
     pub contents: Arc<FeedContents>,
 }
 
@@ -220,7 +220,9 @@ impl Checker {
         live.replace(&contents, &feed.key(), list).map_err(PolicyError::Set)?;
         let (policy, compiled) = (live.sets().policy(), live.sets().compiled().clone());
         let results = policy.run_tests(&compiled, now);
-        checked(compiled, policy, contents, results)
+        let mut contents = FeedContents::clone(&contents);
+        contents.insert(feed.key(), list.clone());
+        checked(compiled, policy, Arc::new(contents), results)
     }
 }
 

@@ -44,6 +44,36 @@ fn what_is_taken_otherwise_than_it_is_written_is_a_warning() -> io::Result<()> {
 }
 
 #[test]
+fn what_feeds_need_and_is_not_there_is_a_warning() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let policies = dir.path().join("policies");
+    std::fs::create_dir(&policies)?;
+    let check = |feeds: &str| -> io::Result<String> {
+        let (mut reader, writer) = io::pipe()?;
+        let toml = format!(
+            "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\ndirectory = \"{}\"\n{feeds}",
+            policies.display()
+        );
+        assert_eq!(check(toml, Stdio::null(), writer.into())?, Some(0));
+        io::read_to_string(&mut reader)
+    };
+    let nowhere = "[feeds]\ndirectory = \"/nowhere/lists\"\nca_file = \"/nowhere/ca.pem\"\n";
+    let said = check(nowhere)?;
+    assert!(said.contains("`[feeds] ca_file`, /nowhere/ca.pem: No such file"), "{said}");
+    assert!(
+        said.contains("`[feeds] directory`, /nowhere/lists: No such file") && said.contains("no feed can"),
+        "{said}"
+    );
+    let policy =
+        "version = 1\n[defaults]\naction = \"drop\"\n[zones.x]\n[[feed]]\nname = \"blocked\"\nurl = \"a.txt\"\n";
+    std::fs::write(policies.join("a.toml"), policy)?;
+    let said = check(nowhere)?;
+    assert!(said.contains("/nowhere/lists: No such file") && said.contains("have no lists: blocked"), "{said}");
+    assert_eq!(check(&format!("[feeds]\ndirectory = \"{}\"\n", dir.path().display()))?, "");
+    Ok(())
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_failure_and_not_invalid() -> io::Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fw-agent"));
     let status = command.args(["check", "--config", "/nowhere/agent.toml"]).stderr(Stdio::null()).status()?;

@@ -92,3 +92,50 @@ fn in_lines_each_change_is_one_and_the_last_one_sums_up() {
     assert_eq!(kinds, ["definition", "flip", "summary"]);
     assert_eq!(lines[2]["changes"], true);
 }
+
+/// A rule that drops what comes from a feed, one for other sources, and a rule that allows the rest.
+fn with_feed(url: &str, late: &str) -> tempfile::TempDir {
+    let rule = |id: &str, source: &str, action: &str| {
+        format!(
+            "[[rule]]\nid = \"{id}\"\nfrom = [\"a\"]\nto = [\"b\"]\nsource = [\"{source}\"]\naction = \"{action}\"\n"
+        )
+    };
+    let (block, rest) = (rule("block", "@blocked", "drop"), rule("rest", "0.0.0.0/0", "allow"));
+    let late = if late.is_empty() { String::new() } else { rule("late", late, "drop") };
+    let text = format!(
+        "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[zones.b]\n[[feed]]\nname = \"blocked\"\nurl = \"{url}\"\n\
+         {block}{late}{rest}"
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.toml"), text).expect("written");
+    directory
+}
+
+#[test]
+fn feeds_have_the_lists_of_a_directory_and_the_others_are_said_not_to_be_known() {
+    let (old, new) = (with_feed("a.txt", ""), with_feed("b.txt", ""));
+    let answer = |new: &Path, options: &[&str]| -> Value {
+        let output = plan(new, old.path(), &[&["-o", "json"], options].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let without = answer(new.path(), &[]);
+    let known = |answer: &Value| -> Vec<Value> {
+        let feeds = answer["feeds"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        feeds.iter().map(|feed| serde_json::json!([feed["policy"], feed["url"], feed["entries"]])).collect()
+    };
+    let expected = serde_json::json!([["old", "a.txt", null], ["new", "b.txt", null]]);
+    assert_eq!(Value::from(known(&without)), expected);
+    assert_eq!(without["flips"], Value::Array(Vec::new()));
+    let said = String::from_utf8(plan(new.path(), old.path(), &[]).stdout).expect("text");
+    assert!(said.contains("not known, counted as empty\n  - `blocked`, a.txt\n  + `blocked`, b.txt\n"), "{said}");
+
+    let lists = tempfile::tempdir().expect("a directory");
+    fs::write(lists.path().join("blocked.list"), "192.0.2.1\n").expect("written");
+    let lists = ["--feeds", lists.path().to_str().expect("a name")];
+    let late = with_feed("a.txt", "192.0.2.0/30");
+    let with = answer(late.path(), &lists);
+    assert_eq!(Value::from(known(&with)), serde_json::json!([["both", "a.txt", 1]]));
+    // What the list has was dropped before.
+    let shown = &with["flips"][0]["classes"][0]["source"]["shown"];
+    assert_eq!(*shown, serde_json::json!(["192.0.2.0", "192.0.2.2/31"]), "{with}");
+}

@@ -1,11 +1,8 @@
 //! What must hold of a policy whatever its rules are.
 
-use std::sync::Arc;
-
-use crate::policy::ZoneSelector;
+use crate::scope::Scope;
 use crate::set::address::AddressSet;
-use crate::set::resolve::{NamedSets, Recipe};
-use crate::set::service::ServiceSet;
+use crate::set::resolve::NamedSets;
 use crate::source::Location;
 
 /// `[[invariant]]`.
@@ -28,20 +25,6 @@ pub(crate) enum Wants {
     Allowed,
 }
 
-/// Packets by what a rule can say of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Scope {
-    pub(crate) from: ZoneSelector,
-    pub(crate) to: ZoneSelector,
-    pub(crate) source: Arc<AddressSet>,
-    pub(crate) destination: Arc<AddressSet>,
-    /// How source and destination are made, if they name sets.
-    pub(crate) recipes: [Option<Arc<Recipe<AddressSet>>>; 2],
-    pub(crate) services: Arc<ServiceSet>,
-    /// The service sets that it names.
-    pub(crate) service_sets: Vec<String>,
-}
-
 impl Invariant {
     /// Everything that it names: what it speaks of, and what it does not.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &Scope> {
@@ -50,13 +33,6 @@ impl Invariant {
 
     /// Makes its sets anew, after some of those that they name have changed.
     pub(crate) fn make_sets(&mut self, sets: &NamedSets<AddressSet>) {
-        for scope in std::iter::once(&mut self.scope).chain(&mut self.except) {
-            let Scope { source, destination, recipes, .. } = scope;
-            for (set, recipe) in [source, destination].into_iter().zip(recipes) {
-                if let Some(recipe) = recipe {
-                    *set = sets.make(recipe);
-                }
-            }
-        }
+        std::iter::once(&mut self.scope).chain(&mut self.except).for_each(|scope| scope.make_sets(sets));
     }
 }

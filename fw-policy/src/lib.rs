@@ -53,6 +53,7 @@ mod policy;
 mod policy_test;
 mod reader;
 mod rename;
+mod scope;
 mod set;
 mod source;
 mod stats;

@@ -15,8 +15,9 @@ use crate::invariant::Invariant;
 use crate::level::Level;
 use crate::limits::Limits;
 use crate::parse::{FlowState, Packet};
+use crate::scope::Scope;
 use crate::set::address::{AddressSet, Network};
-use crate::set::resolve::{NamedSets, Recipe};
+use crate::set::resolve::NamedSets;
 use crate::set::service::ServiceSet;
 use crate::set::{SetDefinition, named};
 use crate::source::{Location, Sources};
@@ -123,7 +124,7 @@ impl Policy {
     /// such set.
     pub(crate) fn replace_address_set(&mut self, name: &str, set: Arc<AddressSet>) -> Option<Vec<usize>> {
         let changed = self.addresses.replace(name, set)?;
-        let uses = |rule: &Rule| rule.recipes.iter().flatten().any(|recipe| recipe.uses(&changed));
+        let uses = |rule: &Rule| rule.scope.recipes.iter().flatten().any(|recipe| recipe.uses(&changed));
         let rules: Vec<usize> = (0..self.rules.len()).filter(|position| uses(&self.rules[*position])).collect();
         self.make_sets_of(&rules);
         Some(rules)
@@ -139,12 +140,7 @@ impl Policy {
         // There are few of them.
         self.invariants.iter_mut().for_each(|invariant| invariant.make_sets(&self.addresses));
         for position in rules {
-            let Rule { source, destination, recipes, .. } = Arc::make_mut(&mut self.rules[*position].rule);
-            for (set, recipe) in [source, destination].into_iter().zip(recipes) {
-                if let Some(recipe) = recipe {
-                    *set = self.addresses.make(recipe);
-                }
-            }
+            Arc::make_mut(&mut self.rules[*position].rule).scope.make_sets(&self.addresses);
         }
     }
 
@@ -269,15 +265,7 @@ pub struct Rule {
     /// The id that it had before; may be empty.
     pub(crate) renamed_from: String,
     pub(crate) description: String,
-    pub(crate) from: ZoneSelector,
-    pub(crate) to: ZoneSelector,
-    pub(crate) source: Arc<AddressSet>,
-    pub(crate) destination: Arc<AddressSet>,
-    /// How source and destination are made, if they name sets.
-    pub(crate) recipes: [Option<Arc<Recipe<AddressSet>>>; 2],
-    pub(crate) services: Arc<ServiceSet>,
-    /// The service sets that the rule names.
-    pub(crate) service_sets: Vec<String>,
+    pub(crate) scope: Scope,
     pub(crate) action: Action,
     pub(crate) log: Option<Level>,
     pub(crate) mode: Mode,

@@ -27,6 +27,8 @@ pub struct Stats {
     pub zone_pairs: usize,
     /// `[[test]]`s.
     pub tests: usize,
+    /// `[[invariant]]`s.
+    pub invariants: usize,
     /// Prefixes of all named address sets.
     pub prefixes: usize,
     /// Address sets, those with the most prefixes first.
@@ -155,6 +157,7 @@ impl Policy {
             zones: self.zones.len(),
             zone_pairs: self.zone_pairs.len(),
             tests: self.test_count(),
+            invariants: self.invariant_count(),
             prefixes: address_sets.iter().map(|set| set.size).sum(),
             address_sets,
             service_sets,
@@ -215,9 +218,9 @@ impl Policy {
         let mut pairs: BTreeMap<(usize, usize), Vec<&ServiceSet>> = BTreeMap::new();
         let allows = |rule: &&Rule| rule.action == Action::Allow && !rule.observes() && rule.is_active(now);
         for rule in self.rules().filter(allows) {
-            for from in self.positions(&rule.from) {
-                for to in self.positions(&rule.to) {
-                    pairs.entry((from, to)).or_default().push(&rule.services);
+            for from in self.positions(&rule.scope.from) {
+                for to in self.positions(&rule.scope.to) {
+                    pairs.entry((from, to)).or_default().push(&rule.scope.services);
                 }
             }
         }

@@ -371,3 +371,18 @@ fn tests_of_the_policy_see_now_their_own_moment_and_expiries_to_come() {
     let long_before = NOW - Duration::days(60);
     assert_eq!(policy.run_tests(&compile(&policy, long_before), long_before).len(), 4, "beyond what is foreseen");
 }
+
+#[test]
+fn rules_that_observe_one_packet_are_refused_by_their_number_and_not_by_the_memory() {
+    let compiled = |observing: usize| {
+        let observer = |number: usize| rule(&format!("o-{number}"), "action = \"drop\"\nmode = \"observe\"");
+        let rules: String = (0..observing).map(observer).collect();
+        policy(&(rules + &rule("decides", "action = \"allow\""))).compile(&binding(), NOW)
+    };
+    assert!(compiled(4_095).is_ok());
+    let refused = compiled(4_096).unwrap_err();
+    let [finding] = refused.items.as_slice() else { panic!("{refused}") };
+    assert_eq!(finding.code, fw_policy::Code::OverBudget);
+    assert_eq!(finding.message, "more than 4096 rules match exactly the same packets, which no table holds");
+    assert!(refused.to_string().contains("`o-0` is the first of them"), "{refused}");
+}

@@ -53,6 +53,16 @@ to = [\"a\"]
 services = [\"udp/53\"]
 action = \"allow\"
 mode = \"observe\"
+[[test]]
+name = \"dns\"
+expect = \"allow\"
+packet = { from = \"b\", to = \"b\", src = \"10.2.0.1\", dst = \"10.2.0.2\", service = \"udp/53\" }
+[[invariant]]
+name = \"no telnet\"
+deny_all = { from = [\"any\"], to = [\"any\"], services = [\"tcp/23\"] }
+[[invariant]]
+name = \"nor from b to a\"
+deny_all = { from = [\"b\"], to = [\"a\"] }
 ";
 
 fn stats() -> Stats {
@@ -75,6 +85,12 @@ fn rules_are_counted_by_what_they_do_and_when() {
         observing: 1,
     };
     assert_eq!(stats().rules, expected);
+}
+
+#[test]
+fn tests_and_invariants_are_counted() {
+    let stats = stats();
+    assert_eq!((stats.tests, stats.invariants), (1, 2));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use fw_testkit::{client, wait};
 use serde_json::Value;
 
 use crate::firewall::{Firewall, NEVER, SOON, both};
+use crate::plan::{other_files, plan};
 use crate::policy_change::epoch;
+use crate::reading::Hung;
 
 /// Time for a fetch and what it brings, on a busy machine, after a failure too.
 const FETCHED: Duration = Duration::from_secs(30);
@@ -183,6 +185,31 @@ fn a_list_changes_while_the_policy_stays_and_outlives_its_server_and_a_restart()
 }
 
 #[test]
+fn a_plan_judges_by_the_lists_that_the_firewall_holds() {
+    let Some((mut firewall, _server)) = with_server(&format!("{}\n", IT.ipv4)) else { return };
+    let running = fs::read_to_string(firewall.rules_file()).unwrap();
+    let running = running.replacen("[\"@blocked\"]\naction = \"drop\"", "[\"@blocked\"]\naction = \"allow\"", 1);
+    fs::write(firewall.rules_file(), &running).unwrap();
+    firewall.agent.start().unwrap();
+    let _open = [0, 1].map(|family| modbus(&firewall, family, SOON).unwrap());
+    // Without the rule that allows everybody, those in the list stay.
+    let listed = running.replacen("id = \"lab-ot\"", "id = \"lab-ot\"\nmode = \"observe\"", 1);
+    let answer = plan(&firewall, &other_files(&firewall, &listed, str::to_owned), 10);
+    let known = &answer["feeds"][0];
+    assert_eq!((&known["policy"], &known["entries"]), (&"both".into(), &1.into()), "{answer}");
+    let groups = answer["live"]["cut"].as_array().unwrap().iter();
+    let cut: Vec<&Value> = groups.flat_map(|group| group["examples"].as_array().unwrap()).collect();
+    assert!(!cut.is_empty() && cut.iter().all(|flow| flow["src_addr"] == IT.ipv6.to_string()), "{answer}");
+
+    // The same name with another source is another feed, which the firewall does not have.
+    let moved = running.replacen("/blocked.txt", "/other.txt", 1);
+    let answer = plan(&firewall, &other_files(&firewall, &moved, str::to_owned), 10);
+    let feeds = answer["feeds"].as_array().unwrap().iter();
+    let feeds: Vec<_> = feeds.map(|feed| (&feed["policy"], &feed["entries"])).collect();
+    assert_eq!(feeds, [(&"old".into(), &1.into()), (&"new".into(), &Value::Null)]);
+}
+
+#[test]
 fn a_feed_without_a_list_matches_nothing_and_a_server_that_nobody_vouches_for_has_none() {
     let url = format!("https://{}/blocked.txt", server_address());
     let Some(mut firewall) = with_feed(&url, "", |_| String::new()) else { return };
@@ -284,4 +311,42 @@ fn a_list_comes_from_a_bucket() {
     drop(server);
     wait_for_problem(&firewall, "is not to be reached");
     assert_eq!(feed(&firewall)["entries"], 2);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_no_list_and_holds_nobody_up() {
+    let Some((mut firewall, server)) = with_server("192.0.2.1\n") else { return };
+    firewall.agent.start().unwrap();
+    let kept = firewall.lab.directory().join("state/feeds");
+    wait::until_true("the list is kept", SOON, || fs::read_dir(&kept).is_ok_and(|kept| kept.count() == 1)).unwrap();
+    let Some(_hung) = Hung::over(&firewall, &kept) else { return };
+    server.put("/blocked.txt", format!("{}\n192.0.2.1\n", IT.ipv4));
+    wait_for_entries(&firewall, 2);
+    assert!(is_blocked(&firewall));
+    wait::until_true("it is told", FETCHED, || condition(&firewall).is_some_and(|told| told.contains("kept on disk")))
+        .unwrap();
+    server.put("/blocked.txt", "192.0.2.1\n192.0.2.2\n192.0.2.3\n");
+    wait_for_entries(&firewall, 3);
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    assert!(modbus(&firewall, 0, SOON).is_ok());
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_fails_its_feed_and_holds_nobody_up() {
+    let lists = |firewall: &Firewall| firewall.lab.directory().join("lists");
+    let Some(mut firewall) = with_feed("blocked.txt", "", |firewall| {
+        fs::create_dir(lists(firewall)).unwrap();
+        fs::write(lists(firewall).join("blocked.txt"), format!("{}\n", IT.ipv4)).unwrap();
+        format!("directory = \"{}\"\n", lists(firewall).display())
+    }) else {
+        return;
+    };
+    firewall.agent.start().unwrap();
+    let Some(hung) = Hung::over(&firewall, &lists(&firewall)) else { return };
+    wait_for_problem(&firewall, "was not read within 20 seconds");
+    assert!(condition(&firewall).unwrap().contains("with 1 entries stays in force"));
+    assert!(is_blocked(&firewall), "the last list stays");
+    firewall.agent.fwctl(&["reload"]).unwrap().success().unwrap();
+    drop(hung);
+    wait::until_true("it is read when it is there again", FETCHED, || condition(&firewall).is_none()).unwrap();
 }

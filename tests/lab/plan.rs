@@ -26,7 +26,7 @@ fn open_flows(firewall: &Firewall) -> BTreeSet<Ends> {
 }
 
 /// The files of the firewall in another directory, with other rules and zones.
-fn other_files(firewall: &Firewall, rules: &str, zones: impl Fn(&str) -> String) -> PathBuf {
+pub(crate) fn other_files(firewall: &Firewall, rules: &str, zones: impl Fn(&str) -> String) -> PathBuf {
     let directory = firewall.lab.directory().join("planned");
     fs::create_dir_all(&directory).unwrap();
     let known = fs::read_to_string(firewall.lab.directory().join("policies/10-zones.toml")).unwrap();
@@ -35,7 +35,7 @@ fn other_files(firewall: &Firewall, rules: &str, zones: impl Fn(&str) -> String)
     directory
 }
 
-fn plan(firewall: &Firewall, directory: &Path, code: i32) -> Value {
+pub(crate) fn plan(firewall: &Firewall, directory: &Path, code: i32) -> Value {
     let directory = directory.to_str().unwrap();
     let finished = firewall.agent.fwctl(&["policy", "plan", directory, "-o", "json"]).unwrap();
     assert_eq!(finished.status.code(), Some(code), "{finished:?}");

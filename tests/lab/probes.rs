@@ -61,6 +61,7 @@ fn a_way_that_dies_makes_the_firewall_not_ready_until_it_is_alive_again() {
         probe("modbus", &OT.ipv4.to_string(), "check = \"tcp/502\"\nhold_down = \"4s\""),
         probe("web", &IT.ipv6.to_string(), "check = \"http/80/bytes/10\""),
         probe("page", &IT.ipv4.to_string(), "check = \"http/80/no-such-page\"\nrequired = false"),
+        probe("own", "10.1.1.10", "required = false"),
     ];
     let Some(firewall) = with(&probes.concat(), "") else { return };
     for name in ["plant", "gateway", "modbus", "web"] {
@@ -69,6 +70,8 @@ fn a_way_that_dies_makes_the_firewall_not_ready_until_it_is_alive_again() {
     }
     let page = wait_for(&firewall, "page", "dead");
     assert_eq!(page["failure"], "HTTP: 404 Not Found");
+    let own = wait_for(&firewall, "own", "dead");
+    assert_eq!(own["failure"], "10.1.1.10 is an address of the firewall itself: name one beyond the way");
     assert!(status(&firewall)["ready"] == true, "a way that is not required is dead: {}", status(&firewall));
     let rules = firewall.agent.fwctl_json(&["rules"]).unwrap().to_string();
     assert!(rules.contains("system-probe-modbus"), "{rules}");

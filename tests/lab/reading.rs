@@ -215,14 +215,14 @@ fn a_directory_that_is_included_is_followed_and_kept_with_the_revision() {
 }
 
 /// A file system that never answers. Dropping it makes all that wait for it fail, and takes it away.
-struct Hung {
+pub(crate) struct Hung {
     directory: String,
     server: Running,
 }
 
 impl Hung {
     /// Mounts one over a directory: whoever has opened /dev/fuse is to answer, and does not.
-    fn over(firewall: &Firewall, directory: &Path) -> Option<Self> {
+    pub(crate) fn over(firewall: &Firewall, directory: &Path) -> Option<Self> {
         if !Path::new("/dev/fuse").exists() {
             println!("skipped: there is no /dev/fuse");
             return None;

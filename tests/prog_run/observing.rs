@@ -1,13 +1,13 @@
 //! Rules with `mode = "observe"`: what they count and what is told of them, and that they change nothing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use fw_agent::dataplane::{Dataplane as _, Observed, PickUp, Settings};
 use fw_common::DropReason;
 use fw_common::abi::counters::RuleCounter;
-use fw_common::abi::event::{DENIED_SLOTS, Denied, DeniedKey, DeniedSlot};
+use fw_common::abi::event::{DENIED_SLOTS, Denied, DeniedKey, DeniedSlot, NO_SLOT};
 use fw_common::abi::explained::{Explained, OBSERVING_SHOWN};
 use fw_common::abi::limit::Subject;
 use fw_common::abi::policy::Action;
@@ -305,4 +305,36 @@ fn what_finds_no_place_in_a_full_table_of_records_is_counted() {
     let [pair, _] = pairs();
     assert_eq!(open(&rig, pair, 4000), None);
     assert_eq!((hits(&rig, "watch"), rig.dataplane.happenings().unwrap().denied_unrecorded), (1, 1));
+}
+
+#[test]
+fn what_the_host_itself_sends_is_observed_alike() {
+    let from_host = |id: &str, keys: &str| {
+        format!("[[rule]]\nid = \"{id}\"\nfrom = [\"local\"]\nto = [\"it\"]\nservices = [\"udp/53\"]\n{keys}\n")
+    };
+    let watch = from_host("watch", "mode = \"observe\"\naction = \"drop\"");
+    let Some(rig) = rig(&(watch.clone() + &from_host("own", "action = \"allow\""))) else { return };
+    let own = Ipv4Addr::new(10, 2, 1, 10);
+    // By the host's own stack, which gives it to `fw_egress`.
+    let socket = rig.netns.within(|| UdpSocket::bind((own, 0)).unwrap()).unwrap();
+    for _ in 0..3 {
+        socket.send_to(b"who?", (IT_HOST, 53)).unwrap();
+    }
+    let records = flows(&rig);
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    let out = record.flow.directions[0];
+    assert_eq!((out.packets, counter(&rig, "own").flows), (3, 1), "nothing is dropped");
+    assert_eq!((hits(&rig, "watch"), counter(&rig, "watch").bytes), (1, 28 + 4), "the packet that has opened the flow");
+    let taken = rig.dataplane.take_denied().unwrap();
+    let [(key, denied)] = taken.as_slice() else { panic!("{taken:?}") };
+    assert_eq!((key.would(), key.rule, denied.packets), (Some(Action::Drop), handle(&rig, "watch"), 1));
+    assert_eq!((key.from_zone, key.to_zone), (record.flow.from_zone, record.flow.to_zone));
+    assert_eq!((key.src_addr, key.dst_addr), (first_four(own), first_four(IT_HOST)));
+    assert_eq!(key.ingress_slot, NO_SLOT, "it has come in nowhere");
+    // Enforced, it stops them.
+    rig.apply(&policy(
+        &(watch.replace("mode = \"observe\"", "mode = \"enforce\"") + &from_host("own", "action = \"allow\"")),
+    ));
+    let refused = socket.send_to(b"who?", (IT_HOST, 53));
+    assert_eq!(rig.dataplane.drops().unwrap()[DropReason::PolicyChanged as usize].packets, 1, "{refused:?}");
 }

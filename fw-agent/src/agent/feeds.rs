@@ -71,14 +71,14 @@ impl Supervisor {
         let had_problem = self.facts.feeds.iter().any(|facts| facts.name == feed.name() && facts.problem.is_some());
         let outcome = match loaded {
             Ok(Loaded::Unchanged(etag)) => {
-                self.confirm_feed(&feed, etag).await;
+                self.confirm_feed(&feed, etag);
                 Outcome::Unchanged
             }
             Ok(Loaded::List { list, bytes, version }) => match self.change_feed(&feed, list, version.clone()).await {
                 Ok(()) => {
                     // Whatever of an older one waits for the disk, this one takes its place.
                     drop(self.feeds.holdings().take_unkept(&feed.key()));
-                    self.feeds.holdings().keep(&feed, bytes, version).await;
+                    drop(self.feeds.holdings().keep(&feed, bytes, version));
                     Outcome::Changed
                 }
                 Err(failure) => Outcome::Failed(failure),
@@ -87,7 +87,12 @@ impl Supervisor {
         };
         match &outcome {
             Outcome::Failed(failure) if !had_problem => {
-                tracing::error!(feed = feed.name(), kind = %failure.kind, problem = %failure, "a feed has failed; its last list stays");
+                let holds = if self.feeds.holdings().held(&feed.key()).is_some() {
+                    "its last list stays"
+                } else {
+                    "it has no list, and matches nothing"
+                };
+                tracing::error!(feed = feed.name(), kind = %failure.kind, problem = %failure, "a feed has failed; {holds}");
             }
             Outcome::Changed | Outcome::Unchanged if had_problem => {
                 tracing::info!(feed = feed.name(), "a feed is to be had again");
@@ -99,19 +104,15 @@ impl Supervisor {
     }
 
     /// The list that is held is the latest. Of one that is not on disk yet, the time of what is there must not say so.
-    async fn confirm_feed(&self, feed: &Feed, etag: Option<String>) {
+    fn confirm_feed(&self, feed: &Feed, etag: Option<String>) {
         let now = OffsetDateTime::now_utc();
         let holdings = Arc::clone(self.feeds.holdings());
         let key = feed.key();
         holdings.confirm(&key, etag, now);
         if let Some((bytes, version)) = holdings.take_unkept(&key) {
-            return holdings.keep(feed, bytes, version).await;
+            return drop(holdings.keep(feed, bytes, version));
         }
-        drop(spawn_blocking(move || {
-            if let Err(error) = holdings.store().confirm(&key, now) {
-                tracing::debug!(%error, feed = %key, "the time of a feed could not be written");
-            }
-        }));
+        holdings.keep_time(&key, now);
     }
 
     /// Puts another list of a feed in force.

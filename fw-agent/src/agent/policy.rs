@@ -141,6 +141,7 @@ pub(super) async fn apply(
     policy.tests = checked.tests;
     policy.next_change = compiled.next_change;
     policy.feeds = checked.feeds;
+    policy.contents = checked.contents;
     policy.compiled = Some(compiled);
     facts.names = Arc::new(Names::new(dataplane.rule_names()?, facts.policy.compiled.as_deref()));
     Ok(())

@@ -117,6 +117,9 @@ pub struct FeedStatus {
     pub stale: bool,
     /// Why the last attempt has failed, if it has.
     pub problem: Option<String>,
+    /// Why its list is not on disk, if it is not.
+    #[serde(default)]
+    pub unkept: Option<String>,
 }
 
 /// An interface.
@@ -178,8 +181,11 @@ pub struct ProbeStatus {
     pub failed: u64,
     /// How long the last answer took, in microseconds.
     pub took_us: Option<u64>,
-    /// Why the last probe failed, if it did.
+    /// Why the last probe that has failed did; nothing once the way is alive and probes are answered.
     pub failure: Option<String>,
+    /// Probes are answered again, and the way is dead until it has been well for long enough.
+    #[serde(default)]
+    pub held_down: bool,
 }
 
 /// Packets and bytes.

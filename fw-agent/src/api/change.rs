@@ -1,6 +1,7 @@
 //! What is asked and answered about changes of the policy: apply, confirm, roll back, and what was applied before.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -165,10 +166,15 @@ impl Changed {
             previous: trial.map(|trial| trial.previous),
             confirm_by: trial.map(|trial| trial.until_wall.clone()),
             witnesses: trial.map(|trial| trial.witnesses.clone()).unwrap_or_default(),
-            seconds_left: trial.map(|trial| trial.left(&Moment::now()).as_secs()),
+            seconds_left: trial.map(|trial| whole_seconds(trial.left(&Moment::now()))),
             problem,
         }
     }
+}
+
+/// A time in seconds, begun ones counted: of ten seconds that have just begun, ten are left.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// `fwctl.history/1`.
@@ -272,4 +278,15 @@ pub fn show(facts: &ChangeFacts, revision: Option<Revision>) -> Result<Shown, St
     let files = facts.store.files(&facts.ledger, revision)?;
     let texts = files.into_iter().map(|file| FileText { name: file.name, text: file.text }).collect();
     Ok(Shown { row, texts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_that_has_begun_is_left() {
+        let told = [0, 1, 9_000, 9_001, 9_999, 10_000].map(|left| whole_seconds(Duration::from_millis(left)));
+        assert_eq!(told, [0, 1, 9, 10, 10, 10]);
+    }
 }

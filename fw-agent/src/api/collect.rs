@@ -74,6 +74,7 @@ fn feed(facts: &FeedFacts) -> FeedStatus {
         confirmed_at: facts.list.map(|list| rfc3339(list.confirmed_at)),
         stale: facts.is_stale,
         problem: facts.problem.clone(),
+        unkept: facts.unkept.clone(),
     }
 }
 
@@ -160,6 +161,7 @@ fn probe(way: &Way) -> ProbeStatus {
         failed: way.failed,
         took_us: way.took.and_then(|took| u64::try_from(took.as_micros()).ok()),
         failure: way.failure.clone(),
+        held_down: way.is_held_down,
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a plan rests on, told line by line: the policy in force, the flows that are open, those that were denied lately.
+//! What a plan rests on, told line by line: the policy in force with the lists of its feeds, the flows that are open, those that were
+//! denied lately.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::stream::write;
 use crate::facts::{Facts, Shared};
 use crate::live::denied;
 use crate::plan::basis::{Begin, Line, Seen, Slots};
+use crate::plan::lists;
 
 /// Bytes that go to the client at once.
 const BLOCK: usize = 64 << 10;
@@ -67,6 +69,11 @@ impl Blocks {
 fn tell(shared: &Shared, flows: bool, mut lines: Blocks) -> Result<(), String> {
     let facts = shared.facts.load();
     lines.add(&Line::Begin(begin(&facts)?));
+    for piece in lists::pieces(&facts.policy.feeds, &facts.policy.contents) {
+        if !lines.add(&Line::List(piece)) {
+            return Ok(());
+        }
+    }
     let (mut open, mut denied) = (0, 0);
     if flows {
         let slots = Slots::new(&facts);

@@ -1,7 +1,7 @@
 //! What a plan rests on, as a client of the socket gets it.
 
 use fw_common::abi::event::Denied;
-use fw_policy::{Binding, SourceFile};
+use fw_policy::{AddressList, Binding, FeedContents, SourceFile};
 
 use super::*;
 use crate::change::Digest;
@@ -12,7 +12,8 @@ use crate::facts::{ChangeFacts, PolicyFacts};
 use crate::names::Names;
 use crate::plan::basis::Line;
 
-const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n";
+const POLICY: &str = "version = 1\n[defaults]\naction = \"drop\"\n[zones.ot]\nnetworks = [\"10.1.0.0/16\"]\n\
+                      [[feed]]\nname = \"blocked\"\nurl = \"a\"\n[[feed]]\nname = \"unknown\"\nurl = \"b\"\n";
 
 /// All lines of an answer.
 async fn lines(socket: &Path, flows: bool) -> Result<Vec<Line>, ClientError> {
@@ -25,6 +26,7 @@ fn put_in_force(fixture: &Fixture) {
     let files = [SourceFile { name: "a.toml".to_owned(), text: POLICY.to_owned() }];
     let policy = fw_policy::load(&files).unwrap();
     let compiled = policy.compile(&Binding::offline(&policy), OffsetDateTime::UNIX_EPOCH).unwrap();
+    let list = AddressList::parse(b"192.0.2.1\n192.0.2.2\n", 2).unwrap();
     let store = Store::at(fixture.socket.parent().unwrap());
     let mut ledger = store.open().unwrap();
     store.keep(1, &files).unwrap();
@@ -40,7 +42,13 @@ fn put_in_force(fixture: &Fixture) {
     let interface = InterfaceFacts { slot: 0, device: Some(device), ..InterfaceFacts::default() };
     let facts = Facts {
         names: Arc::new(Names::new(vec![(3, "ot-001".to_owned())], Some(&compiled))),
-        policy: PolicyFacts { epoch: 5, compiled: Some(Arc::new(compiled)), ..PolicyFacts::default() },
+        policy: PolicyFacts {
+            epoch: 5,
+            compiled: Some(Arc::new(compiled)),
+            feeds: Arc::clone(policy.feeds()),
+            contents: Arc::new(FeedContents::from_iter([(policy.feeds()[0].key(), list)])),
+            ..PolicyFacts::default()
+        },
         changes: ChangeFacts { ledger: Arc::new(ledger), store, held: None },
         interfaces: vec![interface],
         ..Facts::default()
@@ -65,21 +73,32 @@ async fn the_policy_in_force_and_all_flows_are_told_with_where_they_come_in() {
     fixture.shared.live.denied.add(&[(key, Denied { packets: 4, last_at: 9, ..Denied::default() })], 10);
 
     let told = lines(&fixture.socket, true).await.unwrap();
-    let [Line::Begin(begin), Line::Flow(flow), .., Line::Denied(denied), Line::End { flows, denied: count }] =
-        told.as_slice()
+    let [
+        Line::Begin(begin),
+        Line::List(list),
+        Line::Flow(flow),
+        ..,
+        Line::Denied(denied),
+        Line::End { flows, denied: count },
+    ] = told.as_slice()
     else {
         panic!("{:?}", told.first())
     };
     assert_eq!((begin.revision, begin.epoch, begin.texts[0].text.as_str()), (1, 5, POLICY));
     assert_eq!(begin.binding.interfaces[0].zones, ["ot"]);
-    assert_eq!((told.len(), *flows, *count), (2 + 9_999 + 1, 9_999, 1));
+    assert_eq!((list.entries, list.ranges.as_str()), (2, "192.0.2.1-192.0.2.2\n"));
+    assert!(list.feed.starts_with("blocked."), "{list:?}");
+    assert_eq!((told.len(), *flows, *count), (3 + 9_999 + 1, 9_999, 1));
     assert_eq!((flow.from_zone.as_deref(), flow.to_zone.as_deref()), (Some("ot"), Some("local")));
     assert_eq!((flow.from_slot, flow.to_slot, flow.rule.as_deref()), (Some(0), None, Some("ot-001")));
     assert_eq!((flow.packets, flow.bytes, flow.dst_port), (3, 111, 502));
     assert_eq!((denied.packets, denied.protocol), (4, 6));
 
     let short = lines(&fixture.socket, false).await.unwrap();
-    assert!(matches!(short.as_slice(), [Line::Begin(_), Line::End { flows: 0, denied: 0 }]), "{short:?}");
+    assert!(
+        matches!(short.as_slice(), [Line::Begin(_), Line::List(_), Line::End { flows: 0, denied: 0 }]),
+        "{short:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

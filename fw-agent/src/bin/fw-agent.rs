@@ -10,6 +10,7 @@ use fw_agent::arguments::{Check, Cli, Command, Detach, LogFormat, Run};
 use fw_agent::cli::style;
 use fw_agent::config::AgentConfig;
 use fw_agent::dataplane::kernel;
+use fw_agent::feeds::presence;
 use fw_agent::host::forward_chain;
 use fw_agent::host::lock::Lock;
 use tracing_subscriber::EnvFilter;
@@ -63,8 +64,8 @@ fn check(arguments: &Check) -> ExitCode {
     let (written, code) = match AgentConfig::load(&arguments.config) {
         Ok(config) => {
             let (file, interfaces, routes) = (arguments.config.display(), config.interfaces.len(), config.routes.len());
-            let told =
-                config.warnings().iter().try_for_each(|warning| writeln!(io::stderr(), "warning: {file}: {warning}"));
+            let mut warnings = config.warnings().into_iter().chain(presence::missing(&config));
+            let told = warnings.try_for_each(|warning| writeln!(io::stderr(), "warning: {file}: {warning}"));
             let answered = writeln!(io::stdout(), "{file}: ok, {interfaces} interfaces, {routes} routes");
             (told.and(answered), ExitCode::SUCCESS)
         }

@@ -77,10 +77,15 @@ fn probes(probes: &[ProbeStatus]) -> Grid {
             probe.sent.to_string(),
             probe.failed.to_string(),
             or_dash(probe.took_us.map(|took| format!("{:.1}", took as f64 / 1e3))),
-            or_dash(probe.failure.as_ref()),
+            last_failure(probe),
         ]);
     }
     grid
+}
+
+fn last_failure(probe: &ProbeStatus) -> String {
+    let failure = or_dash(probe.failure.as_ref());
+    if probe.held_down { format!("{failure}; answers again, held down") } else { failure }
 }
 
 fn show_policy(status: &Status) -> std::io::Result<()> {

@@ -215,6 +215,11 @@ pub struct FeedsConfig {
     pub ca_file: Option<PathBuf>,
 }
 
+impl FeedsConfig {
+    /// Where feeds that are files lie unless it is said otherwise.
+    pub const DIRECTORY: &str = "/etc/outpost-fw/feeds";
+}
+
 impl AgentConfig {
     /// Reads `text`; `name` is the file's name in messages.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {

@@ -150,11 +150,20 @@ fn probe(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<ProbeConf
         }
     };
     let mut time = |key, without, report: &mut Report<'_>| {
-        let seconds = section.string(key, report).and_then(|text| duration::reported(&text, report));
-        Duration::from_secs(seconds.unwrap_or(without).into())
+        let text = section.string(key, report);
+        let seconds = text.as_ref().and_then(|text| duration::reported(text, report));
+        (Duration::from_secs(seconds.unwrap_or(without).into()), text.map(|text| text.span))
     };
-    let (interval, timeout) = (time("interval", 1, report), time("timeout", 1, report));
-    let hold_down = time("hold_down", 10, report);
+    let (interval, _) = time("interval", 1, report);
+    let (timeout, written) = time("timeout", 1, report);
+    let (hold_down, _) = time("hold_down", 10, report);
+    if timeout > interval
+        && let Some(span) = written
+    {
+        report
+            .add(Code::Contradiction, span, "the time-out is longer than the interval")
+            .expected(format!("expected at most the interval, {interval:?}, or a longer `interval`"));
+    }
     let mut count = |key, without, report: &mut Report<'_>| {
         let number = section.integer(key, 1..=1_000, report).and_then(|number| u32::try_from(number.value).ok());
         number.unwrap_or(without)
@@ -179,13 +188,33 @@ fn target(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<IpAddr> 
         section.missing("target", "the address that is asked, such as \"192.168.10.1\"", report);
         return None;
     };
-    let target = text.value.parse().ok().filter(|addr: &IpAddr| !addr.is_unspecified() && !addr.is_multicast());
-    if target.is_none() {
+    let Ok(target) = text.value.parse() else {
         report
             .add(Code::InvalidAddress, text.span, "this is no address of a host")
             .expected("expected an address, such as \"192.168.10.1\" or \"fd00::1\"; names are not resolved");
+        return None;
+    };
+    if let Some(why) = nobody_else(target) {
+        report.add(Code::InvalidAddress, text.span, why).expected("expected the address of one other host");
+        return None;
     }
-    target
+    Some(target)
+}
+
+/// Why an address is not that of another host that can be asked; `None` if it may be one. That of an interface is known by the machine
+/// only, and told when it is asked. Link-local addresses of IPv4 lead to one host where a route says so, as within a VPN.
+fn nobody_else(addr: IpAddr) -> Option<&'static str> {
+    let addr = addr.to_canonical();
+    match addr {
+        _ if addr.is_unspecified() => Some("this is no address of a host"),
+        _ if addr.is_loopback() => Some("this is the firewall itself, which always answers"),
+        _ if addr.is_multicast() => Some("this is a group of hosts: whoever answers says nothing of a way"),
+        IpAddr::V4(addr) if addr.is_broadcast() => Some("this is all hosts: whoever answers says nothing of a way"),
+        IpAddr::V6(addr) if addr.is_unicast_link_local() => {
+            Some("this is link-local: each interface has such an address, and a probe names no interface")
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -254,7 +254,7 @@ fn flow_log(section: Option<Section<'_>>, report: &mut Report<'_>) -> FlowLogCon
 }
 
 fn feeds(section: Option<Section<'_>>, report: &mut Report<'_>) -> FeedsConfig {
-    let mut config = FeedsConfig { directory: PathBuf::from("/etc/outpost-fw/feeds"), ca_file: None };
+    let mut config = FeedsConfig { directory: PathBuf::from(FeedsConfig::DIRECTORY), ca_file: None };
     let Some(mut section) = section else { return config };
     if let Some(directory) = section.string("directory", report) {
         config.directory = PathBuf::from(directory.value);

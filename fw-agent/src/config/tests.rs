@@ -198,6 +198,36 @@ timeouts = { established = "1 day", closing = "3s" }
 }
 
 #[test]
+fn a_probe_asks_one_other_host_and_is_over_before_the_next() {
+    let config = |lines: &str| {
+        let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[[probe]]\nname = \"p\"\n{lines}\n");
+        AgentConfig::parse("agent.toml", &text)
+    };
+    for (target, why) in [
+        ("127.0.0.1", "the firewall itself"),
+        ("::1", "the firewall itself"),
+        ("::ffff:127.0.0.1", "the firewall itself"),
+        ("0.0.0.0", "no address of a host"),
+        ("224.0.0.1", "a group of hosts"),
+        ("ff02::1", "a group of hosts"),
+        ("255.255.255.255", "all hosts"),
+        ("fe80::1", "names no interface"),
+    ] {
+        let error = config(&format!("target = \"{target}\"")).unwrap_err().render(false);
+        assert!(error.contains(why), "{target}: {error}");
+    }
+    for target in ["169.254.10.1", "192.168.10.1", "fd00::1"] {
+        assert!(config(&format!("target = \"{target}\"")).is_ok(), "{target}");
+    }
+    let times = |lines: &str| config(&format!("target = \"192.168.10.1\"\n{lines}"));
+    for late in ["timeout = \"2s\"", "interval = \"5s\"\ntimeout = \"6s\""] {
+        let error = times(late).unwrap_err().render(false);
+        assert!(error.contains("longer than the interval"), "{error}");
+    }
+    assert!(times("interval = \"5s\"\ntimeout = \"5s\"").is_ok());
+}
+
+#[test]
 fn probes_confirm_only_where_there_are_some() {
     let config = |probe: &str| {
         let text = format!("[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\nconfirm = \"probes\"\n{probe}");

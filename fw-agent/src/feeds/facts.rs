@@ -20,6 +20,8 @@ pub struct FeedFacts {
     pub is_stale: bool,
     /// Why the last attempt has failed, if it has.
     pub problem: Option<String>,
+    /// Why its list is not on disk, if it is not: a restart would begin with the one before.
+    pub unkept: Option<String>,
     /// What became of attempts since the agent started.
     pub attempts: Attempts,
 }
@@ -48,18 +50,22 @@ impl FeedFacts {
     /// What an operator has to look at, if there is anything.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let Self { name, url, list, is_stale, problem, .. } = self;
+        let Self { name, url, list, is_stale, problem, unkept, .. } = self;
         let Some(ListFacts { entries, confirmed_at }) = list else {
             let why = problem.clone().unwrap_or_else(|| format!("{url}: is being fetched"));
             return Some(format!("feed {name} has no list, so that it matches nothing: {why}"));
         };
         let since = rfc3339(*confirmed_at);
-        let stays = format!("the list of {since} with {entries} entries stays in force");
+        let kept = unkept
+            .as_ref()
+            .map(|why| format!("could not be kept on disk ({why}): a restart begins with the one before"));
+        let of_disk = kept.as_ref().map(|kept| format!(" and {kept}")).unwrap_or_default();
+        let stays = format!("the list of {since} with {entries} entries stays in force{of_disk}");
         match (is_stale, problem) {
             (true, Some(problem)) => Some(format!("feed {name} is older than its `max_age`: {problem}; {stays}")),
             (true, None) => Some(format!("feed {name} is older than its `max_age`; {stays}")),
             (false, Some(problem)) => Some(format!("feed {name}: {problem}; {stays}")),
-            (false, None) => None,
+            (false, None) => kept.map(|kept| format!("feed {name}: its list of {entries} entries {kept}")),
         }
     }
 }
@@ -78,6 +84,11 @@ mod tests {
         assert_eq!(failing.reason(), Some(format!("feed f: u: 403; {stays}")));
         let stale = FeedFacts { is_stale: true, ..failing.clone() };
         assert_eq!(stale.reason(), Some(format!("feed f is older than its `max_age`: u: 403; {stays}")));
+        let unkept = FeedFacts { unkept: Some("no space".to_owned()), ..well.clone() };
+        let lost = "could not be kept on disk (no space): a restart begins with the one before";
+        assert_eq!(unkept.reason(), Some(format!("feed f: its list of 3 entries {lost}")));
+        let both = FeedFacts { problem: Some("u: 403".to_owned()), ..unkept };
+        assert_eq!(both.reason(), Some(format!("feed f: u: 403; {stays} and {lost}")));
         let empty = FeedFacts { list: None, ..failing };
         assert_eq!(empty.reason().as_deref(), Some("feed f has no list, so that it matches nothing: u: 403"));
         let new = FeedFacts { list: None, ..well };

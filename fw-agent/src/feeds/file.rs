@@ -1,27 +1,57 @@
 //! Feeds that are files of the firewall, below the directory that `agent.toml` allows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use fw_policy::FeedUrl;
+use tokio::time::timeout;
 
 use super::fetch::{Failure, FailureKind, Fetched, Request, Source, too_large};
 use crate::files::{self, FileError};
+
+/// How long a file may take: a file system may never answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Files below a directory.
 #[derive(Clone, Debug)]
 pub struct Files {
     directory: PathBuf,
+    /// One for each file that is being read. A thread that a file system holds up has its file's, so that no second one is.
+    reading: Arc<Mutex<BTreeMap<String, Arc<Turn>>>>,
 }
+
+/// Whose turn it is to read a file.
+type Turn = tokio::sync::Mutex<()>;
 
 impl Files {
     /// Those below a directory.
     #[must_use]
-    pub const fn below(directory: PathBuf) -> Self {
-        Self { directory }
+    pub fn below(directory: PathBuf) -> Self {
+        Self { directory, reading: Arc::default() }
+    }
+
+    /// The turn of those who read a file.
+    fn turn(&self, path: &str) -> Arc<Turn> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(reading.entry(path.to_owned()).or_default())
+    }
+
+    /// Reads beside the runtime, when nobody else reads the file.
+    async fn read_aside(self, request: Request, path: String) -> Result<Fetched, Failure> {
+        let turn = self.turn(&path).lock_owned().await;
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = self.read(&request, &path);
+            drop(turn);
+            read
+        });
+        reading.await.unwrap_or_else(|_| Err(Failure::new(FailureKind::Refused, "reading the file was interrupted")))
     }
 
     fn read(&self, request: &Request, path: &str) -> Result<Fetched, Failure> {
@@ -60,13 +90,18 @@ impl Source for Files {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Fetched, Failure>> {
         let files = self.clone();
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || {
-                let FeedUrl::File(path) = &request.url else {
-                    return Err(Failure::new(FailureKind::Refused, format!("{}: is no file", request.url)));
-                };
-                files.read(&request, path)
-            });
-            read.await.unwrap_or_else(|_| Err(Failure::new(FailureKind::Refused, "reading the file was interrupted")))
+            let FeedUrl::File(path) = request.url.clone() else {
+                return Err(Failure::new(FailureKind::Refused, format!("{}: is no file", request.url)));
+            };
+            let late = files.directory.join(&path);
+            timeout(PATIENCE, files.read_aside(request, path)).await.unwrap_or_else(|_| {
+                let message = format!(
+                    "{}: was not read within {} seconds: look at the file system that it is on",
+                    late.display(),
+                    PATIENCE.as_secs()
+                );
+                Err(Failure::new(FailureKind::TimedOut, message))
+            })
         })
     }
 }
@@ -116,6 +151,23 @@ mod tests {
         fs::write(&path, "0123456789a").unwrap();
         assert_eq!(fetch(dir.path(), "a", None).await.unwrap_err().kind, FailureKind::TooLarge);
         assert_eq!(fetch(dir.path(), "b", None).await.unwrap_err().kind, FailureKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn one_reads_a_file_at_a_time_and_another_when_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "::1\n").unwrap();
+        fs::write(dir.path().join("b"), "::2\n").unwrap();
+        let files = Files::below(dir.path().to_owned());
+        let request = |path: &str| Request { url: FeedUrl::File(path.to_owned()), etag: None, max_bytes: 10 };
+        let turn = files.turn("a").lock_owned().await;
+        let mut waiting = files.fetch(request("a"));
+        assert!(files.fetch(request("b")).await.is_ok(), "another file is read");
+        assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
+        drop(turn);
+        assert!(waiting.await.is_ok());
+        assert!(files.fetch(request("b")).await.is_ok());
+        assert_eq!(files.reading.lock().unwrap().len(), 1, "the turns of what is not read any more are forgotten");
     }
 
     #[tokio::test]

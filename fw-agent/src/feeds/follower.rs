@@ -189,6 +189,7 @@ impl Follower {
                 is_stale: held.as_ref().is_some_and(|held| held.confirmed_at < oldest),
                 list: held.map(|held| ListFacts { entries: held.entries, confirmed_at: held.confirmed_at }),
                 problem: followed.problem.clone(),
+                unkept: self.holdings.why_unkept(&feed.key()),
                 attempts: followed.attempts.clone(),
             })
         });

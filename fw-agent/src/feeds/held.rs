@@ -6,16 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fw_policy::{AddressList, Feed, FeedContents, FeedKey};
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::fetch::{Failure, Source};
 use super::load::{Loaded, load};
 use super::store::{FeedStore, Kept, Version};
+
+/// From when on it is told that the disk is busy with a list.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// A list that is known.
 #[derive(Clone, Debug)]
@@ -40,8 +43,30 @@ pub struct Holdings {
 struct Known {
     contents: Arc<FeedContents>,
     held: BTreeMap<FeedKey, Held>,
-    /// Lists in force that the disk has not taken, as they came.
-    unkept: BTreeMap<FeedKey, (Vec<u8>, Version)>,
+    /// Lists in force that the disk has not taken.
+    unkept: BTreeMap<FeedKey, Unkept>,
+    /// Feeds with which the disk is busy, and since when.
+    writing: BTreeMap<FeedKey, Instant>,
+}
+
+/// A list that the disk has not taken.
+struct Unkept {
+    /// As it came.
+    bytes: Vec<u8>,
+    version: Version,
+    why: String,
+}
+
+impl Known {
+    /// Whether nothing else of the feed is being written. One at a time: they would be in each other's way, and a disk that does not
+    /// answer holds one thread of a feed up and not all.
+    fn begin_to_write(&mut self, feed: &FeedKey) -> bool {
+        let is_free = !self.writing.contains_key(feed);
+        if is_free {
+            self.writing.insert(feed.clone(), Instant::now());
+        }
+        is_free
+    }
 }
 
 impl fmt::Debug for Holdings {
@@ -150,7 +175,7 @@ impl Holdings {
         let all = async {
             while let Some(fetched) = fetches.join_next().await {
                 let Ok((feed, loaded)) = fetched else { continue };
-                self.take_first(&feed, loaded).await;
+                self.take_first(&feed, loaded);
             }
         };
         if timeout(within, all).await.is_err() {
@@ -161,41 +186,75 @@ impl Holdings {
         }
     }
 
-    async fn take_first(self: &Arc<Self>, feed: &Feed, loaded: Result<Loaded, Failure>) {
+    fn take_first(self: &Arc<Self>, feed: &Feed, loaded: Result<Loaded, Failure>) {
         match loaded {
             Ok(Loaded::List { list, bytes, version }) => {
                 tracing::info!(feed = feed.name(), entries = list.entries(), "fetched a feed");
                 self.insert(feed.key(), list, version.clone(), OffsetDateTime::now_utc());
-                self.keep(feed, bytes, version).await;
+                drop(self.keep(feed, bytes, version));
             }
             Ok(Loaded::Unchanged(_)) => {}
             Err(failure) => tracing::warn!(feed = feed.name(), problem = %failure, "a feed could not be fetched"),
         }
     }
 
-    /// Keeps a list on disk. One that cannot be kept is in force all the same, and is remembered for another attempt: until then a
-    /// restart would begin with the one before.
-    pub async fn keep(self: &Arc<Self>, feed: &Feed, bytes: Vec<u8>, version: Version) {
+    /// Keeps a list on disk, which may take as long as the disk does: nobody has to wait for the task that is returned. One that cannot
+    /// be kept is in force all the same, and is remembered for another attempt: until then a restart would begin with the one before.
+    /// So is one that comes while the disk is busy with the feed; then there is no task.
+    pub fn keep(self: &Arc<Self>, feed: &Feed, bytes: Vec<u8>, version: Version) -> Option<JoinHandle<()>> {
         let (holdings, key) = (Arc::clone(self), feed.key());
-        let kept = tokio::task::spawn_blocking(move || {
+        let mut known = self.known();
+        if !known.begin_to_write(&key) {
+            let why = "the disk is still busy with the list before".to_owned();
+            known.unkept.insert(key, Unkept { bytes, version, why });
+            return None;
+        }
+        drop(known);
+        let name = feed.name().to_owned();
+        Some(spawn_blocking(move || {
             let kept = holdings.store.keep(&key, &bytes, &version);
-            if kept.is_err() {
-                holdings.known().unkept.insert(key, (bytes, version));
-            }
-            kept
-        });
-        if let Ok(Err(error)) = kept.await {
+            let mut known = holdings.known();
+            known.writing.remove(&key);
+            let Err(error) = kept else { return };
+            let why = error.to_string();
+            // Not in the place of a newer one that has come meanwhile.
+            known.unkept.entry(key).or_insert(Unkept { bytes, version, why });
+            drop(known);
             tracing::error!(
-                feed = feed.name(),
+                feed = name,
                 %error,
                 "the list of a feed could not be kept on disk: tried again when its source is asked next"
             );
+        }))
+    }
+
+    /// Notes on disk that the list there is still the latest, if the disk is not busy with the feed: then it is another one.
+    pub fn keep_time(self: &Arc<Self>, feed: &FeedKey, at: OffsetDateTime) {
+        if !self.known().begin_to_write(feed) {
+            return;
         }
+        let (holdings, key) = (Arc::clone(self), feed.clone());
+        drop(spawn_blocking(move || {
+            let noted = holdings.store.confirm(&key, at);
+            holdings.known().writing.remove(&key);
+            if let Err(error) = noted {
+                tracing::debug!(%error, feed = %key, "the time of a feed could not be written");
+            }
+        }));
     }
 
     /// A list in force that the disk has not taken.
     pub fn take_unkept(&self, feed: &FeedKey) -> Option<(Vec<u8>, Version)> {
-        self.known().unkept.remove(feed)
+        self.known().unkept.remove(feed).map(|Unkept { bytes, version, .. }| (bytes, version))
+    }
+
+    /// Why the disk has not taken the list of a feed that is in force, if it has not.
+    #[must_use]
+    pub fn why_unkept(&self, feed: &FeedKey) -> Option<String> {
+        let known = self.known();
+        let unkept = known.unkept.get(feed).map(|unkept| unkept.why.clone());
+        let since = known.writing.get(feed).filter(|since| since.elapsed() > SLOW);
+        unkept.or_else(|| since.map(|_| "the disk has been busy with it for long".to_owned()))
     }
 }
 
@@ -206,28 +265,48 @@ mod tests {
     use super::*;
     use crate::feeds::file::Files;
 
-    #[tokio::test]
-    async fn a_list_that_the_disk_does_not_take_waits_for_another_attempt() {
+    fn feed() -> Feed {
         let text = "version = 1\n[defaults]\naction = \"drop\"\n[zones.a]\n[[feed]]\nname = \"f\"\nurl = \"a\"\n";
         let file = fw_policy::SourceFile { name: "a.toml".to_owned(), text: text.to_owned() };
-        let feed = fw_policy::load(&[file]).unwrap().feeds()[0].clone();
+        fw_policy::load(&[file]).unwrap().feeds()[0].clone()
+    }
+
+    #[tokio::test]
+    async fn a_list_that_the_disk_does_not_take_waits_for_another_attempt() {
+        let feed = feed();
         let dir = tempfile::tempdir().unwrap();
         let store = FeedStore::at(dir.path());
         let holdings = Arc::new(Holdings::new(store.clone(), Arc::new(Files::below(dir.path().to_owned()))));
         let (old, new) = (b"::1\n".to_vec(), b"::2\n".to_vec());
-        holdings.keep(&feed, old.clone(), Version::of(&old, None)).await;
+        holdings.keep(&feed, old.clone(), Version::of(&old, None)).unwrap().await.unwrap();
         assert!(holdings.take_unkept(&feed.key()).is_none());
         // In the place of the directory is something else, which refuses every user.
         let (place, aside) = (dir.path().join("feeds"), dir.path().join("aside"));
         fs::rename(&place, &aside).unwrap();
         fs::write(&place, "").unwrap();
-        holdings.keep(&feed, new.clone(), Version::of(&new, None)).await;
+        holdings.keep(&feed, new.clone(), Version::of(&new, None)).unwrap().await.unwrap();
+        assert!(holdings.why_unkept(&feed.key()).is_some_and(|why| why.contains("File exists")));
         fs::remove_file(&place).unwrap();
         fs::rename(&aside, &place).unwrap();
         assert!(store.recall(&feed).unwrap().unwrap().list.contains("::1".parse().unwrap()), "the old one is there");
         let (bytes, version) = holdings.take_unkept(&feed.key()).unwrap();
-        holdings.keep(&feed, bytes, version).await;
+        holdings.keep(&feed, bytes, version).unwrap().await.unwrap();
         assert!(store.recall(&feed).unwrap().unwrap().list.contains("::2".parse().unwrap()));
-        assert!(holdings.take_unkept(&feed.key()).is_none());
+        assert!(holdings.take_unkept(&feed.key()).is_none() && holdings.why_unkept(&feed.key()).is_none());
+    }
+    #[tokio::test]
+    async fn a_list_that_comes_while_another_one_is_written_waits_for_another_attempt() {
+        let feed = feed();
+        let dir = tempfile::tempdir().unwrap();
+        let holdings =
+            Arc::new(Holdings::new(FeedStore::at(dir.path()), Arc::new(Files::below(dir.path().to_owned()))));
+        assert!(holdings.known().begin_to_write(&feed.key()));
+        assert!(holdings.keep(&feed, b"::2\n".to_vec(), Version::of(b"::2\n", None)).is_none());
+        assert!(holdings.store.recall(&feed).unwrap().is_none());
+        assert_eq!(holdings.why_unkept(&feed.key()).as_deref(), Some("the disk is still busy with the list before"));
+        holdings.known().writing.clear();
+        let (bytes, version) = holdings.take_unkept(&feed.key()).unwrap();
+        holdings.keep(&feed, bytes, version).unwrap().await.unwrap();
+        assert!(holdings.store.recall(&feed).unwrap().is_some() && holdings.known().writing.is_empty());
     }
 }

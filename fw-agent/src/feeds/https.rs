@@ -19,6 +19,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a list may take as a whole.
 const WHOLE: Duration = Duration::from_secs(300);
+/// The longest entity tag that is kept and sent back, in bytes. With a longer one the list comes whole each time.
+const MAX_TAG: usize = 1 << 10;
 /// How often a server may lead elsewhere.
 const MOST_REDIRECTS: usize = 5;
 
@@ -97,7 +99,7 @@ async fn read(request: &Request, mut answer: Response) -> Result<Fetched, Failur
     if answer.content_length().is_some_and(|length| length > request.max_bytes) {
         return Err(too_large(&request.url, request.max_bytes));
     }
-    let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+    let etag = answer.headers().get(ETAG).and_then(tag);
     let mut bytes = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| explained(&request.url, error))? {
         bytes.extend_from_slice(&piece);
@@ -106,6 +108,11 @@ async fn read(request: &Request, mut answer: Response) -> Result<Fetched, Failur
         }
     }
     Ok(Fetched::Object { bytes, etag })
+}
+
+/// What the server calls the version, if it is text and no longer than it may be.
+fn tag(header: &HeaderValue) -> Option<String> {
+    header.to_str().ok().filter(|tag| tag.len() <= MAX_TAG).map(str::to_owned)
 }
 
 fn refused(url: &FeedUrl, status: StatusCode) -> Failure {
@@ -184,6 +191,13 @@ mod tests {
         let same = Layer { text: "connection refused", source: Some(Box::new(cause)) };
         let outer = Layer { text: "error sending request", source: Some(Box::new(same)) };
         assert_eq!(chain(&outer), "error sending request: connection refused");
+    }
+
+    #[test]
+    fn a_tag_that_is_too_long_is_none() {
+        let tag = |length: usize| tag(&HeaderValue::from_str(&"x".repeat(length)).unwrap());
+        assert_eq!(tag(MAX_TAG).map(|tag| tag.len()), Some(MAX_TAG));
+        assert_eq!(tag(MAX_TAG + 1), None);
     }
 
     #[test]

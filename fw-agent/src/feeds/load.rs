@@ -37,7 +37,16 @@ pub async fn load(source: &dyn Source, feed: &Feed, known: Option<&Version>) -> 
         etag: known.and_then(|known| known.etag.clone()),
         max_bytes: feed.max_bytes().into(),
     };
+    let is_conditional = request.etag.is_some();
     let (bytes, etag) = match source.fetch(request).await? {
+        // No version was named that could be the latest (RFC 9110, section 15.4.5): whoever has no list would be told that it is the latest.
+        Fetched::Unchanged if !is_conditional => {
+            let message = format!(
+                "{}: the source says that nothing has changed, and was asked for the whole list: ask whoever keeps it",
+                feed.url()
+            );
+            return Err(Failure::new(FailureKind::Refused, message));
+        }
         Fetched::Unchanged => return Ok(Loaded::Unchanged(known.and_then(|known| known.etag.clone()))),
         Fetched::Object { bytes, etag } => (bytes, etag),
     };
@@ -95,6 +104,7 @@ async fn verify(source: &dyn Source, feed: &Feed, bytes: &[u8]) -> Result<(), Fa
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use futures_util::future::BoxFuture;
     use fw_policy::SourceFile;
@@ -106,6 +116,8 @@ mod tests {
     struct Fake {
         objects: Mutex<BTreeMap<String, Vec<u8>>>,
         asked: Mutex<Vec<(String, Option<String>)>>,
+        /// Whatever is asked for.
+        says_unchanged: AtomicBool,
     }
 
     impl Fake {
@@ -118,7 +130,11 @@ mod tests {
         fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Fetched, Failure>> {
             self.asked.lock().unwrap().push((request.url.to_string(), request.etag));
             let object = self.objects.lock().unwrap().get(&request.url.to_string()).cloned();
+            let says_unchanged = self.says_unchanged.load(Ordering::Relaxed);
             Box::pin(async move {
+                if says_unchanged {
+                    return Ok(Fetched::Unchanged);
+                }
                 let bytes = object.ok_or_else(|| Failure::new(FailureKind::NotFound, "not there"))?;
                 Ok(Fetched::Object { bytes, etag: Some("\"1\"".to_owned()) })
             })
@@ -145,6 +161,17 @@ mod tests {
         let again = load(&fake, &feed(""), Some(&other_name)).await.unwrap();
         assert!(matches!(again, Loaded::Unchanged(Some(etag)) if etag == "\"1\""), "the same bytes under another name");
         assert_eq!(fake.asked.lock().unwrap()[1], (URL.to_owned(), Some("\"0\"".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn nothing_has_changed_only_for_who_names_a_version() {
+        let fake = Fake { says_unchanged: AtomicBool::new(true), ..Fake::default() };
+        let named = Version { etag: Some("\"1\"".to_owned()), ..Version::default() };
+        assert!(matches!(load(&fake, &feed(""), Some(&named)).await, Ok(Loaded::Unchanged(Some(_)))));
+        for known in [None, Some(&Version::default())] {
+            let failure = load(&fake, &feed(""), known).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+        }
     }
 
     #[tokio::test]

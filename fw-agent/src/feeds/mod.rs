@@ -12,6 +12,7 @@ pub mod follower;
 pub mod held;
 pub mod https;
 pub mod load;
+pub mod presence;
 pub mod s3;
 pub mod schedule;
 pub mod sources;

@@ -156,7 +156,9 @@ impl FeedStore {
                 modified.ok().and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age > KEPT_UNWANTED)
             };
             let is_forgotten = name.strip_suffix(ENDING).is_some_and(|key| !wanted(key)) && is_old();
-            if name.starts_with(NEW) || is_forgotten {
+            // One that is wanted may be being written; what a crash has left of it is written over.
+            let is_half = name.strip_prefix(NEW).is_some_and(|key| !wanted(key));
+            if is_half || is_forgotten {
                 fs::remove_file(entry.path())?;
             }
         }

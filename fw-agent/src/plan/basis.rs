@@ -25,6 +25,8 @@ use crate::parties::Parties;
 pub enum Line {
     /// The first one.
     Begin(Begin),
+    /// A piece of the list that a feed of it holds. All pieces come before the first flow.
+    List(Piece),
     /// A flow that is open.
     Flow(Seen),
     /// Packets that were denied.
@@ -51,6 +53,17 @@ pub struct Begin {
     pub texts: Vec<FileText>,
     /// For so many seconds after its last packet a denied flow is remembered.
     pub denied_seconds: u64,
+}
+
+/// A piece of the list of a feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// What its contents are known by ([`fw_policy::FeedKey`]).
+    pub feed: String,
+    /// Lines of the list as a whole with an address, a prefix or a range.
+    pub entries: usize,
+    /// Addresses and ranges, one a line; the pieces of a feed make its list. Neighbours are one range.
+    pub ranges: String,
 }
 
 /// A flow, or packets that were denied, as the originator sends.

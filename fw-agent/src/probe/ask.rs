@@ -22,6 +22,9 @@ pub enum Failure {
     /// Nobody has answered in time.
     #[error("no answer within {0:?}")]
     Late(Duration),
+    /// The target is the firewall, which always answers itself.
+    #[error("{0} is an address of the firewall itself: name one beyond the way")]
+    Own(IpAddr),
     /// The host's own network stack, or the target, has refused.
     #[error("{0}")]
     Refused(io::Error),
@@ -69,6 +72,9 @@ impl Asker {
         let start = Instant::now();
         let limit = self.config.timeout;
         let target = self.config.target;
+        if is_own(target) {
+            return Err(Failure::Own(target));
+        }
         match self.config.check.clone() {
             Check::Ping => return self.echo().await,
             Check::Tcp(port) => drop(within(limit, connect(target, port)).await?),
@@ -97,6 +103,17 @@ impl Asker {
             }
         }
     }
+}
+
+/// Whether an address is one of this host: then a socket can be bound to it, unless a setting lets sockets be bound to any
+/// (Documentation/networking/ip-sysctl.rst of the kernel).
+fn is_own(target: IpAddr) -> bool {
+    let version = if target.is_ipv4() { "ipv4" } else { "ipv6" };
+    let binds_to_any = || {
+        let setting = std::fs::read_to_string(format!("/proc/sys/net/{version}/ip_nonlocal_bind"));
+        setting.is_ok_and(|setting| setting.trim() != "0")
+    };
+    std::net::UdpSocket::bind((target, 0)).is_ok() && !binds_to_any()
 }
 
 /// The client also hands over errors about an echo, such as that of a router that does not find the host.
@@ -156,4 +173,16 @@ async fn get(target: IpAddr, port: u16, path: &str) -> Result<(), Failure> {
     let (answer, _ended) = tokio::join!(answer, connection);
     let status = answer.map_err(|error| http(&error))?.status();
     if status.is_success() || status.is_redirection() { Ok(()) } else { Err(Failure::Http(status.to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_s_own_addresses_are_known_and_others_are_not_taken_for_them() {
+        assert!(is_own("127.0.0.1".parse().unwrap()));
+        // For documentation (RFC 5737, RFC 3849): nobody has it.
+        assert!(!is_own("192.0.2.1".parse().unwrap()) && !is_own("2001:db8::1".parse().unwrap()));
+    }
 }

@@ -28,8 +28,10 @@ pub struct Way {
     pub failed: u64,
     /// How long the last answer took.
     pub took: Option<Duration>,
-    /// Why the last probe failed, if it did.
+    /// Why the last probe that has failed did; nothing once the way is alive and probes are answered.
     pub failure: Option<String>,
+    /// Probes are answered again, and the way is dead until its limits say otherwise.
+    pub is_held_down: bool,
     /// When the last probe that was answered was sent, in milliseconds since the boot.
     pub answered: Option<u64>,
     /// How long answers took, in seconds.
@@ -50,6 +52,7 @@ impl Way {
             failed: 0,
             took: None,
             failure: None,
+            is_held_down: false,
             answered: None,
             delays: Histogram::new(BUCKETS),
             health: Health::default(),
@@ -65,6 +68,10 @@ impl Way {
         match self.life {
             Life::Alive => None,
             Life::Unknown => Some(format!("probe {name}: {} has not answered yet", config.target)),
+            Life::Dead if self.is_held_down => {
+                let why = self.failure.as_ref().map(|why| format!(" (it was dead by: {why})")).unwrap_or_default();
+                Some(format!("probe {name}: {} answers {} again, and is held down{why}", config.target, config.check))
+            }
             Life::Dead => {
                 let why = self.failure.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                 Some(format!("probe {name}: {} does not answer {}{why}", config.target, config.check))
@@ -120,7 +127,7 @@ impl Board {
         match &outcome {
             Ok(took) => {
                 way.delays.observe(took.as_secs_f64());
-                (way.took, way.failure, way.answered) = (Some(*took), None, Some(sent));
+                (way.took, way.answered) = (Some(*took), Some(sent));
             }
             Err(why) => {
                 way.failed += 1;
@@ -128,10 +135,15 @@ impl Board {
             }
         }
         let limits = Limits::from(&way.config);
-        if !way.health.note(outcome.is_ok(), way.latest, &limits) {
+        let has_changed = way.health.note(outcome.is_ok(), way.latest, &limits);
+        way.life = way.health.life();
+        way.is_held_down = outcome.is_ok() && way.life == Life::Dead;
+        if outcome.is_ok() && !way.is_held_down {
+            way.failure = None;
+        }
+        if !has_changed {
             return;
         }
-        way.life = way.health.life();
         way.since = OffsetDateTime::now_utc();
         let (target, check) = (way.config.target, &way.config.check);
         match &way.failure {
@@ -189,7 +201,16 @@ mod tests {
         assert_eq!(board.ways()[0].reason().unwrap(), "probe a: 10.0.0.1 has not answered yet");
         board.note("a", Err("no answer within 1s".to_owned()), Duration::ZERO, 0);
         assert_eq!(board.ways()[0].reason().unwrap(), "probe a: 10.0.0.1 does not answer ping (no answer within 1s)");
+        board.note("a", Ok(Duration::ZERO), Duration::from_secs(9), 0);
+        let held_down = board.ways()[0].clone();
+        assert_eq!(
+            (held_down.failure.as_deref(), held_down.is_held_down, held_down.life),
+            (Some("no answer within 1s"), true, Life::Dead)
+        );
+        let told = "probe a: 10.0.0.1 answers ping again, and is held down (it was dead by: no answer within 1s)";
+        assert_eq!(held_down.reason().as_deref(), Some(told));
         board.note("a", Ok(Duration::ZERO), Duration::from_secs(11), 0);
-        assert_eq!(board.ways()[0].reason(), None);
+        let alive = board.ways()[0].clone();
+        assert_eq!((alive.reason(), alive.failure, alive.is_held_down), (None, None, false));
     }
 }

@@ -141,11 +141,11 @@ impl Draft {
         }
         for (position, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
             let cubes = builder.add(Matcher {
-                from: numbers.bits(zone_bits(&rule.from, zones)),
-                to: numbers.bits(zone_bits(&rule.to, zones)),
-                source: &rule.source,
-                destination: &rule.destination,
-                services: &rule.services,
+                from: numbers.bits(zone_bits(&rule.scope.from, zones)),
+                to: numbers.bits(zone_bits(&rule.scope.to, zones)),
+                source: &rule.scope.source,
+                destination: &rule.scope.destination,
+                services: &rule.scope.services,
             });
             let (effect, life) = (Effect::of(rule), Life::of(rule, now));
             let (id, observes) = (rule.id.clone(), rule.observes());

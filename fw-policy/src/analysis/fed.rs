@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
+use crate::scope::Scope;
 use crate::set::SetAlgebra;
 
 /// The policy with the most that such rules may match: any address where they name a feed, directly or through sets. And which ones.
@@ -19,12 +20,13 @@ pub(super) fn widened(policy: &Policy) -> (Cow<'_, Policy>, BTreeSet<usize>) {
     let mut widened = policy.clone();
     let mut fed = BTreeSet::new();
     for (position, placed) in widened.rules.iter_mut().enumerate() {
-        let is_fed = placed.recipes.each_ref().map(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.uses(&sets)));
+        let is_fed =
+            placed.scope.recipes.each_ref().map(|recipe| recipe.as_ref().is_some_and(|recipe| recipe.uses(&sets)));
         if is_fed == [false; 2] {
             continue;
         }
         fed.insert(position);
-        let Rule { source, destination, .. } = Arc::make_mut(&mut placed.rule);
+        let Scope { source, destination, .. } = &mut Arc::make_mut(&mut placed.rule).scope;
         for (set, _) in [source, destination].into_iter().zip(is_fed).filter(|(_, is_fed)| *is_fed) {
             *set = Arc::new(SetAlgebra::everything());
         }

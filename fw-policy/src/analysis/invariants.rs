@@ -13,8 +13,9 @@ use super::verdicts::{Undecided, Verdict, Verdicts};
 use super::{ExamplePacket, PacketSet};
 use crate::binding::Binding;
 use crate::compile;
-use crate::invariant::{Invariant, Scope, Wants};
+use crate::invariant::{Invariant, Wants};
 use crate::policy::{Policy, Rule};
+use crate::scope::Scope;
 
 /// The most work for all invariants of a policy at all points in time: a second or two.
 const WORK: u64 = 400_000_000;
@@ -45,12 +46,12 @@ impl<'p> Invariants<'p> {
         };
         let spoken_of: Vec<Matcher<'_>> = policy.invariants.iter().map(|invariant| matcher(&invariant.scope)).collect();
         let concerns = |rule: &Rule| {
-            let (from, to) = (zone_bits(&rule.from, zones), zone_bits(&rule.to, zones));
+            let (from, to) = (zone_bits(&rule.scope.from, zones), zone_bits(&rule.scope.to, zones));
             spoken_of.iter().any(|scope| {
                 from & scope.from != 0
                     && to & scope.to != 0
-                    && rule.source.overlaps(scope.source)
-                    && rule.destination.overlaps(scope.destination)
+                    && rule.scope.source.overlaps(scope.source)
+                    && rule.scope.destination.overlaps(scope.destination)
             })
         };
         let all = policy.invariants.iter().flat_map(Invariant::scopes).map(matcher);

@@ -38,7 +38,7 @@ pub use verdicts::{Undecided, Verdict, Verdicts};
 use chain::{Chain, Lists};
 use cover::Work;
 use hidden::Fate;
-use redundant::Without;
+use redundant::{Candidate, Without};
 
 use crate::binding::Binding;
 use crate::compile;
@@ -134,7 +134,8 @@ fn compare_rules(policy: &Policy, chain: &Chain, mut budget: WorkLimits, report:
     }
     for (position, packet) in matching.into_iter().rev() {
         let entry = &chain.entries[position];
-        match budget.spend(|work| redundant::without(chain, &mut lists, position, packet, &needless, work)) {
+        let candidate = Candidate { chain, entry: position, packet, needless: &needless };
+        match budget.spend(|work| candidate.without(&mut lists, work)) {
             Without::Changes => {}
             Without::Same(successors) => {
                 needless.insert(position);

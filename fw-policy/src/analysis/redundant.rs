@@ -29,94 +29,93 @@ pub(super) enum Without {
     TooMuchWork,
 }
 
-/// What would happen without an entry that decides a packet. `needless`: entries that take no other's place.
-pub(super) fn without(
-    chain: &Chain,
-    lists: &mut Lists,
-    entry: usize,
-    packet: (Pair, Point),
-    needless: &BTreeSet<usize>,
-    work: &mut Work,
-) -> Without {
-    if chain.entries[entry].effect.limited {
-        return Without::Changes;
-    }
-    look(chain, lists, entry, packet, needless, work).unwrap_or(Without::TooMuchWork)
+/// An entry that decides a packet, and may be needless.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'c> {
+    pub(super) chain: &'c Chain,
+    pub(super) entry: usize,
+    pub(super) packet: (Pair, Point),
+    /// Entries that take no other's place.
+    pub(super) needless: &'c BTreeSet<usize>,
 }
 
-/// Whether this one packet would be decided otherwise: nearly all rules that are needed are told by it.
-fn packet_changes(
-    chain: &Chain,
-    lists: &mut Lists,
-    entry: usize,
-    packet: (Pair, Point),
-    needless: &BTreeSet<usize>,
-    work: &mut Work,
-) -> Result<bool, TooMuchWork> {
-    let own = &chain.entries[entry];
-    let changes = |position: usize| {
-        let other = &chain.entries[position];
-        if other.effect.is_same(own.effect) {
-            takes_over(chain, entry, position, needless).then_some(false)
-        } else {
-            other.life.meets(own.life).then_some(true)
+impl Candidate<'_> {
+    /// What would happen without it.
+    pub(super) fn without(self, lists: &mut Lists, work: &mut Work) -> Without {
+        if self.chain.entries[self.entry].effect.limited {
+            return Without::Changes;
         }
-    };
-    let behind = lists.first_behind(chain, entry, packet, changes, work)?;
-    Ok(behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect)))
-}
-
-/// Whether an entry behind another does with its packets what that one does, for as long as that one would.
-fn takes_over(chain: &Chain, entry: usize, other: usize, needless: &BTreeSet<usize>) -> bool {
-    let (own, behind) = (&chain.entries[entry], &chain.entries[other]);
-    !behind.observes && behind.effect.is_same(own.effect) && behind.life.holds(own.life) && !needless.contains(&other)
-}
-
-fn look(
-    chain: &Chain,
-    lists: &mut Lists,
-    entry: usize,
-    packet: (Pair, Point),
-    needless: &BTreeSet<usize>,
-    work: &mut Work,
-) -> Result<Without, TooMuchWork> {
-    if packet_changes(chain, lists, entry, packet, needless, work)? {
-        return Ok(Without::Changes);
+        self.look(lists, work).unwrap_or(Without::TooMuchWork)
     }
-    let own = &chain.entries[entry];
-    let mut successors: BTreeSet<usize> = BTreeSet::new();
-    for part in chain.parts(entry) {
-        let front = in_front(chain, lists, &part, entry, work)?;
-        let behind =
-            lists.touching(chain, &part, entry + 1..chain.entries.len(), |other| other.life.meets(own.life), work)?;
-        let mut taken = front.clone();
-        for cube in behind {
-            let other = &chain.entries[chain.owner(cube)];
-            if takes_over(chain, entry, chain.owner(cube), needless) {
-                taken.push(cube);
-            } else if !other.effect.is_same(own.effect) {
-                // All that the two have in common must be taken in between.
-                let Some(common) = part.within(&chain.cubes[cube]) else { continue };
-                let Some(takers) = takers(chain, &common, &taken, work)? else { return Ok(Without::Changes) };
-                successors.extend(takers);
+
+    /// Whether this one packet would be decided otherwise: nearly all rules that are needed are told by it.
+    fn packet_changes(self, lists: &mut Lists, work: &mut Work) -> Result<bool, TooMuchWork> {
+        let Self { chain, entry, packet, .. } = self;
+        let own = &chain.entries[entry];
+        let changes = |position: usize| {
+            let other = &chain.entries[position];
+            if other.effect.is_same(own.effect) {
+                self.is_taken_over(position).then_some(false)
+            } else {
+                other.life.meets(own.life).then_some(true)
             }
-        }
-        if let Some(takers) = takers(chain, &part, &taken, work)? {
-            successors.extend(takers);
-        } else if !chain.default_of(part.pair).0.is_same(own.effect) {
+        };
+        let behind = lists.first_behind(chain, entry, packet, changes, work)?;
+        Ok(behind.unwrap_or_else(|| !chain.default_of(packet.0).0.is_same(own.effect)))
+    }
+
+    /// Whether an entry behind it does with its packets what it does, for as long as it would.
+    fn is_taken_over(self, by: usize) -> bool {
+        let (own, behind) = (&self.chain.entries[self.entry], &self.chain.entries[by]);
+        let is_alike = behind.effect.is_same(own.effect) && behind.life.holds(own.life);
+        !behind.observes && is_alike && !self.needless.contains(&by)
+    }
+
+    fn look(self, lists: &mut Lists, work: &mut Work) -> Result<Without, TooMuchWork> {
+        let Self { chain, entry, .. } = self;
+        if self.packet_changes(lists, work)? {
             return Ok(Without::Changes);
-        } else {
-            // Those to which the rules in front leave something; the rest is for the default.
-            for cube in &taken[front.len()..] {
-                let Some(common) = part.within(&chain.cubes[*cube]) else { continue };
-                if takers(chain, &common, &front, work)?.is_none() {
-                    successors.insert(chain.owner(*cube));
+        }
+        let own = &chain.entries[entry];
+        let mut successors: BTreeSet<usize> = BTreeSet::new();
+        for part in chain.parts(entry) {
+            let front = in_front(chain, lists, &part, entry, work)?;
+            let behind = lists.touching(
+                chain,
+                &part,
+                entry + 1..chain.entries.len(),
+                |other| other.life.meets(own.life),
+                work,
+            )?;
+            let mut taken = front.clone();
+            for cube in behind {
+                let other = &chain.entries[chain.owner(cube)];
+                if self.is_taken_over(chain.owner(cube)) {
+                    taken.push(cube);
+                } else if !other.effect.is_same(own.effect) {
+                    // All that the two have in common must be taken in between.
+                    let Some(common) = part.within(&chain.cubes[cube]) else { continue };
+                    let Some(takers) = takers(chain, &common, &taken, work)? else { return Ok(Without::Changes) };
+                    successors.extend(takers);
+                }
+            }
+            if let Some(takers) = takers(chain, &part, &taken, work)? {
+                successors.extend(takers);
+            } else if !chain.default_of(part.pair).0.is_same(own.effect) {
+                return Ok(Without::Changes);
+            } else {
+                // Those to which the rules in front leave something; the rest is for the default.
+                for cube in &taken[front.len()..] {
+                    let Some(common) = part.within(&chain.cubes[*cube]) else { continue };
+                    if takers(chain, &common, &front, work)?.is_none() {
+                        successors.insert(chain.owner(*cube));
+                    }
                 }
             }
         }
+        let successors: Vec<usize> = successors.into_iter().filter(|taker| *taker > entry).collect();
+        Ok(if successors.is_empty() { Without::Default } else { Without::Same(successors) })
     }
-    let successors: Vec<usize> = successors.into_iter().filter(|taker| *taker > entry).collect();
-    Ok(if successors.is_empty() { Without::Default } else { Without::Same(successors) })
 }
 
 /// The entries among the owners of some cubes that take all of a part; `None` if a packet is left.

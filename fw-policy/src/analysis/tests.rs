@@ -12,7 +12,7 @@ use time::macros::datetime;
 use super::chain::{Chain, Lists};
 use super::cover::Work;
 use super::hidden::{self, Fate};
-use super::redundant::{self, Without};
+use super::redundant::{Candidate, Without};
 use super::*;
 use crate::Code;
 use crate::compile::GeneratedRule;
@@ -76,7 +76,7 @@ proptest! {
         let mut needless: BTreeSet<usize> = (0..count).filter(|rule| !matches!(fates[*rule], Fate::Matches(..))).collect();
         for position in (0..count).rev() {
             let Fate::Matches(pair, point) = fates[position] else { continue };
-            let found = redundant::without(&chain, &mut lists, position, (pair, point), &needless, &mut Work(u64::MAX));
+            let found = Candidate { chain: &chain, entry: position, packet: (pair, point), needless: &needless }.without(&mut lists, &mut Work(u64::MAX));
             let own: Vec<&Packet> =
                 packets.iter().filter(|packet| done_with(&policy, Some(position), 0..count, packet).0 == Some(position)).collect();
             let alone = |packet: &Packet| done_with(&policy, Some(position), [position].into_iter(), packet).1;
@@ -201,7 +201,7 @@ proptest! {
                 }
                 Fate::TooMuchWork => return Err(TestCaseError::fail("too much work")),
             };
-            let found = redundant::without(&chain, &mut lists, position, packet, &BTreeSet::new(), &mut Work(u64::MAX));
+            let found = Candidate { chain: &chain, entry: position, packet, needless: &BTreeSet::new() }.without(&mut lists, &mut Work(u64::MAX));
             if found == Without::Changes {
                 continue;
             }
@@ -266,7 +266,8 @@ fn a_rule_that_will_expire_takes_no_other_s_place() {
         let Fate::Matches(pair, point) = hidden::fate(&chain, &mut lists, 0, &mut Work(u64::MAX)) else {
             panic!("it matches")
         };
-        redundant::without(&chain, &mut lists, 0, (pair, point), &BTreeSet::new(), &mut Work(u64::MAX))
+        Candidate { chain: &chain, entry: 0, packet: (pair, point), needless: &BTreeSet::new() }
+            .without(&mut lists, &mut Work(u64::MAX))
     };
     assert_eq!(found(""), Without::Same(vec![1, 3]));
     assert_eq!(found("expires = 2026-08-01"), Without::Changes);

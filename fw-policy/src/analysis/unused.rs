@@ -11,9 +11,10 @@ use crate::policy::{NamedSet, Policy};
 /// Reports them.
 pub(super) fn sets(policy: &Policy, report: &mut Report) {
     let scopes = || policy.invariants.iter().flat_map(Invariant::scopes);
-    let recipes = policy.rules.iter().map(|rule| &rule.recipes).chain(scopes().map(|scope| &scope.recipes));
+    let recipes = policy.rules.iter().map(|rule| &rule.scope.recipes).chain(scopes().map(|scope| &scope.recipes));
     let addresses = recipes.flat_map(|recipes| recipes.iter().flatten()).flat_map(|recipe| recipe.names());
-    let services = policy.rules.iter().map(|rule| &rule.service_sets).chain(scopes().map(|scope| &scope.service_sets));
+    let services =
+        policy.rules.iter().map(|rule| &rule.scope.service_sets).chain(scopes().map(|scope| &scope.service_sets));
     let services = services.flatten().map(String::as_str);
     let feed = |feed: &Feed| NamedSet { name: feed.name.clone(), at: feed.at, names: Vec::new() };
     let feeds: Vec<NamedSet> = policy.feeds.iter().map(feed).collect();

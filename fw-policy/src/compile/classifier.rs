@@ -1,12 +1,12 @@
 //! Drives the classifier over both families, and turns its refusals into findings about rules.
 
-use fw_common::abi::tables::{AddressClass, HeaderLine, PairSlot};
+use fw_common::abi::tables::{AddressClass, HeaderLine, MAX_LIST, PairSlot};
 
 use super::budget::{self, most_expensive};
 use super::bundles::Bundles;
 use super::clause::Clause;
 use super::hash::IdMap;
-use super::lists::{Candidate, Lists, OutOfMemory};
+use super::lists::{Candidate, ListFault, Lists};
 use super::operands::{FamilyClause, Operands};
 use super::pair_table::PairTable;
 use super::pairs::{Grouping, Renewed, TooMany};
@@ -110,9 +110,13 @@ impl Classifier {
         let lists = &mut self.lists;
         match (Writer { rules, operands, bundles: grouping.bundles(), lists, most_bytes }).write(listed) {
             Ok(pairs) => self.pairs.extend(pairs),
-            Err(OutOfMemory) => {
+            Err(ListFault::OutOfMemory) => {
                 let costs = costs(operands, grouping.listed(operands).collect());
                 refuse_memory(None, budget, costs, rules, report);
+                return None;
+            }
+            Err(ListFault::TooLong { first }) => {
+                refuse_length(first, rules, report);
                 return None;
             }
         }
@@ -197,7 +201,7 @@ type Written = (u32, u32);
 
 impl Writer<'_> {
     /// Writes the list of each pair.
-    fn write(&mut self, listed: &[(u64, u32)]) -> Result<Vec<PairSlot>, OutOfMemory> {
+    fn write(&mut self, listed: &[(u64, u32)]) -> Result<Vec<PairSlot>, ListFault> {
         let mut of_one: Vec<Option<Written>> = vec![None; self.bundles.len()];
         let mut of_several: IdMap<Vec<u32>, Written> = IdMap::default();
         let mut pairs = Vec::with_capacity(listed.len());
@@ -214,7 +218,7 @@ impl Writer<'_> {
         Ok(pairs)
     }
 
-    fn list_of_one(&mut self, bundle: u32, known: &mut [Option<Written>]) -> Result<Written, OutOfMemory> {
+    fn list_of_one(&mut self, bundle: u32, known: &mut [Option<Written>]) -> Result<Written, ListFault> {
         if let Some(written) = known[bundle as usize] {
             return Ok(written);
         }
@@ -227,7 +231,7 @@ impl Writer<'_> {
         &mut self,
         run: &[(u64, u32)],
         known: &mut IdMap<Vec<u32>, Written>,
-    ) -> Result<Written, OutOfMemory> {
+    ) -> Result<Written, ListFault> {
         let members: Vec<u32> = run.iter().map(|(_, bundle)| *bundle).collect();
         if let Some(written) = known.get(&members) {
             return Ok(*written);
@@ -241,7 +245,7 @@ impl Writer<'_> {
     }
 
     /// Writes the list of some clauses, which ascend.
-    fn list(&mut self, clauses: &[u32]) -> Result<Written, OutOfMemory> {
+    fn list(&mut self, clauses: &[u32]) -> Result<Written, ListFault> {
         if let [only] = clauses
             && let of_family = &self.operands.clauses[*only as usize]
             && let [services] = self.operands.services[of_family.services as usize].as_ref()
@@ -280,6 +284,18 @@ fn refuse_memory(
     let needed = needed.map_or("more".to_owned(), |needed| format!("{} KiB of tables", kibibytes(needed)));
     let message = format!("the policy needs {needed}, and its budget is {} KiB", kibibytes(budget));
     blame(Code::OverBudget, message, costs, rules, report);
+}
+
+/// Reports that a list is too long, at the first rule of it: all but the last one of the list observe.
+fn refuse_length(first: u32, rules: &RuleList, report: &mut Report) {
+    let rule = rules.clauses[first as usize].rule;
+    let message = format!("more than {MAX_LIST} rules match exactly the same packets, which no table holds");
+    let finding = match rules.place(rule) {
+        Some(place) => report.at(Code::OverBudget, place, message),
+        None => report.general(Code::OverBudget, message),
+    };
+    let id = &rules.infos[rule as usize].id;
+    finding.help_if(Some(format!("`{id}` is the first of them; let fewer rules observe the same packets")));
 }
 
 /// Reports a refusal at the rule of the policy that costs most, and names the next ones. Costs are by clause.

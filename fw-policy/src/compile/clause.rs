@@ -32,11 +32,11 @@ impl Clause {
     pub(super) fn of_rule(rule: &Rule, position: u32, ids: &ZoneIds) -> Self {
         Self {
             rule: position,
-            from_zones: zone_bits(&rule.from, ids),
-            to_zones: zone_bits(&rule.to, ids),
-            source: Arc::clone(&rule.source),
-            destination: Arc::clone(&rule.destination),
-            services: Arc::clone(&rule.services),
+            from_zones: zone_bits(&rule.scope.from, ids),
+            to_zones: zone_bits(&rule.scope.to, ids),
+            source: Arc::clone(&rule.scope.source),
+            destination: Arc::clone(&rule.scope.destination),
+            services: Arc::clone(&rule.scope.services),
             action: rule.action,
             log: rule.log.is_some(),
             limited: rule.limits.is_some(),

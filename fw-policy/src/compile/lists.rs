@@ -62,9 +62,18 @@ pub(super) struct Lists {
 /// What an entry is: a clause and services of it.
 type Item = (u32, Services);
 
-/// The lists would take more memory than they may.
+/// Why a list cannot be written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OutOfMemory;
+pub(super) enum ListFault {
+    /// The lists would take more memory than they may.
+    OutOfMemory,
+    /// More than [`MAX_LIST`] entries are left that no split tells apart: rules that observe, and the one that decides, of which all
+    /// match the same packets.
+    TooLong {
+        /// The clause of the first of them.
+        first: u32,
+    },
+}
 
 impl Lists {
     /// Makes room for lists of one entry of so many clauses.
@@ -78,14 +87,14 @@ impl Lists {
     }
 
     /// Writes a list of at least one candidate, which ascend by clause. What can never match is left out.
-    pub(super) fn write(&mut self, list: &[Candidate], most_bytes: usize) -> Result<u32, OutOfMemory> {
+    pub(super) fn write(&mut self, list: &[Candidate], most_bytes: usize) -> Result<u32, ListFault> {
         self.write_undecided(list, 0, most_bytes)
     }
 
     /// The same, with the dimensions in `decided` already split.
-    fn write_undecided(&mut self, list: &[Candidate], decided: u32, most_bytes: usize) -> Result<u32, OutOfMemory> {
+    fn write_undecided(&mut self, list: &[Candidate], decided: u32, most_bytes: usize) -> Result<u32, ListFault> {
         if self.bytes() > most_bytes {
-            return Err(OutOfMemory);
+            return Err(ListFault::OutOfMemory);
         }
         if let [_] = list {
             return Ok(self.run(list));
@@ -102,7 +111,7 @@ impl Lists {
         match cuts.into_iter().filter(possible).min_by_key(Cut::cost) {
             Some(cut) => self.split(&list, &cut, decided, most_bytes),
             None if list.len() <= MAX_LIST as usize => Ok(self.run(&list)),
-            None => Err(OutOfMemory),
+            None => Err(ListFault::TooLong { first: list[0].clause }),
         }
     }
 
@@ -131,7 +140,7 @@ impl Lists {
         start
     }
 
-    fn split(&mut self, list: &[Candidate], cut: &Cut, decided: u32, most_bytes: usize) -> Result<u32, OutOfMemory> {
+    fn split(&mut self, list: &[Candidate], cut: &Cut, decided: u32, most_bytes: usize) -> Result<u32, ListFault> {
         let decided = decided | 1 << cut.dimension;
         let mut known: IdMap<&[u32], u32> = IdMap::default();
         let mut lists = Vec::with_capacity(cut.lists.len());

@@ -171,7 +171,7 @@ impl LiveSets {
                 continue;
             };
             let after = &policy.rules[*rule];
-            changes.clauses.push((clause, Arc::clone(&after.source), Arc::clone(&after.destination)));
+            changes.clauses.push((clause, Arc::clone(&after.scope.source), Arc::clone(&after.scope.destination)));
         }
         for ((family, operands), changed) in Family::ALL.into_iter().zip(operands).zip(&mut changes.sets) {
             let mut touched: Vec<bool> = vec![false; list.clauses.len()];

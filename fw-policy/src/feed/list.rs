@@ -89,6 +89,14 @@ impl AddressList {
         self.entries
     }
 
+    /// What is in it, as the fewest ranges, first and last address of each: those of IPv4 first, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = [IpAddr; 2]> + '_ {
+        Family::ALL.into_iter().flat_map(|family| {
+            let ranges = self.set.family(family).ranges();
+            ranges.iter().map(move |(first, last)| [*first, *last].map(|number| address::address(family, number)))
+        })
+    }
+
     /// Whether an address is in it.
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {
@@ -123,6 +131,13 @@ mod tests {
         for outside in ["192.0.2.2", "203.0.113.10", "::2"] {
             assert!(!list.contains(outside.parse().unwrap()), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_list_is_told_in_the_fewest_ranges() {
+        let list = AddressList::parse(b"::1\n192.0.2.2\n192.0.2.0/31\n::2\n192.0.2.9\n", 5).unwrap();
+        let told: Vec<String> = list.ranges().map(|[first, last]| format!("{first}-{last}")).collect();
+        assert_eq!(told, ["192.0.2.0-192.0.2.2", "192.0.2.9-192.0.2.9", "::1-::2"]);
     }
 
     #[test]

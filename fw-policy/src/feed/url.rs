@@ -42,8 +42,21 @@ impl FeedUrl {
                     let help = "a policy is read by many: sign the list, or let it be fetched from S3";
                     return fault("a URL in a policy carries no password".to_owned(), help);
                 }
-                if authority.is_empty() || authority.starts_with(':') {
+                let (host, port) = host_and_port(authority);
+                if host.is_empty() {
                     return fault(format!("`{text}` names no host"), "write `https://HOST/PATH`");
+                }
+                if port.is_some_and(|port| !is_port(port)) {
+                    return fault(
+                        format!("`{text}` has no port behind `:`"),
+                        "write 1 to 65535, or no `:` for port 443",
+                    );
+                }
+                if rest.contains('#') {
+                    return fault(
+                        format!("`{text}` has a fragment, which is not sent to a server"),
+                        "leave `#` and the rest out, or write `#` as `%23`",
+                    );
                 }
                 Ok(Self::Https(text.to_owned()))
             }
@@ -63,7 +76,7 @@ impl FeedUrl {
 
     fn file(text: &str, path: &str) -> Result<Self, UrlFault> {
         let fault = |message: String, help: &'static str| Err(UrlFault { message, help });
-        if path.is_empty() || path.ends_with('/') {
+        if path.is_empty() || matches!(path.rsplit('/').next(), Some("" | ".")) {
             return fault(format!("`{text}` is not the name of a file"), HOW);
         }
         if path.split('/').any(|part| part == "..") {
@@ -74,6 +87,19 @@ impl FeedUrl {
         }
         Ok(Self::File(path.to_owned()))
     }
+}
+
+/// The parts of an authority (RFC 3986, section 3.2): an IPv6 address stands in brackets.
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    let end_of_host = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    match authority[end_of_host..].find(':') {
+        Some(colon) => (&authority[..end_of_host + colon], Some(&authority[end_of_host + colon + 1..])),
+        None => (authority, None),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse().is_ok_and(|port: u16| port != 0)
 }
 
 impl fmt::Display for FeedUrl {
@@ -128,6 +154,15 @@ mod tests {
         for (text, told) in [
             ("", "not the name of a file"),
             ("lists/", "not the name of a file"),
+            (".", "not the name of a file"),
+            ("lists/.", "not the name of a file"),
+            ("https://:443/a", "names no host"),
+            ("https://a.example:99999/b", "write 1 to 65535"),
+            ("https://a.example:0/b", "write 1 to 65535"),
+            ("https://a.example:/b", "write 1 to 65535"),
+            ("https://a.example:+1/b", "write 1 to 65535"),
+            ("https://[2001:db8::1]:x/b", "write 1 to 65535"),
+            ("https://a.example/b#x", "has a fragment"),
             ("../a.txt", "leads out of the directory"),
             ("file:///etc/fw/../shadow", "leads out of the directory"),
             ("file://host/a", "names another host"),

@@ -1,14 +1,13 @@
 //! Invariants with their names looked up.
 
-use std::sync::Arc;
-
 use super::Context;
-use super::rules::{addresses, services};
+use super::scope::Sets;
 use super::zones::Words;
 use crate::diagnostic::Report;
-use crate::invariant::{Invariant, Scope, Wants};
+use crate::invariant::{Invariant, Wants};
 use crate::parse::{InvariantDefinition, ScopeDefinition};
 use crate::policy::ZoneSelector;
+use crate::scope::Scope;
 
 pub(super) fn invariants(
     definitions: Vec<InvariantDefinition>,
@@ -42,9 +41,6 @@ fn scope(definition: ScopeDefinition, context: &Context, report: &mut Report) ->
         None => everywhere(),
     };
     let (from, to) = (zones(definition.from), zones(definition.to));
-    let (source, from_sets) = addresses(definition.source.as_ref(), "`source`", context, report);
-    let (destination, to_sets) = addresses(definition.destination.as_ref(), "`destination`", context, report);
-    let (services, service_sets) = services(definition.services.as_ref(), context, report);
-    let recipes = [from_sets, to_sets].map(|recipe| recipe.map(Arc::new));
-    Scope { from, to, source, destination, recipes, services, service_sets }
+    let addresses = [definition.source.as_ref(), definition.destination.as_ref()];
+    Sets::of(addresses, definition.services.as_ref(), context, report).between(from, to)
 }

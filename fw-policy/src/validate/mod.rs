@@ -3,6 +3,7 @@
 mod invariants;
 mod names;
 mod rules;
+mod scope;
 mod tests_of_policy;
 mod zones;
 

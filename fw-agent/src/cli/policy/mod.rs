@@ -280,11 +280,7 @@ fn try_compile(source: Source<'_>, now: OffsetDateTime) -> anyhow::Result<Result
     Ok(compile_policy(policy, binding, now).map_err(Refusal::Policy))
 }
 
-/// Compiles files, feeds without lists, for the interfaces of a firewall; each zone has one of its own without.
-fn compile_files(files: &[SourceFile], binding: Option<Binding>, now: OffsetDateTime) -> Result<Checked, Diagnostics> {
-    compile_policy(fw_policy::load(files)?, binding, now)
-}
-
+/// Compiles a policy for the interfaces of a firewall; each zone has one of its own without.
 fn compile_policy(policy: Policy, binding: Option<Binding>, now: OffsetDateTime) -> Result<Checked, Diagnostics> {
     let binding = binding.unwrap_or_else(|| Binding::offline(&policy));
     let compiled = policy.compile(&binding, now)?;

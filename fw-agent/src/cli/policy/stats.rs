@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments, output: Format) -> anyhow::Result<ExitC
 }
 
 fn show(stats: &Stats) -> anyhow::Result<()> {
-    let Stats { rules, zones, zone_pairs, tests, prefixes, .. } = stats;
+    let Stats { rules, zones, zone_pairs, tests, invariants, prefixes, .. } = stats;
     print(&format!(
         "{} rules: {} allow, {} drop, {} reject; {} active, {} not started, {} expired; {} with limits, {} that observe",
         rules.total,
@@ -42,7 +42,7 @@ fn show(stats: &Stats) -> anyhow::Result<()> {
         rules.limited,
         rules.observing
     ))?;
-    print(&format!("{zones} zones, {zone_pairs} defaults of zone pairs, {tests} tests"))?;
+    print(&format!("{zones} zones, {zone_pairs} defaults of zone pairs, {tests} tests, {invariants} invariants"))?;
     print(&format!(
         "{} address sets with {prefixes} prefixes, {} service sets",
         stats.address_sets.len(),

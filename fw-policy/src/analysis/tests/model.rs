@@ -166,11 +166,11 @@ pub(in crate::analysis) fn matches(rule: &Rule, packet: &Packet) -> bool {
         zone => selector.any || selector.zones.contains(&usize::from(zone)),
     };
     let (family, _) = number(packet.src_addr);
-    names(&rule.from, packet.from)
-        && names(&rule.to, packet.to)
-        && rule.source.contains(packet.src_addr)
-        && rule.destination.contains(packet.dst_addr)
-        && rule.services.family(family).contains(packet.protocol, packet.src_port, packet.dst_port)
+    names(&rule.scope.from, packet.from)
+        && names(&rule.scope.to, packet.to)
+        && rule.scope.source.contains(packet.src_addr)
+        && rule.scope.destination.contains(packet.dst_addr)
+        && rule.scope.services.family(family).contains(packet.protocol, packet.src_port, packet.dst_port)
 }
 
 /// What is done with a packet by rules at some positions: action, log, idle time-out and, of a rule with limits, which one.

@@ -167,5 +167,5 @@ fn thousands_of_rules_that_observe_one_packet_are_all_found_and_more_are_refused
         Query { src_addr: addr, dst_addr: addr, from_zone: 1, to_zone: 1, protocol: 6, src_port: 7, dst_port: 80 };
     let list = observing(MAX_LIST - 1);
     assert_eq!(found(&tables(&list), &query), (MAX_LIST - 1, (0..MAX_LIST - 1).collect()));
-    assert_eq!(Lists::default().write(&observing(MAX_LIST), usize::MAX), Err(OutOfMemory));
+    assert_eq!(Lists::default().write(&observing(MAX_LIST), usize::MAX), Err(ListFault::TooLong { first: 0 }));
 }

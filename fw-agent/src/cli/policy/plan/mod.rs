@@ -1,29 +1,31 @@
 //! `fwctl policy plan`: what would change if these files took the place of the running policy, or of other files.
 
+mod known;
 mod text;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 use fw_policy::plan::{Judge, Plan};
-use fw_policy::{Feed, SourceFile, TestResult, WorkLimits};
+use fw_policy::{Binding, Policy, SourceFile, TestResult, WorkLimits};
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::refusal::Refusal;
-use super::{Checked, compile_files, failure, read};
+use super::{Checked, compile_policy, failure, read};
 use crate::api::change::FileText;
 use crate::api::client;
 use crate::api::request::Request;
 use crate::cli::output::{Format, print};
 use crate::cli::{exit, explain, style};
 use crate::config::AgentConfig;
-use crate::plan::basis::{Begin, Line};
+use crate::plan::basis::Line;
+use crate::plan::lists::Lists;
 use crate::plan::live::{Live, Tally};
+use known::{FeedList, Known};
 
 /// What is compared with what.
 #[derive(Debug, Args)]
@@ -40,6 +42,9 @@ pub(crate) struct Arguments {
     /// Do not look at the flows of the running firewall.
     #[arg(long, conflicts_with = "against")]
     no_flows: bool,
+    /// Take the lists of feeds that the running firewall does not have from this directory, NAME.list each; without, these are empty.
+    #[arg(long, value_name = "DIRECTORY")]
+    feeds: Option<PathBuf>,
     /// The moment, RFC 3339, for rules that start or expire; now without.
     #[arg(long, value_name = "TIME", value_parser = explain::moment)]
     at: Option<OffsetDateTime>,
@@ -54,15 +59,17 @@ struct Answer {
     plan: Plan,
     /// Of flows; none without the agent.
     live: Option<Live>,
+    /// The feeds of both policies, and whether their lists are known.
+    feeds: Vec<FeedList>,
     memory: Memory,
     tests: Tests,
 }
 
 impl Answer {
-    fn new(against: Against, old: &Checked, new: &Checked, live: Option<Live>) -> Self {
+    fn new(against: Against, [old, new]: [&Checked; 2], feeds: Vec<FeedList>, live: Option<Live>) -> Self {
         let plan = new.policy.plan(&new.binding, (&old.policy, &old.binding), new.now, WorkLimits::default());
         let memory = Memory { before: old.compiled.memory.total(), after: new.compiled.memory.total() };
-        Self { against, plan, live, memory, tests: Tests::of(&new.policy.run_tests(&new.compiled, new.now)) }
+        Self { against, plan, live, feeds, memory, tests: Tests::of(&new.policy.run_tests(&new.compiled, new.now)) }
     }
 }
 
@@ -115,66 +122,96 @@ pub(super) fn run(arguments: &Arguments, socket: &Path, output: Format) -> anyho
 
 fn plan<'a>(arguments: &'a Arguments, socket: &Path, now: OffsetDateTime) -> anyhow::Result<Outcome<'a>> {
     let directory = arguments.directory.as_path();
-    let files = match read(directory)? {
-        Ok(files) => files,
+    let new = match load(directory)? {
+        Ok(new) => new,
         Err(refusal) => return Ok(Err((refusal, directory))),
     };
     let binding = match arguments.config.as_deref().map(AgentConfig::load).transpose() {
         Ok(config) => config.map(|config| config.binding()),
         Err(error) => return Ok(Err((Refusal::Config(error), directory))),
     };
-    let invalid = |diagnostics| (Refusal::Policy(diagnostics), directory);
-    let Some(old_directory) = &arguments.against else {
-        let request = Request::Basis { flows: !arguments.no_flows };
-        let mut lines = client::lines::<Line>(socket, &request)?;
-        let Some(Line::Begin(begin)) = lines.next().transpose()? else { bail!("the agent's answer has no beginning") };
-        let old = running(&begin, now)?;
-        let new = match compile_files(&files, binding.or(Some(begin.binding)), now) {
-            Ok(new) => new,
-            Err(diagnostics) => return Ok(Err(invalid(diagnostics))),
-        };
-        tell_of_feeds(&old, &new);
-        let mut tally = Tally::new(Judge::new(&old.compiled, &new.compiled));
-        follow(lines, &mut tally)?;
-        let live = (!arguments.no_flows).then(|| tally.finish());
-        return Ok(Ok(Answer::new(Against::Revision(begin.revision), &old, &new, live)));
-    };
-    let old = match read(old_directory)? {
-        Ok(files) => files,
-        Err(refusal) => return Ok(Err((refusal, old_directory))),
-    };
-    let old = match compile_files(&old, binding.clone(), now) {
-        Ok(old) => old,
-        Err(diagnostics) => return Ok(Err((Refusal::Policy(diagnostics), old_directory))),
-    };
-    let new = match compile_files(&files, binding, now) {
-        Ok(new) => new,
-        Err(diagnostics) => return Ok(Err(invalid(diagnostics))),
-    };
-    tell_of_feeds(&old, &new);
-    Ok(Ok(Answer::new(Against::Directory(old_directory.clone()), &old, &new, None)))
-}
-
-/// The lists of feeds are not in files, and what the firewall has is not asked for.
-fn tell_of_feeds(old: &Checked, new: &Checked) {
-    let feeds = [old, new].into_iter().flat_map(|side| side.policy.feeds().iter()).map(Feed::name);
-    let names: BTreeSet<&str> = feeds.collect();
-    if !names.is_empty() {
-        let names = Vec::from_iter(names).join(", ");
-        eprintln!(
-            "note: feeds have no list here ({names}): packets and flows that rules with them decide are shown as if they matched nothing"
-        );
+    match &arguments.against {
+        Some(old_directory) => against_files(arguments, old_directory, new, binding, now),
+        None => Ok(against_running(arguments, socket, new, binding, now)?.map_err(|refusal| (refusal, directory))),
     }
 }
 
-/// The policy in force, compiled from its files as the agent has compiled them.
-fn running(begin: &Begin, now: OffsetDateTime) -> anyhow::Result<Checked> {
+/// A policy, whose feeds have no lists yet.
+fn load(directory: &Path) -> anyhow::Result<Result<Policy, Refusal>> {
+    let files = read(directory)?;
+    Ok(files.and_then(|files| fw_policy::load(&files).map_err(Refusal::Policy)))
+}
+
+/// Compares with the running policy, by the lists that the firewall holds. A feed that it does not have is one of `--feeds`, or empty.
+fn against_running(
+    arguments: &Arguments,
+    socket: &Path,
+    mut new: Policy,
+    binding: Option<Binding>,
+    now: OffsetDateTime,
+) -> anyhow::Result<Result<Answer, Refusal>> {
+    let request = Request::Basis { flows: !arguments.no_flows };
+    let mut lines = client::lines::<Line>(socket, &request)?.peekable();
+    let Some(Line::Begin(begin)) = lines.next().transpose()? else { bail!("the agent's answer has no beginning") };
+    let mut lists = Lists::default();
+    while let Some(line) = lines.next_if(|line| matches!(line, Ok(Line::List(_)))) {
+        if let Line::List(piece) = line? {
+            lists.add(piece);
+        }
+    }
+    let not_understood = |what: &dyn std::fmt::Display| {
+        anyhow!("revision {}, which is in force, is not understood: {what}", begin.revision)
+    };
     let file = |file: &FileText| SourceFile { name: file.name.clone(), text: file.text.clone() };
     let files: Vec<SourceFile> = begin.texts.iter().map(file).collect();
-    let compiled = compile_files(&files, Some(begin.binding.clone()), now);
-    compiled.map_err(|diagnostics| {
-        anyhow!("revision {}, which is in force, is not understood: {diagnostics}", begin.revision)
-    })
+    let mut old = fw_policy::load(&files).map_err(|diagnostics| not_understood(&diagnostics))?;
+    let held = lists.contents(old.feeds()).map_err(|error| not_understood(&error))?;
+    let mut known = Known::running(old.feeds(), &lists, held);
+    if let Some(directory) = &arguments.feeds {
+        known.read(directory, new.feeds())?;
+    }
+    let feeds = known.told(old.feeds(), new.feeds());
+    [&mut old, &mut new].into_iter().for_each(|policy| _ = policy.fill(known.contents()));
+    let old = compile_policy(old, Some(begin.binding.clone()), now);
+    let old = old.map_err(|diagnostics| not_understood(&diagnostics))?;
+    let new = match compile_policy(new, binding.or(Some(begin.binding)), now) {
+        Ok(new) => new,
+        Err(diagnostics) => return Ok(Err(Refusal::Policy(diagnostics))),
+    };
+    let mut tally = Tally::new(Judge::new(&old.compiled, &new.compiled));
+    follow(lines, &mut tally)?;
+    let live = (!arguments.no_flows).then(|| tally.finish());
+    Ok(Ok(Answer::new(Against::Revision(begin.revision), [&old, &new], feeds, live)))
+}
+
+/// Compares with other files, without the agent. Feeds have the lists of `--feeds`, or are empty.
+fn against_files<'a>(
+    arguments: &'a Arguments,
+    old_directory: &'a Path,
+    mut new: Policy,
+    binding: Option<Binding>,
+    now: OffsetDateTime,
+) -> anyhow::Result<Outcome<'a>> {
+    let mut old = match load(old_directory)? {
+        Ok(old) => old,
+        Err(refusal) => return Ok(Err((refusal, old_directory))),
+    };
+    let mut known = Known::default();
+    if let Some(directory) = &arguments.feeds {
+        known.read(directory, old.feeds())?;
+        known.read(directory, new.feeds())?;
+    }
+    let feeds = known.told(old.feeds(), new.feeds());
+    [&mut old, &mut new].into_iter().for_each(|policy| _ = policy.fill(known.contents()));
+    let old = match compile_policy(old, binding.clone(), now) {
+        Ok(old) => old,
+        Err(diagnostics) => return Ok(Err((Refusal::Policy(diagnostics), old_directory))),
+    };
+    let new = match compile_policy(new, binding, now) {
+        Ok(new) => new,
+        Err(diagnostics) => return Ok(Err((Refusal::Policy(diagnostics), &arguments.directory))),
+    };
+    Ok(Ok(Answer::new(Against::Directory(old_directory.to_owned()), [&old, &new], feeds, None)))
 }
 
 /// Hands the agent's lines on to be counted, and makes sure that none is missing.
@@ -183,6 +220,7 @@ fn follow(lines: impl Iterator<Item = Result<Line, client::ClientError>>, tally:
     for line in lines {
         match line? {
             Line::Begin(_) => bail!("the agent's answer begins twice"),
+            Line::List(_) => bail!("the agent's answer has a list behind its flows"),
             Line::Flow(flow) => {
                 counts.0 += 1;
                 tally.flow(flow);
@@ -244,6 +282,7 @@ fn elements(answer: &Answer) -> anyhow::Result<Vec<Value>> {
         "kind": "summary",
         "changes": !answer.plan.is_empty(),
         "against": answer.against,
+        "feeds": answer.feeds,
         "memory": answer.memory,
         "tests": answer.tests,
         "handovers": answer.plan.handovers,
