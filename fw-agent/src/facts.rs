@@ -78,8 +78,8 @@ pub struct Facts {
     pub slow_read: Option<SlowRead>,
     /// Why ways that have to work do not, or that this is not known yet.
     pub dead_ways: Vec<String>,
-    /// Why the bucket that the policy comes from is not to be had, or what of it does not fit together. No condition for being ready.
-    pub bucket_problem: Option<String>,
+    /// What is known of the bucket that the policy comes from, if it comes from one. No condition for being ready.
+    pub bucket: Option<BucketFacts>,
     /// Names of rules and zones.
     pub names: Arc<Names>,
 }
@@ -210,6 +210,15 @@ pub struct DeviceFacts {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The bucket that the policy comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketFacts {
+    /// When the directory was last seen to hold what the bucket offers.
+    pub looked_at: Option<OffsetDateTime>,
+    /// Why it does not, as far as that is known.
+    pub problem: Option<String>,
+}
+
 /// Our routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteFacts {
@@ -248,11 +257,15 @@ impl Facts {
             Check { ok: true, ..check("table-sizes", self.table_sizes.iter().cloned()) },
             Check {
                 ok: true,
-                ..check("files", self.slow_read.iter().map(ToString::to_string).chain(self.bucket_problem.clone()))
+                ..check("files", self.slow_read.iter().map(ToString::to_string).chain(self.bucket_problem()))
             },
             Check { ok: true, ..check("feeds", self.feeds.iter().filter_map(FeedFacts::reason)) },
             Check { ok: true, ..check("change", self.changes.reasons()) },
         ]
+    }
+
+    fn bucket_problem(&self) -> Option<String> {
+        self.bucket.as_ref()?.problem.clone()
     }
 
     fn forwarding_reasons(&self) -> impl Iterator<Item = String> {

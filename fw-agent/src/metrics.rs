@@ -331,6 +331,16 @@ impl Snapshot {
             "The feed has a list that is not too old, and the last attempt has succeeded",
             facts.feeds.iter().map(ok).collect(),
         );
+        if let Some(bucket) = &facts.bucket {
+            let is_ok = u64::from(bucket.problem.is_none());
+            self.gauge(
+                "bucket_ok",
+                "The policy directory holds what the bucket of the policy offers",
+                vec![(vec![], is_ok)],
+            );
+            let ages = bucket.looked_at.map(|at| (vec![], age(at))).into_iter().collect();
+            self.gauge("bucket_age_seconds", "Since when that was not seen to be so", ages);
+        }
         let mut fetches = Vec::new();
         for feed in &facts.feeds {
             let failed = |kind: FailureKind| feed.attempts.failed.get(&kind).copied().unwrap_or_default();

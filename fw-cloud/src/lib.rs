@@ -5,6 +5,7 @@
 
 mod http;
 mod ids;
+mod limit;
 mod metadata;
 mod s3;
 

@@ -104,7 +104,7 @@ fn bundles_of_a_bucket_are_taken_whole_and_outlive_it() {
 
     // Half of it: the manifest before its files.
     server.put("/policies/plant-7/bundle.json", manifest(6, &second));
-    let told = || condition(&firewall).is_some_and(|told| told.contains("of revision 6 lists"));
+    let told = || condition(&firewall).is_some_and(|told| told.contains("is not the file that bundle.json lists"));
     wait::until_true("what does not fit together is told", PULLED, told).unwrap();
     assert!(in_force(&firewall) == 5 && modbus_opens(&firewall, SOON));
     upload_files(&server, &second);
@@ -120,14 +120,16 @@ fn bundles_of_a_bucket_are_taken_whole_and_outlive_it() {
     upload(&server, 4, &first);
     let held = || firewall.agent.fwctl_json(&["status"]).unwrap()["policy"]["held"].is_string();
     wait::until_true("it is held", PULLED, held).unwrap();
-    upload(&server, 8, &second);
+    upload(&server, 8, &first);
+    wait_for(&firewall, 8);
+    assert!(modbus_opens(&firewall, SOON));
 
     drop(server);
     let told = || condition(&firewall).is_some_and(|told| told.contains("is not to be reached"));
     wait::until_true("that the bucket is gone is told", PULLED, told).unwrap();
     firewall.agent.kill().unwrap();
     firewall.agent.start().unwrap();
-    assert!(!modbus_opens(&firewall, NEVER));
+    assert!(in_force(&firewall) == 8 && modbus_opens(&firewall, SOON));
     wait::until_true("that the bucket is gone is told again", PULLED, || condition(&firewall).is_some()).unwrap();
     assert!(client::http_get(firewall.lab.ns(Node::Ws), both(IT, 80)[0], "/", SOON).unwrap().is_ok());
 }
@@ -150,5 +152,41 @@ fn a_bundle_of_a_bucket_waits_for_confirmation_and_stays_away_when_it_is_rolled_
     upload(&server, 3, &files(&firewall, &without_modbus()));
     wait_for(&firewall, 3);
     firewall.agent.fwctl(&["confirm"]).unwrap().success().unwrap();
+    assert!(!modbus_opens(&firewall, NEVER));
+}
+
+#[test]
+fn a_first_start_asks_the_bucket_again_after_a_bundle_that_was_refused() {
+    let Some((mut firewall, server)) = prepared("") else { return };
+    upload(&server, 1, &files(&firewall, "version = 1\nnonsense = 1\n"));
+    firewall.agent.start_unready().unwrap();
+    let status = wait::until("the agent ends", PULLED, || firewall.agent.ended()).unwrap();
+    assert_eq!(status.code(), Some(3), "{}", firewall.agent.log());
+    upload(&server, 2, &files(&firewall, Firewall::first_rules()));
+    firewall.agent.start().unwrap();
+    assert!(in_force(&firewall) == 2 && modbus_opens(&firewall, SOON));
+}
+
+#[test]
+fn a_signature_may_come_behind_its_manifest() {
+    let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let keys = format!("public_keys = [\"{}\"]\n", pair.pk.to_base64());
+    let Some((mut firewall, server)) = prepared(&keys) else { return };
+    let sign = |revision: u64, files: &[(&str, String)]| {
+        let signature = minisign::sign(None, &pair.sk, manifest(revision, files).as_bytes(), None, None).unwrap();
+        server.put("/policies/plant-7/bundle.json.minisig", signature.to_string());
+    };
+    let (first, second) = (files(&firewall, Firewall::first_rules()), files(&firewall, &without_modbus()));
+    upload(&server, 1, &first);
+    sign(1, &first);
+    firewall.agent.start().unwrap();
+    assert_eq!((in_force(&firewall), condition(&firewall)), (1, None));
+    upload(&server, 2, &second);
+    let told = || condition(&firewall).is_some_and(|told| told.contains("the signature is not of a key"));
+    wait::until_true("that it is not signed is told", PULLED, told).unwrap();
+    let status = firewall.agent.fwctl_json(&["status"]).unwrap();
+    assert_eq!((in_force(&firewall), &status["ready"]), (1, &Value::from(true)), "{status}");
+    sign(2, &second);
+    wait_for(&firewall, 2);
     assert!(!modbus_opens(&firewall, NEVER));
 }

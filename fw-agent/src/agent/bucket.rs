@@ -1,156 +1,236 @@
 //! Follows the bucket that the policy comes from: looks at it every so often, brings other bundles into the policy directory, and says so.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::feeds::chance;
 use super::reading::Scope;
 use super::supervisor::Supervisor;
-use crate::change::mirror::{Place, holds_bundle, pull};
+use crate::change::mirror::{Mirror, Pulled};
+use crate::change::signature::Key;
 use crate::config::{AgentConfig, BucketConfig};
-use crate::feeds::fetch::{Failure, Source};
+use crate::feeds::fetch::{Failure, FailureKind, Source};
 use crate::feeds::schedule::Schedule;
 
-/// How long a start without any bundle waits for the bucket.
-const FIRST_PULL: Duration = Duration::from_secs(10);
+/// How long a start that has no policy at all waits for the bucket. There is nothing else that it could do, and the next start would wait for
+/// the same.
+const FIRST_BUNDLE: Duration = Duration::from_secs(60);
+
+/// How long a look may take until it is told that it takes long.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// How long a look may take as a whole.
+const WHOLE: Duration = Duration::from_secs(300);
 
 /// What is to be known of the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pulled {
-    /// Another bundle is in the directory.
-    Changed,
-    /// The bucket is to be had again, with the bundle that is there.
-    Well,
-    /// It is not, or what it offers does not fit together.
-    Failed(Failure),
+pub(super) enum Looked {
+    /// A look has ended.
+    Ended(Result<Pulled, Failure>),
+    /// One goes on for long.
+    Slow,
 }
 
-/// A bucket, the directory that its bundles are brought into, and what is known of it.
-struct Bucket {
-    source: Arc<dyn Source>,
-    place: Place,
-    directory: PathBuf,
+/// What looks at a bucket.
+struct Follower {
+    mirror: Mirror,
+    keys: watch::Receiver<Vec<Key>>,
     poll: Duration,
-    /// What S3 calls the manifest of the bundle that is in the directory.
-    etag: Option<String>,
-    is_failing: bool,
+    events: mpsc::Sender<Looked>,
 }
 
-impl Bucket {
-    async fn look(&mut self) -> Option<Pulled> {
-        let was_failing = self.is_failing;
-        let pulled = pull(&*self.source, &self.place, &self.directory, self.etag.as_deref()).await;
-        self.is_failing = pulled.is_err();
-        match pulled {
-            Ok(Some(etag)) => {
-                self.etag = etag;
-                Some(Pulled::Changed)
-            }
-            Ok(None) => was_failing.then_some(Pulled::Well),
-            Err(failure) => Some(Pulled::Failed(failure)),
-        }
-    }
-
-    async fn follow(mut self, first: Instant, events: mpsc::Sender<Pulled>) {
-        let mut schedule = Schedule::new(first, None, self.poll);
+impl Follower {
+    async fn follow(mut self) {
+        let mut schedule = Schedule::new(Instant::now().into_std(), None, self.poll);
         loop {
             sleep_until(schedule.due().into()).await;
-            let pulled = self.look().await;
-            if self.is_failing {
-                schedule.failed(Instant::now(), self.poll, chance());
+            self.mirror.keys.clone_from(&self.keys.borrow_and_update());
+            let looked = self.look().await;
+            if looked.is_ok() {
+                schedule.succeeded(Instant::now().into_std(), self.poll, chance());
             } else {
-                schedule.succeeded(Instant::now(), self.poll, chance());
+                schedule.failed(Instant::now().into_std(), self.poll, chance());
             }
-            if let Some(pulled) = pulled
-                && events.send(pulled).await.is_err()
-            {
+            if self.events.send(Looked::Ended(looked)).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// One look. It is not cut off while it works on the directory: that goes on aside, and the next look would meet it there.
+    async fn look(&self) -> Result<Pulled, Failure> {
+        let whole = timeout(WHOLE, self.mirror.pull());
+        tokio::pin!(whole);
+        let looked = match timeout(SLOW, &mut whole).await {
+            Ok(looked) => looked,
+            Err(_elapsed) => {
+                // Whoever does not listen any more learns nothing by it.
+                drop(self.events.send(Looked::Slow).await);
+                whole.await
+            }
+        };
+        looked.unwrap_or_else(|_elapsed| {
+            let message = format!("the bundle of the bucket was not brought within {} s", WHOLE.as_secs());
+            Err(Failure::new(FailureKind::TimedOut, message))
+        })
     }
 }
 
 /// The bucket of the policy; its task ends with the value.
 #[derive(Debug)]
 pub(super) struct BucketWatch {
-    events: mpsc::Receiver<Pulled>,
+    events: mpsc::Receiver<Looked>,
     /// Without a bucket nothing is ever sent, and a closed channel would be ready for ever.
-    _sender: mpsc::Sender<Pulled>,
+    sender: mpsc::Sender<Looked>,
+    keys: watch::Sender<Vec<Key>>,
 }
 
 impl BucketWatch {
     /// Without a bucket.
     pub(super) fn none() -> Self {
         let (sender, events) = mpsc::channel(1);
-        Self { events, _sender: sender }
+        Self { events, sender, keys: watch::Sender::default() }
     }
 
-    /// Follows the bucket that the configuration names, if it names one. A start with a bundle on disk goes on with that one at once, and
-    /// one without waits for the bucket for a while.
-    pub(super) async fn start(config: &AgentConfig, source: Arc<dyn Source>) -> Self {
+    /// Follows the bucket that the configuration names, if it names one.
+    pub(super) fn start(config: &AgentConfig, source: Arc<dyn Source>) -> Self {
         let watch = Self::none();
         let Some(BucketConfig { place, poll }) = config.policy.bucket.clone() else { return watch };
-        let (directory, poll) = (config.policy.directory.clone(), Duration::from_secs(poll.into()));
-        let waits = !holds_bundle(&directory);
-        let mut bucket = Bucket { source, place, directory, poll, etag: None, is_failing: false };
-        let mut first = Instant::now();
-        if waits {
-            match timeout(FIRST_PULL, bucket.look()).await {
-                Ok(Some(Pulled::Failed(failure))) => {
-                    tracing::error!(problem = %failure, "there is no bundle on disk, and none to be had from the bucket");
-                }
-                Ok(Some(Pulled::Changed | Pulled::Well) | None) => first += poll,
-                Err(_elapsed) => {
-                    let seconds = FIRST_PULL.as_secs();
-                    tracing::error!(seconds, "there is no bundle on disk, and the bucket has not answered in time");
-                }
-            }
-        }
-        let events = watch._sender.clone();
+        watch.verify_by(&config.policy.public_keys);
+        let mirror = Mirror { source, place, directory: config.policy.directory.clone(), keys: Vec::new() };
+        let (events, keys) = (watch.sender.clone(), watch.keys.subscribe());
+        let follower = Follower { mirror, keys, poll: Duration::from_secs(poll.into()), events: events.clone() };
         tokio::spawn(async move {
             tokio::select! {
-                () = bucket.follow(first, events.clone()) => {}
+                () = follower.follow() => {}
                 () = events.closed() => {}
             }
         });
         watch
     }
 
+    /// Waits until the bucket has been looked at with success, for a start that has no policy; why there was none in time.
+    pub(super) async fn first(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + FIRST_BUNDLE;
+        let mut last = None;
+        loop {
+            match timeout_at(deadline, self.next()).await {
+                Ok(Looked::Ended(Ok(_))) => return Ok(()),
+                Ok(Looked::Ended(Err(failure))) => {
+                    tracing::error!(problem = %failure, "there is no policy yet: the bucket brings no bundle; trying again");
+                    last = Some(failure);
+                }
+                Ok(Looked::Slow) => {
+                    tracing::warn!("there is no policy yet: bringing the bundle of the bucket takes long")
+                }
+                Err(_elapsed) => {
+                    let silent = || {
+                        let message =
+                            format!("the bucket of the policy has not answered within {} s", FIRST_BUNDLE.as_secs());
+                        Failure::new(FailureKind::TimedOut, message)
+                    };
+                    return Err(last.unwrap_or_else(silent));
+                }
+            }
+        }
+    }
+
+    /// The keys that bundles must be signed by from now on.
+    pub(super) fn verify_by(&self, keys: &[Key]) {
+        self.keys.send_replace(keys.to_vec());
+    }
+
     /// Waits for something to be known. May be cancelled without losing anything.
-    pub(super) async fn next(&mut self) -> Pulled {
+    pub(super) async fn next(&mut self) -> Looked {
         match self.events.recv().await {
-            Some(pulled) => pulled,
+            Some(looked) => looked,
             None => std::future::pending().await,
         }
     }
 }
 
 impl Supervisor {
-    /// The bucket of the policy offers another bundle, or is not to be had.
-    pub(super) fn take_pulled(&mut self, pulled: Pulled) {
-        let had_problem = self.facts.bucket_problem.is_some();
-        self.facts.bucket_problem = match pulled {
-            Pulled::Changed => {
-                if self.config.policy.watch {
+    /// The bucket of the policy was looked at.
+    pub(super) fn take_looked(&mut self, looked: Looked) {
+        let bucket = self.facts.bucket.get_or_insert_default();
+        match looked {
+            Looked::Ended(Ok(pulled)) => {
+                if bucket.problem.take().is_some() {
+                    tracing::info!("the bucket of the policy is looked at again, and all is well");
+                }
+                bucket.looked_at = Some(OffsetDateTime::now_utc());
+                if pulled == Pulled::Brought && self.config.policy.watch {
                     self.reader.ask(Scope::Policy, "the bucket offers another bundle", None);
                 }
-                None
             }
-            Pulled::Well => None,
-            Pulled::Failed(failure) => {
-                if !had_problem {
-                    tracing::error!(problem = %failure, "the bucket of the policy is not to be had; the last bundle stays");
+            Looked::Ended(Err(failure)) => {
+                if bucket.problem.as_ref() != Some(&failure.message) {
+                    tracing::error!(problem = %failure, "the bucket of the policy brings no bundle; what is in force stays");
                 }
-                Some(failure.message)
+                bucket.problem = Some(failure.message);
             }
-        };
-        if had_problem && self.facts.bucket_problem.is_none() {
-            tracing::info!("the bucket of the policy is to be had again");
+            Looked::Slow => {
+                tracing::warn!("bringing a bundle of the bucket takes long; what is in force stays");
+                bucket.problem = Some("bringing a bundle of the bucket takes long".to_owned());
+            }
         }
         self.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::feeds::fetch::{Fetched, Request};
+
+    /// Answers nothing, or that there is nothing.
+    struct Nobody {
+        is_silent: bool,
+    }
+
+    impl Source for Nobody {
+        fn fetch(&self, _: Request) -> BoxFuture<'_, Result<Fetched, Failure>> {
+            let is_silent = self.is_silent;
+            Box::pin(async move {
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+                Err(Failure::new(FailureKind::Refused, "SlowDown"))
+            })
+        }
+    }
+
+    fn watch(directory: &std::path::Path, is_silent: bool) -> BucketWatch {
+        let text = format!(
+            "[[interface]]\nname = \"a\"\nzones = [\"x\"]\n[policy]\nsource = \"s3\"\nbucket = \"plant-7\"\ndirectory = \"{}\"\n",
+            directory.join("bundle").display()
+        );
+        let config = AgentConfig::parse("agent.toml", &text).unwrap();
+        BucketWatch::start(&config, Arc::new(Nobody { is_silent }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_start_tries_again_and_ends_with_what_was_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let failure = watch(dir.path(), false).first().await.unwrap_err();
+        assert_eq!((failure.message.as_str(), began.elapsed()), ("SlowDown", FIRST_BUNDLE));
+        let failure = watch(dir.path(), true).first().await.unwrap_err();
+        assert!(failure.message.contains("has not answered within 60 s"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_takes_long_is_told_and_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = watch(dir.path(), true);
+        assert_eq!(watch.next().await, Looked::Slow);
+        let Looked::Ended(Err(failure)) = watch.next().await else { panic!("it has ended well") };
+        assert!(failure.message.contains("was not brought within 300 s"), "{failure}");
     }
 }

@@ -29,6 +29,7 @@ mod witnesses;
 
 use crate::config::ConfigError;
 use crate::dataplane::DataplaneError;
+use crate::feeds::fetch::Failure;
 use crate::host::forward_chain::{self, ForwardChainError};
 use crate::host::handover::HandoverError;
 use crate::host::lock::{Lock, LockError};
@@ -72,6 +73,9 @@ pub enum RunError {
         /// What the kernel said.
         reason: std::io::Error,
     },
+    /// There is no policy, and the bucket that it is to come from brings none.
+    #[error("there is no policy to begin with, and the bucket brings none: {0}")]
+    Bucket(Failure),
     /// A step that was done aside was cut off.
     #[error("{0} was interrupted")]
     Interrupted(&'static str),
@@ -122,6 +126,7 @@ impl RunError {
             | Self::Netlink(_)
             | Self::Dataplane(_)
             | Self::Io { .. }
+            | Self::Bucket(_)
             | Self::Interrupted(_) => 1,
         }
     }

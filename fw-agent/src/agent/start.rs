@@ -29,6 +29,7 @@ use crate::api;
 use crate::api::change::ChangeRequest;
 use crate::api::server::{ReloadRequest, Server, Supervision};
 use crate::change::audit::Audit;
+use crate::change::store::Store;
 use crate::config::AgentConfig;
 use crate::dataplane::kernel::{KernelDataplane, KernelOptions};
 use crate::dataplane::{Dataplane, Settings};
@@ -60,7 +61,10 @@ const ANSWERS_PER_SECOND: u32 = 1_000;
 /// Brings everything up and returns the agent that keeps it so.
 pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Supervisor, RunError> {
     let sources = Arc::new(Sources::new(&config.feeds, &config.cloud));
-    let bucket = BucketWatch::start(&config, Arc::clone(&sources) as Arc<dyn Source>).await;
+    let mut bucket = BucketWatch::start(&config, Arc::clone(&sources) as Arc<dyn Source>);
+    if config.policy.bucket.is_some() && !has_policy(&options).await? {
+        bucket.first().await.map_err(RunError::Bucket)?;
+    }
     let holdings = Arc::new(Holdings::new(FeedStore::at(&options.state_dir), sources));
     let checker = SharedChecker::new(Checker::new(Arc::clone(&holdings)).into());
     let (opening, policy) = Opening::choose(&options, &config, &checker).await?;
@@ -97,6 +101,14 @@ pub(super) async fn start(options: RunOptions, config: AgentConfig) -> Result<Su
     notify(&[NotifyState::Ready]);
     tracing::info!(ready = supervisor.facts.is_ready(), "started");
     Ok(supervisor)
+}
+
+/// Whether a start has a policy to begin with: one that was in force before, or that is at work. What else is in the directory of a bucket's bundles
+/// may never have been valid.
+async fn has_policy(options: &RunOptions) -> Result<bool, RunError> {
+    let store = Store::at(&options.state_dir);
+    let ledger = super::changes::aside(move || store.open()).await?.map_err(PolicyError::from)?;
+    Ok(ledger.in_force().is_some() || options.has_pins())
 }
 
 /// Kernel index and slot of each interface that the configuration has now.

@@ -131,7 +131,7 @@ impl Supervisor {
                     Some(batch) => self.follow(batch).await,
                     None => self.resubscribe().await?,
                 },
-                pulled = self.bucket.next() => self.take_pulled(pulled),
+                looked = self.bucket.next() => self.take_looked(looked),
                 () = self.watch.settled() => self.reader.ask(Scope::Policy, "the files have changed", None),
                 Some(request) = self.requests.recv() => self.change(request).await,
                 Some(client) = self.reloads.recv() => self.reader.ask(Scope::Everything, "fwctl reload", Some(client)),
@@ -190,6 +190,7 @@ impl Supervisor {
             Some(Ok((config, waiting))) => {
                 tracing::info!(reason, waiting_for_restart = ?waiting, "read agent.toml");
                 self.config = config;
+                self.bucket.verify_by(&self.config.policy.public_keys);
                 self.facts.config_problem = None;
                 self.facts.waiting_for_restart = waiting;
                 self.set_settings();

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod mirror;
 pub mod moment;
 pub mod signature;
+mod staging;
 pub mod store;
 pub mod who;
 

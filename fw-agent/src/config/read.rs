@@ -100,6 +100,11 @@ fn policy(section: Option<Section<'_>>, has_probes: bool, report: &mut Report<'_
     }
     if let Some(directory) = section.string("directory", report) {
         config.directory = PathBuf::from(directory.value);
+        if config.bucket.is_some() && (config.directory.is_relative() || config.directory.file_name().is_none()) {
+            report
+                .add(Code::InvalidValue, directory.span, "bundles of a bucket need a directory of their own")
+                .expected("expected the whole path of one, such as \"/var/lib/outpost-fw/bundle\"");
+        }
     }
     if let Some(watch) = section.boolean("watch", report) {
         config.watch = watch.value;

@@ -34,8 +34,12 @@ impl AgentConfig {
             waiting.push("management.interface".to_owned());
             merged.management.clone_from(&self.management);
         }
-        merged.policy =
-            PolicyConfig { directory: self.policy.directory.clone(), watch: self.policy.watch, ..new.policy.clone() };
+        merged.policy = PolicyConfig {
+            directory: self.policy.directory.clone(),
+            bucket: self.policy.bucket.clone(),
+            watch: self.policy.watch,
+            ..new.policy.clone()
+        };
         if merged.policy != new.policy {
             waiting.push("policy".to_owned());
         }
@@ -95,6 +99,17 @@ mod tests {
         let (merged, waiting) = parse(BASE).reloaded(new);
         assert_eq!(waiting, ["interface", "metrics", "feeds", "cloud"]);
         assert_eq!(merged, parse(BASE));
+        for policy in ["source = \"s3\"\nbucket = \"plant-7\"\n", "watch = false\n", "directory = \"/x\"\n"] {
+            let (merged, waiting) = parse(BASE).reloaded(parse(&format!("{BASE}[policy]\n{policy}")));
+            assert_eq!(waiting, ["policy"], "{policy}");
+            assert_eq!(merged, parse(BASE));
+        }
+        let bucket = format!("{BASE}[policy]\nsource = \"s3\"\nbucket = \"plant-7\"\n");
+        for other in [bucket.replace("plant-7", "plant-8"), format!("{bucket}poll = \"5m\"\n"), BASE.to_owned()] {
+            let (merged, waiting) = parse(&bucket).reloaded(parse(&other));
+            assert_eq!(waiting, ["policy"], "{other}");
+            assert_eq!(merged, parse(&bucket));
+        }
         let new = parse(&format!("{BASE}mode = \"generic\"\n"));
         let (merged, waiting) = parse(BASE).reloaded(new);
         assert_eq!(waiting, ["interface.mode"]);

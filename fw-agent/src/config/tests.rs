@@ -126,6 +126,7 @@ fn a_policy_comes_from_a_directory_or_from_a_bucket() {
     for (wrong, told) in [
         ("source = \"s3\"", "lacks `bucket`"),
         ("source = \"s3\"\nbucket = \"s3://plant-7\"", "not the name of a bucket"),
+        ("source = \"s3\"\nbucket = \"plant-7\"\ndirectory = \"x\"", "a directory of their own"),
         ("bucket = \"plant-7\"", "FW0034"),
         ("source = \"directory\"\npoll = \"1m\"", "FW0034"),
         ("source = \"s3\"\nbucket = \"plant-7\"\npoll = \"often\"", "FW0016"),

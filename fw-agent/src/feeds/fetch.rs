@@ -50,19 +50,32 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure. Messages quote what a stranger has written, and are shown on terminals: what could steer one is escaped.
+    /// A failure. Messages quote what a stranger has written, and are shown on terminals: what could steer one is escaped, and what is very
+    /// long is cut off.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        let steers = |character: char| (character.is_control() && character != '\n') || character == '\u{feff}';
-        if !message.contains(steers) {
+        let is_long = message.chars().nth(MOST_CHARACTERS).is_some();
+        if !is_long && !message.contains(steers) {
             return Self { kind, message };
         }
-        let mut shown = String::with_capacity(message.len() + 16);
-        for character in message.chars() {
+        let mut shown = String::with_capacity(message.len().min(MOST_CHARACTERS) + 16);
+        for character in message.chars().take(MOST_CHARACTERS) {
             if steers(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+        }
+        if is_long {
+            shown.push('…');
         }
         Self { kind, message: shown }
     }
+}
+
+/// The longest message; a policy whose tests fail has many lines to say.
+const MOST_CHARACTERS: usize = 8_192;
+
+/// Control characters, and those that turn the direction of writing (UAX #9).
+fn steers(character: char) -> bool {
+    (character.is_control() && character != '\n')
+        || matches!(character, '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Kinds of failures.
@@ -155,5 +168,8 @@ mod tests {
         let failure = Failure::new(FailureKind::BadLine, "line 2: `\u{1b}[31mRED\u{1b}]0;pwn\u{7}`\nzwölf\u{feff}");
         assert_eq!(failure.message, "line 2: `\\u{1b}[31mRED\\u{1b}]0;pwn\\u{7}`\nzwölf\\u{feff}");
         assert_eq!(Failure::new(FailureKind::Refused, "404, 漢字").message, "404, 漢字");
+        assert_eq!(Failure::new(FailureKind::Refused, "a\u{202e}b").message, "a\\u{202e}b");
+        let long = Failure::new(FailureKind::Refused, "é".repeat(3_000_000)).message;
+        assert_eq!((long.chars().count(), long.ends_with('…')), (MOST_CHARACTERS + 1, true));
     }
 }

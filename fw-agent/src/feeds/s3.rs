@@ -38,9 +38,11 @@ impl Source for Buckets {
 fn explained(request: &Request, error: &S3Error) -> Failure {
     let kind = match error {
         S3Error::TooLarge(_) => return too_large(&request.url, request.max_bytes),
-        S3Error::NoCredentials(_) | S3Error::Forbidden { .. } => FailureKind::Forbidden,
+        S3Error::NoCredentials(_) | S3Error::BadCredentials(_) | S3Error::Clock(_) | S3Error::Forbidden { .. } => {
+            FailureKind::Forbidden
+        }
         S3Error::NotFound(_) => FailureKind::NotFound,
-        S3Error::Unreachable(_) => FailureKind::Unreachable,
+        S3Error::Unreachable(_) | S3Error::NoRegion => FailureKind::Unreachable,
         S3Error::Tls(_) | S3Error::Certificates { .. } => FailureKind::Tls,
         S3Error::TimedOut => FailureKind::TimedOut,
         S3Error::Refused(_) => FailureKind::Refused,
