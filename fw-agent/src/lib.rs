@@ -34,4 +34,5 @@ pub mod parties;
 pub mod plan;
 pub mod policy_set;
 pub mod probe;
+pub mod takeover;
 pub mod text;
