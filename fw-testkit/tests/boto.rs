@@ -7,12 +7,15 @@ mod python;
 use std::time::Duration;
 
 use fw_testkit::aws::model::{Settings, World};
-use fw_testkit::aws::{ACCOUNT, Aws, Caller, KEY, NoDevices, Reference};
+use fw_testkit::aws::{ACCOUNT, Aws, Caller, GROUP, KEY, LAUNCH_HOOK, NoDevices, Reference, TERMINATE_HOOK};
 use serde_json::{Value, json};
 
 use python::Python;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Another account.
+const GUEST: &str = "999900001111";
 
 /// The reference topology with two instances that run, an interface in another zone, and one that a service manages.
 fn world() -> (World, Value) {
@@ -23,6 +26,8 @@ fn world() -> (World, Value) {
     let elsewhere = world.add_interface(&far);
     let managed = world.add_interface(&reference.subnets[1]);
     world.interfaces.get_mut(&managed).unwrap().requester = Some("amazon-elb".to_owned());
+    world.add_prefix_list(ACCOUNT, "plants", 5, &["10.60.0.0/16".parse().unwrap()]);
+    world.local_gateway_tables.get_mut(&reference.local_gateway_table).unwrap().shared_with.insert(GUEST.to_owned());
     let ids = json!({
         "account": ACCOUNT,
         "enis": reference.interfaces(),
@@ -33,6 +38,8 @@ fn world() -> (World, Value) {
         "subnets": reference.subnets,
         "outpost": reference.outpost,
         "groups": reference.groups,
+        "route_tables": reference.route_tables,
+        "local_gateway_table": reference.local_gateway_table,
     });
     (world, ids)
 }
@@ -43,6 +50,7 @@ fn server() -> (Aws, Value) {
     let mut reader = Caller::of(ACCOUNT);
     reader.denied.insert("AttachNetworkInterface".to_owned());
     aws.set_caller("AKIAREADER", reader);
+    aws.set_caller("AKIAGUEST", Caller::of(GUEST));
     ids["endpoint"] = json!(aws.endpoint());
     let all_run = |world: &World| world.next_due().is_none();
     aws.wait("the instances run", 10 * SECOND, all_run).unwrap();
@@ -57,4 +65,35 @@ fn interfaces_are_attached_moved_and_refused_as_ec2_does() {
     aws.world(|_, world| assert_eq!(world.owners.overlap(), None));
     let log = aws.log();
     assert!(log.iter().any(|call| call.action == "AttachNetworkInterface" && call.key == KEY), "{log:?}");
+}
+
+#[test]
+fn routes_are_black_holes_and_have_limits_as_in_vpcs_and_local_gateways() {
+    let Some(python) = Python::find() else { return };
+    let (_aws, ids) = server();
+    python.run("routes", &ids);
+}
+
+#[test]
+fn types_outposts_and_capacity_are_told_as_the_real_services_do() {
+    let Some(python) = Python::find() else { return };
+    let (_aws, ids) = server();
+    python.run("preflight", &ids);
+}
+
+#[test]
+fn hooks_are_waited_for_and_instances_replaced_as_auto_scaling_does() {
+    let Some(python) = Python::find() else { return };
+    let (mut world, reference) = Reference::new(Settings::default());
+    world.outposts.get_mut(&reference.outpost).unwrap().capacity.insert("c5.4xlarge".to_owned(), 4);
+    world.add_scaling_group(Duration::ZERO, reference.group("c5.4xlarge", 2, 60 * SECOND));
+    let aws = Aws::on_loopback(world, Reference::callers(), Box::new(NoDevices)).unwrap();
+    let ids = json!({
+        "endpoint": aws.endpoint(),
+        "enis": reference.interfaces(),
+        "group": GROUP,
+        "launch_hook": LAUNCH_HOOK,
+        "terminate_hook": TERMINATE_HOOK,
+    });
+    python.run("scaling", &ids);
 }

@@ -16,15 +16,21 @@ use tokio::task::JoinSet;
 
 use super::faults::Region;
 use super::server::{Place, Shared};
+use super::state::State;
 use super::wire::Received;
-use super::wire::judge::{Reply, Verdict, judge};
+use super::wire::judge::{Reply, Verdict};
+
+/// What decides about a request. The last argument says that a delay has been served already.
+pub(super) type Judge = Arc<dyn Fn(&mut State, &Received, bool) -> Verdict + Send + Sync>;
 
 /// Serves until it is over, which the channel says with `None`.
 pub(super) async fn serve(
     listener: std::net::TcpListener,
     place: &Place,
     shared: &Arc<Shared>,
+    judge: &Judge,
     mut region: watch::Receiver<Option<Region>>,
+    follows: impl Fn(&mut State, Region),
 ) {
     let mut connections = JoinSet::new();
     let mut listening = TcpListener::from_std(listener).ok();
@@ -41,7 +47,7 @@ pub(super) async fn serve(
             }
         }
         if let Some(now) = now {
-            shared.lock().followed = now;
+            follows(&mut shared.lock(), now);
             shared.changed.notify_all();
         }
         tokio::select! {
@@ -51,7 +57,7 @@ pub(super) async fn serve(
                 }
             }
             stream = accepted(listening.as_ref()) => {
-                connections.spawn(converse(stream, Arc::clone(shared)));
+                connections.spawn(converse(stream, Arc::clone(shared), Arc::clone(judge)));
             }
             Some(_ended) = connections.join_next() => {}
         }
@@ -75,9 +81,9 @@ async fn accepted(listener: Option<&TcpListener>) -> TcpStream {
 #[error("the connection is reset on purpose")]
 struct Resetting;
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+async fn converse(stream: TcpStream, shared: Arc<Shared>, judge: Judge) {
     let Ok(twin) = SockRef::from(&stream).try_clone() else { return };
-    let service = service_fn(|request| answer(request, &shared, &twin));
+    let service = service_fn(|request| answer(request, &shared, &judge, &twin));
     // A client that goes away in mid-sentence is what half of the tests provoke.
     let _client_gone = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
@@ -85,6 +91,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
 async fn answer(
     request: Request<Incoming>,
     shared: &Shared,
+    judge: &Judge,
     twin: &Socket,
 ) -> Result<Response<Full<Bytes>>, Resetting> {
     let (head, body) = request.into_parts();

@@ -5,16 +5,21 @@
 
 mod clock;
 mod connection;
+mod credentials;
 mod devices;
 mod faults;
+mod metadata;
 pub mod model;
 mod reference;
 mod server;
 mod state;
+mod veths;
 mod wire;
 
 pub use devices::{Devices, NoDevices};
 pub use faults::{Fault, Harm, Region};
-pub use reference::{ACCOUNT, KEY, Reference, ZONE};
+pub use metadata::Metadata;
+pub use reference::{ACCOUNT, GROUP, KEY, LAUNCH_HOOK, Reference, TERMINATE_HOOK, ZONE};
 pub use server::{Aws, REGION};
 pub use state::{Caller, Logged, Outcome};
+pub use veths::{Port, Veths};

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::model::{ApiError, Launch, Settings, Tags, Time, World};
+use super::model::{
+    ApiError, Destination, HookResult, Launch, LocalGatewayMode, LocalTarget, ScalingGroup, Settings, Tags, Target,
+    Time, Transition, World,
+};
 use super::state::Caller;
 use crate::lab::{ENI_EXPOSED, ENI_IT, ENI_MANAGEMENT, ENI_OT, Eni};
 
@@ -14,6 +17,13 @@ pub const ACCOUNT: &str = "111122223333";
 pub const ZONE: &str = "eu-central-1a";
 /// The access key of somebody who may do everything.
 pub const KEY: &str = "AKIAFIREWALL";
+
+/// The name of the group.
+pub const GROUP: &str = "firewall";
+/// The name of the hook that new instances wait for.
+pub const LAUNCH_HOOK: &str = "takeover";
+/// The name of the hook that old instances wait for.
+pub const TERMINATE_HOOK: &str = "handover";
 
 /// Ids of the reference topology.
 #[derive(Clone, Debug)]
@@ -36,6 +46,10 @@ pub struct Reference {
     pub region: String,
     /// The security group of each VPC, through which everything passes.
     pub groups: [String; 4],
+    /// The route table of each VPC: in OT and IT everything that is not of the VPC leads to the firewall.
+    pub route_tables: [String; 4],
+    /// The local gateway's route table, which serves the Exposed VPC and leads OT and IT to the firewall.
+    pub local_gateway_table: String,
 }
 
 impl Reference {
@@ -61,7 +75,7 @@ impl Reference {
         on_outpost(&mut world, &region_subnet);
         let groups = [0, 1, 2, 3].map(|number: usize| world.add_security_group(&vpcs[number], "firewall"));
         world.add_placement_group("firewall", "spread", Some("host"));
-        let mut eni = |name: &str, subnet: &str, of_lab: Option<Eni>, group: &str| {
+        let eni = |world: &mut World, name: &str, subnet: &str, of_lab: Option<Eni>, group: &str| {
             let address = of_lab.map_or(Ipv4Addr::new(10, 3, 2, 10), |eni| eni.ipv4);
             let id = world.add_interface_at(subnet, Some(address));
             if let Some(interface) = world.interfaces.get_mut(&id) {
@@ -73,11 +87,55 @@ impl Reference {
             }
             id
         };
-        let exposed = eni("exposed", &subnets[0], Some(ENI_EXPOSED), &groups[0]);
-        let ot = eni("ot", &subnets[1], Some(ENI_OT), &groups[1]);
-        let it = eni("it", &subnets[2], Some(ENI_IT), &groups[2]);
-        let region = eni("region", &region_subnet, None, &groups[3]);
-        (world, Self { outpost, vpcs, subnets, region_subnet, exposed, ot, it, region, groups })
+        let exposed = eni(&mut world, "exposed", &subnets[0], Some(ENI_EXPOSED), &groups[0]);
+        let ot = eni(&mut world, "ot", &subnets[1], Some(ENI_OT), &groups[1]);
+        let it = eni(&mut world, "it", &subnets[2], Some(ENI_IT), &groups[2]);
+        let region = eni(&mut world, "region", &region_subnet, None, &groups[3]);
+        let route_tables = [0, 1, 2, 3].map(|number: usize| world.add_route_table(&vpcs[number], &[&subnets[number]]));
+        let local_gateway_table =
+            world.add_local_gateway_table(&outpost, LocalGatewayMode::DirectVpcRouting, &[&vpcs[0]]);
+        let made = Self {
+            outpost,
+            vpcs,
+            subnets,
+            region_subnet,
+            exposed,
+            ot,
+            it,
+            region,
+            groups,
+            route_tables,
+            local_gateway_table,
+        };
+        made.lead(&mut world);
+        (world, made)
+    }
+
+    /// The routes.
+    fn lead(&self, world: &mut World) {
+        let everything = || Destination::Network(ipnet::Ipv4Net::default().into());
+        let to = |vpc: u8| Destination::Network(v4(vpc, 0, 16).into());
+        for (table, interface) in [(&self.route_tables[1], &self.ot), (&self.route_tables[2], &self.it)] {
+            if let Some(table) = world.route_tables.get_mut(table) {
+                let target = Target::Interface(interface.clone());
+                table.routes.insert(everything(), super::model::Route { target, of_table: false });
+            }
+        }
+        if let Some(table) = world.local_gateway_tables.get_mut(&self.local_gateway_table) {
+            let network = LocalTarget::VirtualInterfaceGroup("lgw-vif-grp-00000000000000001".to_owned());
+            table.propagated.insert(everything(), network);
+            for vpc in [1, 2] {
+                table.routes.insert(to(vpc), LocalTarget::Interface(self.exposed.clone()));
+            }
+        }
+    }
+
+    /// The group of the firewall: one hook in front of each transition, and `desired` instances.
+    #[must_use]
+    pub fn group(&self, kind: &str, desired: usize, heartbeat: Time) -> ScalingGroup {
+        ScalingGroup::new(GROUP, self.launch(kind), desired)
+            .with_hook(LAUNCH_HOOK, Transition::Launching, heartbeat, HookResult::Abandon)
+            .with_hook(TERMINATE_HOOK, Transition::Terminating, heartbeat, HookResult::Continue)
     }
 
     /// The interfaces that move from one instance to the other.

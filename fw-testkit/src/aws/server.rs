@@ -11,11 +11,13 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::clock;
-use super::connection;
+use super::connection::{self, Judge};
 use super::devices::Devices;
 use super::faults::{Fault, Region};
+use super::metadata::Metadata;
 use super::model::{Time, World};
 use super::state::{Caller, Logged, State};
+use super::wire::judge::judge;
 use crate::error::While;
 use crate::netns::NetNs;
 use crate::{LabError, wait};
@@ -49,6 +51,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn within(namespace: Option<&NetNs>, address: SocketAddr) -> Self {
+        Self { namespace: namespace.map(|namespace| namespace.name().to_owned()), address }
+    }
+
     pub(super) fn listen(&self) -> Result<std::net::TcpListener, LabError> {
         let what = || format!("answer for AWS at {}", self.address);
         let listen = || {
@@ -96,18 +102,18 @@ impl Aws {
         callers: BTreeMap<String, Caller>,
         devices: Box<dyn Devices>,
     ) -> Result<Self, LabError> {
-        Self::start(Some(namespace.name().to_owned()), address, world, callers, devices)
+        Self::start(Some(namespace), address, world, callers, devices)
     }
 
     fn start(
-        namespace: Option<String>,
+        namespace: Option<&NetNs>,
         address: SocketAddr,
         world: World,
         callers: BTreeMap<String, Caller>,
         devices: Box<dyn Devices>,
     ) -> Result<Self, LabError> {
         let what = || format!("answer for AWS at {address}");
-        let mut place = Place { namespace, address };
+        let mut place = Place::within(namespace, address);
         let listener = place.listen()?;
         // A port that was chosen is kept while nobody listens.
         place.address = listener.local_addr().during(what)?;
@@ -124,7 +130,9 @@ impl Aws {
                 Err(error) => return drop(report.send(Err(error))),
             };
             drop(report.send(Ok(())));
-            runtime.block_on(connection::serve(listener, &place, &of_server, followed));
+            let judge: Judge = Arc::new(judge);
+            let follows = |state: &mut State, region| state.followed = region;
+            runtime.block_on(connection::serve(listener, &place, &of_server, &judge, followed, follows));
         });
         let passing = thread::spawn(move || clock::run(&of_clock, devices, || over.borrow().is_none()));
         let threads = vec![answering, passing];
@@ -174,6 +182,25 @@ impl Aws {
     #[must_use]
     pub fn log(&self) -> Vec<Logged> {
         self.shared.lock().log.clone()
+    }
+
+    /// Answers as the metadata service of an instance, at an address of a name space or of the caller's own.
+    ///
+    /// # Errors
+    /// If there can be no socket.
+    pub fn serve_metadata(
+        &self,
+        namespace: Option<&NetNs>,
+        address: SocketAddr,
+        instance: &str,
+    ) -> Result<Metadata, LabError> {
+        Metadata::start(Arc::clone(&self.shared), Place::within(namespace, address), instance)
+    }
+
+    /// How long credentials of an instance's role are good from now on.
+    pub fn set_credential_lifetime(&self, lifetime: Duration) {
+        let mut state = self.shared.lock();
+        state.credentials.set_lifetime(lifetime);
     }
 
     /// Looks at the world as it is, or changes it.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
+use super::credentials::Credentials;
 use super::faults::{Faults, Region};
 use super::model::{History, Time, World};
 
@@ -73,6 +74,7 @@ pub(super) struct State {
     pub(super) started: Instant,
     pub(super) began: OffsetDateTime,
     pub(super) requests: u64,
+    pub(super) credentials: Credentials,
 }
 
 impl State {
@@ -88,6 +90,7 @@ impl State {
             started: Instant::now(),
             began: OffsetDateTime::now_utc(),
             requests: 0,
+            credentials: Credentials::default(),
         }
     }
 

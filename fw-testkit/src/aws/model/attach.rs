@@ -57,6 +57,7 @@ impl World {
             phase: Phase::Attaching(now + self.settings.attach),
             delete_on_termination: false,
             since: now,
+            attached: None,
         };
         if let Some(interface) = self.interfaces.get_mut(attach.interface) {
             interface.attachment = Some(attachment);
@@ -168,7 +169,7 @@ impl World {
             && let Some(instance) = self.instances.get_mut(&instance)
         {
             instance.blocked.insert(index);
-            instance.stale.insert(id);
+            instance.stale.insert(id, index);
         }
         self.settle(now);
         Ok(())
@@ -220,6 +221,7 @@ impl World {
         match attachment.phase {
             Phase::Attaching(until) if until <= now => {
                 attachment.phase = Phase::Attached;
+                attachment.attached = Some(now);
                 self.events.push(Event::attached(interface.mac, &interface.id, attachment, now + self.settings.device));
             }
             Phase::Detaching(until) if until <= now => {

@@ -1,6 +1,6 @@
 //! Instances: from their launch to the moment at which nothing is left of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ApiError;
 use super::ids;
@@ -59,8 +59,8 @@ pub struct Instance {
     pub tags: Tags,
     /// Device indexes that a forced detachment has left unusable.
     pub blocked: BTreeSet<u32>,
-    /// Interfaces that are gone and that its metadata goes on showing, after a forced detachment.
-    pub stale: BTreeSet<String>,
+    /// Interfaces that are gone and that its metadata goes on showing after a forced detachment, and their indexes.
+    pub stale: BTreeMap<String, u32>,
 }
 
 /// What an instance is launched from.
@@ -88,6 +88,10 @@ impl World {
     /// room for one more of the type.
     pub fn launch(&mut self, now: Time, launch: &Launch) -> Result<String, ApiError> {
         self.settle(now);
+        self.launch_now(now, launch)
+    }
+
+    pub(super) fn launch_now(&mut self, now: Time, launch: &Launch) -> Result<String, ApiError> {
         let subnet = self.subnet(&launch.subnet)?.clone();
         if !self.types.contains_key(&launch.kind) {
             let message = format!("The following supplied instance types do not exist: [{}]", launch.kind);
@@ -106,6 +110,7 @@ impl World {
             phase: Phase::Attaching(attached),
             delete_on_termination: true,
             since: now,
+            attached: None,
         };
         if let Some(interface) = self.interfaces.get_mut(&primary) {
             interface.attachment = Some(attachment);
@@ -125,7 +130,7 @@ impl World {
             placement_group: launch.placement_group.clone(),
             tags: launch.tags.clone(),
             blocked: BTreeSet::new(),
-            stale: BTreeSet::new(),
+            stale: BTreeMap::new(),
         };
         self.instances.insert(id.clone(), instance);
         Ok(id)

@@ -46,6 +46,8 @@ pub struct Attachment {
     pub delete_on_termination: bool,
     /// When it was asked for.
     pub since: Time,
+    /// When it was there.
+    pub attached: Option<Time>,
 }
 
 /// A network interface.

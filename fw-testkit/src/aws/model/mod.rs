@@ -7,11 +7,19 @@ mod history;
 pub(crate) mod ids;
 mod instance;
 mod interface;
+mod lifecycle;
+mod local_gateway;
 mod network;
 mod owners;
+mod routes;
+mod scaling;
 mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_routes;
+#[cfg(test)]
+mod tests_scaling;
 mod things;
 
 use std::collections::BTreeMap;
@@ -22,8 +30,12 @@ pub use error::ApiError;
 pub use history::History;
 pub use instance::{Instance, InstanceState, Launch};
 pub use interface::{Attachment, Interface, Phase};
+pub use lifecycle::Waiter;
+pub use local_gateway::{LocalGatewayMode, LocalGatewayTable, LocalRoute, LocalTarget};
 pub use network::{InstanceType, Outpost, Permission, PlacementGroup, SecurityGroup, Subnet, Tags, Vpc};
 pub use owners::{Owners, Ownership};
+pub use routes::{Destination, PrefixList, Route, RouteTable, Target};
+pub use scaling::{Hook, HookResult, Lifecycle, Member, ScalingGroup, Transition, Wait};
 pub use settings::Settings;
 
 use ids::Ids;
@@ -91,6 +103,14 @@ pub struct World {
     pub interfaces: BTreeMap<String, Interface>,
     /// Instances by id.
     pub instances: BTreeMap<String, Instance>,
+    /// Auto Scaling groups by name.
+    pub scaling_groups: BTreeMap<String, ScalingGroup>,
+    /// Route tables of VPCs by id.
+    pub route_tables: BTreeMap<String, RouteTable>,
+    /// Route tables of local gateways by id.
+    pub local_gateway_tables: BTreeMap<String, LocalGatewayTable>,
+    /// Managed prefix lists by id.
+    pub prefix_lists: BTreeMap<String, PrefixList>,
     /// Who had which interface when.
     pub owners: Owners,
     events: Vec<Event>,
@@ -100,12 +120,19 @@ pub struct World {
 impl World {
     /// Brings about everything whose time has come, in the order of time.
     pub fn settle(&mut self, now: Time) {
-        while let Some(due) = self.next_due().filter(|due| *due <= now) {
-            for id in keys(&self.instances) {
-                self.step_instance(due, &id);
+        loop {
+            while let Some(due) = self.next_due().filter(|due| *due <= now) {
+                for id in keys(&self.instances) {
+                    self.step_instance(due, &id);
+                }
+                for id in keys(&self.interfaces) {
+                    self.step_interface(due, &id);
+                }
+                while self.step_groups(due) {}
             }
-            for id in keys(&self.interfaces) {
-                self.step_interface(due, &id);
+            // What follows at once from what was asked for.
+            if !self.step_groups(now) {
+                return;
             }
         }
     }
@@ -117,7 +144,8 @@ impl World {
             InstanceState::Pending(until) | InstanceState::ShuttingDown(until) => Some(until),
             InstanceState::Running | InstanceState::Terminated => None,
         });
-        instances.chain(self.interfaces.values().filter_map(Interface::due)).min()
+        let interfaces = self.interfaces.values().filter_map(Interface::due);
+        instances.chain(interfaces).chain(self.scaling_groups.values().filter_map(ScalingGroup::due)).min()
     }
 
     /// What has happened to devices since it was asked for last.

@@ -38,7 +38,11 @@ impl Call<'_> {
         self.params.finish()?;
         if self.caller.denied.contains(self.action) {
             let message = "You are not authorized to perform this operation.";
-            let code = if self.dialect == Dialect::Ec2 { "UnauthorizedOperation" } else { "AccessDenied" };
+            let code = match self.dialect {
+                Dialect::Ec2 => "UnauthorizedOperation",
+                Dialect::Query => "AccessDenied",
+                Dialect::Rest => "AccessDeniedException",
+            };
             return Err(ApiError::new(code, message).with_status(403));
         }
         if dry {

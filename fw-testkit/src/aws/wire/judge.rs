@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::auth;
 use super::call::Call;
 use super::params::Params;
+use super::refusal::{expired, refusal, throttled, unknown_key, xml};
 use super::request::{Received, Service};
-use super::{ec2, query};
-use crate::aws::faults::{Harm, Region, throttled_in_ec2};
+use super::{autoscaling, cbor, cloudwatch, ec2, query, rest};
+use crate::aws::faults::{Harm, Region};
 use crate::aws::model::ApiError;
 use crate::aws::state::{Logged, Outcome, State};
 
@@ -20,6 +22,22 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, kind: &str, body: Vec<u8>) -> Self {
+        Self { status, headers: vec![("Content-Type", kind.to_owned())], body }
+    }
+
+    pub(super) fn cbor(status: u16, body: Vec<u8>) -> Self {
+        let mut reply = Self::new(status, "application/cbor", body);
+        reply.headers.push(("smithy-protocol", "rpc-v2-cbor".to_owned()));
+        reply
+    }
+
+    pub(super) fn json(status: u16, value: &Value) -> Self {
+        Self::new(status, "application/json", value.to_string().into_bytes())
+    }
 }
 
 /// What the server does about a request.
@@ -112,7 +130,10 @@ impl Asked {
         };
         let answered = match self.service {
             Service::Ec2 => ec2::answer(&mut call, &id).map(|body| xml(200, body)),
-            Service::AutoScaling => Err(ApiError::new("InvalidAction", "not yet")),
+            Service::AutoScaling => autoscaling::answer(&mut call)
+                .map(|body| xml(200, query::answer(query::AUTO_SCALING, &self.action, body, &id))),
+            Service::CloudWatch => cloudwatch::answer(&mut call).map(|value| Reply::cbor(200, cbor::write(&value))),
+            Service::Outposts => rest::answer(&mut call).map(|value| Reply::json(200, &value)),
         };
         state.history.note(now);
         match answered {
@@ -141,48 +162,10 @@ impl Asked {
 
 /// Whether a key is known, comes with its session, and has not expired.
 fn known(state: &State, service: Service, key: &str, session: Option<&str>) -> Result<(), ApiError> {
-    let invalid = || match service {
-        Service::Ec2 => {
-            let message = "AWS was not able to validate the provided access credentials";
-            ApiError::new("AuthFailure", message).with_status(401)
-        }
-        Service::AutoScaling => {
-            let message = "The security token included in the request is invalid.";
-            ApiError::new("InvalidClientTokenId", message).with_status(403)
-        }
-    };
-    let caller = state.callers.get(key).ok_or_else(invalid)?;
-    if caller.session.as_deref() != session {
-        return Err(invalid());
-    }
-    let expired = caller.expires.is_some_and(|expires| state.now() >= expires);
-    if expired || state.region == Region::CredentialsExpired {
-        return Err(match service {
-            Service::Ec2 => ApiError::new("RequestExpired", "Request has expired."),
-            Service::AutoScaling => {
-                ApiError::new("ExpiredToken", "The security token included in the request is expired").with_status(403)
-            }
-        });
-    }
-    Ok(())
-}
-
-fn throttled(service: Service) -> ApiError {
-    match service {
-        Service::Ec2 => throttled_in_ec2(),
-        Service::AutoScaling => ApiError::new("Throttling", "Rate exceeded"),
-    }
-}
-
-fn xml(status: u16, body: String) -> Reply {
-    Reply { status, headers: vec![("Content-Type", "text/xml;charset=UTF-8".to_owned())], body: body.into_bytes() }
-}
-
-fn refusal(service: Service, error: &ApiError, id: &str) -> Reply {
-    match service {
-        Service::Ec2 => xml(error.status, ec2::refusal(error, id)),
-        Service::AutoScaling => xml(error.status, query::refusal(query::AUTO_SCALING, error, id)),
-    }
+    let caller = state.callers.get(key).filter(|caller| caller.session.as_deref() == session);
+    let caller = caller.ok_or_else(|| unknown_key(service))?;
+    let is_late = caller.expires.is_some_and(|expires| state.now() >= expires);
+    if is_late || state.region == Region::CredentialsExpired { Err(expired(service)) } else { Ok(()) }
 }
 
 /// An identifier for each request, in the form of a UUID.

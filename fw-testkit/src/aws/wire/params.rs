@@ -55,7 +55,7 @@ impl Params {
             Dialect::Ec2 => {
                 ApiError::new("MissingParameter", format!("The request must contain the parameter {name}"))
             }
-            Dialect::Query | Dialect::Rest => ApiError::validation(format!(
+            Dialect::Query | Dialect::Rest => self.invalid(format!(
                 "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
             )),
         })
@@ -65,10 +65,16 @@ impl Params {
     pub(crate) fn parsed<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.optional(name) else { return Ok(None) };
         let message = format!("Value ({text}) for parameter {name} is invalid.");
-        text.parse().map(Some).map_err(|_| match self.dialect {
+        text.parse().map(Some).map_err(|_| self.invalid(message))
+    }
+
+    /// What a service calls a parameter that is wrong.
+    fn invalid(&self, message: String) -> ApiError {
+        match self.dialect {
             Dialect::Ec2 => ApiError::invalid_value(message),
-            Dialect::Query | Dialect::Rest => ApiError::validation(message),
-        })
+            Dialect::Query => ApiError::validation(message),
+            Dialect::Rest => ApiError::new("ValidationException", message),
+        }
     }
 
     /// A list of texts, in its order.
@@ -107,7 +113,18 @@ impl Params {
 
     /// `MaxResults` within its bounds and `NextToken`. EC2 does not take a size together with ids.
     pub(crate) fn page(&mut self, least: usize, greatest: usize, with_ids: bool) -> Result<Page, ApiError> {
-        let most = self.parsed::<usize>("MaxResults")?;
+        self.page_by("MaxResults", least, greatest, with_ids)
+    }
+
+    /// The same by another name.
+    pub(crate) fn page_by(
+        &mut self,
+        name: &str,
+        least: usize,
+        greatest: usize,
+        with_ids: bool,
+    ) -> Result<Page, ApiError> {
+        let most = self.parsed::<usize>(name)?;
         if let Some(most) = most {
             let bound = match most {
                 most if most < least => Some(("greater", least)),
@@ -118,7 +135,7 @@ impl Params {
                 let message = format!(
                     "Value ( {most} ) for parameter maxResults is invalid. Expecting a value {side} than {bound}."
                 );
-                return Err(ApiError::invalid_value(message));
+                return Err(self.invalid(message));
             }
             if with_ids {
                 let message = "The parameter maxResults cannot be used with a list of ids";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hyper::HeaderMap;
 
 use super::params::Dialect;
-use super::{ec2, query};
+use super::{cloudwatch, ec2, query, rest};
 use crate::aws::model::ApiError;
 
 /// A service, which its name in the signature's scope tells.
@@ -13,10 +13,12 @@ use crate::aws::model::ApiError;
 pub(crate) enum Service {
     Ec2,
     AutoScaling,
+    CloudWatch,
+    Outposts,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Ec2, Self::AutoScaling];
+    const ALL: [Self; 4] = [Self::Ec2, Self::AutoScaling, Self::CloudWatch, Self::Outposts];
 
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|service| service.name() == name)
@@ -27,6 +29,8 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::AutoScaling => "autoscaling",
+            Self::CloudWatch => "monitoring",
+            Self::Outposts => "outposts",
         }
     }
 
@@ -34,6 +38,7 @@ impl Service {
         match self {
             Self::Ec2 => Dialect::Ec2,
             Self::AutoScaling => Dialect::Query,
+            Self::CloudWatch | Self::Outposts => Dialect::Rest,
         }
     }
 }
@@ -57,6 +62,8 @@ impl Received {
         match service {
             Service::Ec2 => self.form(ec2::VERSION),
             Service::AutoScaling => self.form(query::AUTO_SCALING_VERSION),
+            Service::CloudWatch => self.cbor(),
+            Service::Outposts => self.rest(),
         }
     }
 
@@ -81,5 +88,35 @@ impl Received {
                 Err(ApiError::new("NoSuchVersion", message))
             }
         }
+    }
+
+    /// A call of the RPC v2 CBOR protocol of Smithy.
+    fn cbor(&self) -> Result<(String, BTreeMap<String, String>), ApiError> {
+        let unknown = || ApiError::new("UnknownOperationException", self.path.clone()).with_status(404);
+        let malformed = || ApiError::new("SerializationException", "The body is no CBOR.");
+        let action = cloudwatch::action(&self.method, &self.path).ok_or_else(unknown)?;
+        if self.header("smithy-protocol") != Some("rpc-v2-cbor") {
+            return Err(ApiError::new("SerializationException", "The header smithy-protocol is not rpc-v2-cbor."));
+        }
+        Ok((action, cloudwatch::parameters(&self.body).ok_or_else(malformed)?))
+    }
+
+    /// A call by method and path, with parameters in its query. One that is there several times is a list.
+    fn rest(&self) -> Result<(String, BTreeMap<String, String>), ApiError> {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let unknown = || ApiError::new("UnknownOperationException", format!("{} {path}", self.method)).with_status(404);
+        let (action, outpost) = rest::action(&self.method, path).ok_or_else(unknown)?;
+        let mut parameters: BTreeMap<String, String> =
+            outpost.map(|id| ("OutpostId".to_owned(), id)).into_iter().collect();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let name = if name.ends_with("Filter") {
+                let count = parameters.keys().filter(|key| key.starts_with(&format!("{name}."))).count();
+                format!("{name}.{}", count + 1)
+            } else {
+                name.into_owned()
+            };
+            parameters.insert(name, value.into_owned());
+        }
+        Ok((action.to_owned(), parameters))
     }
 }

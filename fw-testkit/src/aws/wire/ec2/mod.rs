@@ -2,7 +2,9 @@
 
 mod instances;
 mod interfaces;
+mod local_gateway;
 mod network;
+mod routes;
 
 use super::Xml;
 use super::call::Call;
@@ -15,20 +17,32 @@ pub(crate) const VERSION: &str = "2016-11-15";
 
 type Action = fn(&mut Call<'_>) -> Result<Xml, ApiError>;
 
-const ACTIONS: [(&str, Action); 13] = [
+const ACTIONS: [(&str, Action); 25] = [
     ("AttachNetworkInterface", interfaces::attach),
+    ("CreateLocalGatewayRoute", local_gateway::create),
+    ("CreateRoute", routes::create),
+    ("DeleteLocalGatewayRoute", local_gateway::delete),
+    ("DeleteRoute", routes::delete),
     ("DescribeInstanceTypes", network::types),
     ("DescribeInstances", instances::describe),
+    ("DescribeLocalGatewayRouteTableVpcAssociations", local_gateway::associations),
+    ("DescribeLocalGatewayRouteTables", local_gateway::tables),
+    ("DescribeManagedPrefixLists", routes::prefix_lists),
     ("DescribeNetworkInterfaceAttribute", interfaces::attribute),
     ("DescribeNetworkInterfaces", interfaces::describe),
     ("DescribePlacementGroups", network::placement_groups),
+    ("DescribeRouteTables", routes::describe),
     ("DescribeSecurityGroups", network::security_groups),
     ("DescribeSubnets", network::subnets),
     ("DescribeVpcs", network::vpcs),
     ("DetachNetworkInterface", interfaces::detach),
+    ("GetManagedPrefixListEntries", routes::prefix_list_entries),
+    ("ModifyLocalGatewayRoute", local_gateway::modify),
     ("ModifyNetworkInterfaceAttribute", interfaces::modify),
-    ("TerminateInstances", instances::terminate),
     ("RebootInstances", instances::reboot),
+    ("ReplaceRoute", routes::replace),
+    ("SearchLocalGatewayRoutes", local_gateway::search),
+    ("TerminateInstances", instances::terminate),
 ];
 
 /// Answers a call.
