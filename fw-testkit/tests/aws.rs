@@ -1,5 +1,7 @@
 //! The fake of AWS over real sockets: what is wrong with requests, faults, a Region that is down, metadata.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
+
 #[path = "aws/client.rs"]
 mod client;
 

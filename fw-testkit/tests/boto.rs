@@ -1,15 +1,20 @@
 //! The fake of AWS as boto3 sees it, and as moto does the same things where moto is right. boto3 refuses answers that its
 //! models of the services do not know, and so does the script about elements that boto3 would pass over.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in the functions that tests share")]
+
+#[path = "boto/moto.rs"]
+mod moto;
 #[path = "boto/python.rs"]
 mod python;
 
 use std::time::Duration;
 
-use fw_testkit::aws::model::{Settings, World};
+use fw_testkit::aws::model::{Launch, ScalingGroup, Settings, Tags, World};
 use fw_testkit::aws::{ACCOUNT, Aws, Caller, GROUP, KEY, LAUNCH_HOOK, NoDevices, Reference, TERMINATE_HOOK};
 use serde_json::{Value, json};
 
+use moto::Moto;
 use python::Python;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -96,4 +101,51 @@ fn hooks_are_waited_for_and_instances_replaced_as_auto_scaling_does() {
         "terminate_hook": TERMINATE_HOOK,
     });
     python.run("scaling", &ids);
+}
+
+/// A VPC with an interface, an instance, a route table and a group without hooks, as the script makes them in moto.
+fn shared_world() -> (World, Value) {
+    let mut world = World::new(Settings::default());
+    let vpc = world.add_vpc(ACCOUNT, "10.1.0.0/16".parse().unwrap(), None);
+    let subnet = world.add_subnet(&vpc, "10.1.1.0/24".parse().unwrap(), None, "eu-central-1a");
+    let group = world.add_security_group(&vpc, "firewall");
+    let eni = world.add_interface_at(&subnet, Some("10.1.1.10".parse().unwrap()));
+    world.interfaces.get_mut(&eni).unwrap().groups = vec![group.clone()];
+    let table = world.add_route_table(&vpc, &[&subnet]);
+    let launch = Launch {
+        subnet: subnet.clone(),
+        kind: "c5.xlarge".to_owned(),
+        owner: ACCOUNT.to_owned(),
+        groups: vec![group.clone()],
+        placement_group: None,
+        tags: Tags::new(),
+    };
+    let instance = world.launch(Duration::ZERO, &launch).unwrap();
+    world.add_scaling_group(Duration::ZERO, ScalingGroup::new("plain", launch, 1));
+    let ids = json!({
+        "vpc": vpc,
+        "subnet": subnet,
+        "security_group": group,
+        "eni": eni,
+        "instance": instance,
+        "route_table": table,
+    });
+    (world, ids)
+}
+
+#[test]
+fn moto_says_the_same_where_it_is_right() {
+    let Some(python) = Python::find() else { return };
+    let (world, mut ids) = shared_world();
+    let aws = Aws::on_loopback(world, Reference::callers(), Box::new(NoDevices)).unwrap();
+    aws.wait("the instances run", 10 * SECOND, |world| world.next_due().is_none()).unwrap();
+    ids["endpoint"] = json!(aws.endpoint());
+    let ours = python.run("shared", &ids);
+    let moto = Moto::start(&python);
+    let theirs = python.run("shared", &json!({ "endpoint": moto.endpoint(), "moto": true }));
+    assert!(ours.lines().count() > 30, "{ours}");
+    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours.lines().count(), theirs.lines().count());
 }

@@ -63,9 +63,9 @@ impl<'a> Reader<'a> {
             (3, Some(length)) => self.text(length).map(Value::String),
             (4, length) => self.many(length, |reader| reader.value(depth + 1)).map(Value::Array),
             (5, length) => {
-                let pairs = self.many(length, |reader| match reader.value(depth + 1)? {
-                    Value::String(name) => Some((name, reader.value(depth + 1)?)),
-                    _ => None,
+                let pairs = self.many(length, |reader| {
+                    let name = reader.value(depth + 1)?.as_str()?.to_owned();
+                    Some((name, reader.value(depth + 1)?))
                 })?;
                 Some(Value::Object(pairs.into_iter().collect()))
             }
