@@ -163,6 +163,23 @@ fn a_region_is_down_in_four_ways_and_comes_back() {
 }
 
 #[test]
+fn what_is_described_may_be_old_while_calls_see_the_truth() {
+    let scene = scene();
+    scene.aws.world(|_, world| world.settings.described_lag = 3600 * SECOND);
+    let described = || {
+        let asked = format!("&NetworkInterfaceId.1={}", scene.reference.ot);
+        let answer = scene.call("DescribeNetworkInterfaces", &asked).unwrap();
+        answer.element("status").map(str::to_owned)
+    };
+    assert_eq!(scene.call("AttachNetworkInterface", &scene.attach()).unwrap().status, 200);
+    assert_eq!(described().as_deref(), Some("available"));
+    let again = scene.call("AttachNetworkInterface", &scene.attach()).unwrap();
+    assert_eq!(again.code(), "InvalidNetworkInterface.InUse");
+    scene.aws.world(|_, world| world.settings.described_lag = Duration::ZERO);
+    assert_ne!(described().as_deref(), Some("available"));
+}
+
+#[test]
 fn time_passes_while_nobody_asks() {
     let scene = scene();
     assert_eq!(scene.call("AttachNetworkInterface", &scene.attach()).unwrap().status, 200);

@@ -55,6 +55,8 @@ def run(world):
     guest = client("ec2", world, key="AKIAGUEST")
     assert code(guest.describe_route_tables, RouteTableIds=[table]) == "InvalidRouteTableID.NotFound"
     assert guest.describe_local_gateway_route_tables()["LocalGatewayRouteTables"][0]["LocalGatewayRouteTableId"] == local
+    assert guest.describe_instances()["Reservations"] == []
+    assert code(guest.describe_network_interfaces, NetworkInterfaceIds=[exposed]) == "InvalidNetworkInterfaceID.NotFound"
     change = {"LocalGatewayRouteTableId": local, "DestinationCidrBlock": "10.1.0.0/16", "NetworkInterfaceId": exposed}
     assert code(guest.modify_local_gateway_route, **change) == "UnauthorizedOperation"
     ec2.detach_network_interface(AttachmentId=attached["AttachmentId"])

@@ -118,7 +118,9 @@ fn groups(call: &mut Call<'_>) -> Result<Xml, ApiError> {
     let asked = call.params.page_by("MaxRecords", 1, 100, false)?;
     let with_instances = call.params.parsed("IncludeInstances")?.unwrap_or(true);
     let world = call.described()?;
-    let named = world.scaling_groups.values().filter(|group| names.is_empty() || names.contains(&group.name));
+    let own = |group: &&ScalingGroup| group.owner == call.caller.account;
+    let named = world.scaling_groups.values().filter(own);
+    let named = named.filter(|group| names.is_empty() || names.contains(&group.name));
     let chosen = select(&world, named, &GROUPS, None, &filters)?;
     let (chosen, token) = page(call.action, chosen, &asked, world.settings.page)?;
     let mut xml = Xml::query();
@@ -185,8 +187,12 @@ fn instances(call: &mut Call<'_>) -> Result<Xml, ApiError> {
     let ids = call.params.list("InstanceIds");
     let asked = call.params.page_by("MaxRecords", 1, 50, false)?;
     let world = call.described()?;
-    let members =
-        world.scaling_groups.values().flat_map(|group| group.members.iter().map(move |member| (group, member)));
+    let own = |group: &&ScalingGroup| group.owner == call.caller.account;
+    let members = world
+        .scaling_groups
+        .values()
+        .filter(own)
+        .flat_map(|group| group.members.iter().map(move |member| (group, member)));
     let chosen: Vec<_> = members.filter(|(_, (id, _))| ids.is_empty() || ids.contains(id)).collect();
     let (chosen, token) = page(call.action, chosen, &asked, world.settings.page)?;
     let mut xml = Xml::query();

@@ -32,14 +32,13 @@ pub(super) fn describe(call: &mut Call<'_>) -> Result<Xml, ApiError> {
     let ids = call.params.list("InstanceId");
     let filters = call.params.filters()?;
     let asked = call.params.page(5, 1000, !ids.is_empty())?;
-    let world = call.described()?;
+    let mut world = call.described()?;
     well_formed(&ids)?;
-    let visible = |instance: &&Instance| call.now >= instance.launched + world.settings.propagation;
+    let (now, propagation) = (call.now, world.settings.propagation);
+    let account = &call.caller.account;
+    world.instances.retain(|_, it| it.owner == *account && now >= it.launched + propagation);
     let listed = named(&world.instances, &ids, unknown)?;
-    if let Some(early) = listed.iter().find(|instance| !ids.is_empty() && !visible(instance)) {
-        return Err(unknown(&early.id));
-    }
-    let chosen = select(&world, listed.into_iter().filter(visible), &FIELDS, Some(|it| &it.tags), &filters)?;
+    let chosen = select(&world, listed, &FIELDS, Some(|it| &it.tags), &filters)?;
     let (chosen, token) = page(call.action, chosen, &asked, world.settings.page)?;
     let mut xml = Xml::ec2();
     xml.list("reservationSet", chosen, |xml, instance| {

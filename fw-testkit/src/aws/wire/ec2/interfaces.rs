@@ -96,17 +96,14 @@ pub(super) fn describe(call: &mut Call<'_>) -> Result<Xml, ApiError> {
     let ids = call.params.list("NetworkInterfaceId");
     let filters = call.params.filters()?;
     let asked = call.params.page(5, 1000, !ids.is_empty())?;
-    let world = call.described()?;
-    for id in &ids {
-        well_formed(id)?;
-    }
-    let unknown = |id: &str| ApiError::not_found("InvalidNetworkInterfaceID", "networkInterface ID", id);
-    // Interfaces of other accounts are not listed, unless they are in a subnet of the caller's own.
+    let mut world = call.described()?;
+    ids.iter().try_for_each(|id| well_formed(id))?;
+    // Interfaces of other accounts are not there, unless they are in a subnet of the caller's own.
     let account = &call.caller.account;
-    let mine = |it: &&Interface| {
-        it.owner == *account || world.subnets.get(&it.subnet).is_some_and(|subnet| subnet.owner == *account)
-    };
-    let listed = named(&world.interfaces, &ids, unknown)?.into_iter().filter(mine);
+    let of_own = |subnet: &str| world.subnets.get(subnet).is_some_and(|subnet| subnet.owner == *account);
+    world.interfaces.retain(|_, it| it.owner == *account || of_own(&it.subnet));
+    let unknown = |id: &str| ApiError::not_found("InvalidNetworkInterfaceID", "networkInterface ID", id);
+    let listed = named(&world.interfaces, &ids, unknown)?;
     let chosen = select(&world, listed, &FIELDS, Some(|it| &it.tags), &filters)?;
     let (chosen, token) = page(call.action, chosen, &asked, world.settings.page)?;
     let mut xml = Xml::ec2();
