@@ -1,5 +1,7 @@
 //! A call under way: who asks, for what, and the only way to the world, which is by giving its parameters up.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -13,13 +15,24 @@ pub(crate) struct Call<'a> {
     pub(crate) params: Params,
     pub(crate) caller: &'a Caller,
     pub(crate) now: Time,
-    /// When the world began, for time stamps.
-    pub(crate) began: OffsetDateTime,
-    pub(crate) dialect: Dialect,
-    pub(crate) history: &'a mut History,
+    began: OffsetDateTime,
+    dialect: Dialect,
+    history: &'a mut History,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// A call of an action with its parameters. `began` is when the world did, for time stamps.
+    pub(crate) fn new(
+        dialect: Dialect,
+        (action, parameters): (&'a str, BTreeMap<String, String>),
+        caller: &'a Caller,
+        now: Time,
+        began: OffsetDateTime,
+        history: &'a mut History,
+    ) -> Self {
+        Self { action, params: Params::new(dialect, parameters), caller, now, began, dialect, history }
+    }
+
     /// The world as it is, to be changed. All parameters must have been taken, the caller must be allowed to, and a dry run
     /// ends here.
     pub(crate) fn live(&mut self) -> Result<&mut World, ApiError> {

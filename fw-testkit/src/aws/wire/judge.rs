@@ -1,6 +1,7 @@
 //! One request and its answer: who asks, is it allowed to get through, what does the world say. The clock and the
 //! connection are the server's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,13 +9,12 @@ use time::OffsetDateTime;
 
 use super::auth;
 use super::call::Call;
-use super::params::Params;
 use super::refusal::{expired, refusal, throttled, unknown_key, xml};
 use super::request::{Received, Service};
 use super::{autoscaling, cbor, cloudwatch, ec2, query, rest};
 use crate::aws::faults::{Harm, Region};
 use crate::aws::model::ApiError;
-use crate::aws::state::{Logged, Outcome, State};
+use crate::aws::state::{Caller, Logged, Outcome, State};
 
 /// An answer of HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,9 @@ pub(crate) fn judge(state: &mut State, request: &Received, waited: bool) -> Verd
 struct Asked {
     service: Service,
     key: String,
+    caller: Caller,
     action: String,
-    parameters: std::collections::BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
 }
 
 impl Asked {
@@ -104,30 +105,19 @@ impl Asked {
             let message = format!("Credential should be scoped to correct service, not '{}'.", scope.service);
             (Service::Ec2, ApiError::new("SignatureDoesNotMatch", message).with_status(403))
         })?;
-        known(state, service, &scope.key, request.header("x-amz-security-token")).map_err(|error| (service, error))?;
+        let caller = known(state, service, &scope.key, request.header("x-amz-security-token"));
+        let caller = caller.map_err(|error| (service, error))?.clone();
         if state.region == Region::Throttles {
             return Err((service, throttled(service)));
         }
         let (action, parameters) = request.action(service).map_err(|error| (service, error))?;
-        Ok(Self { service, key: scope.key, action, parameters })
+        Ok(Self { service, key: scope.key, caller, action, parameters })
     }
 
     fn answer(&self, state: &mut State) -> (Reply, Outcome) {
         let (id, now) = (request_id(state), state.now());
-        let Some(caller) = state.callers.get(&self.key) else {
-            let error = ApiError::new("AuthFailure", "unknown caller");
-            return (refusal(self.service, &error, &id), Outcome::Refused(error.code.into_owned()));
-        };
-        let dialect = self.service.dialect();
-        let mut call = Call {
-            action: &self.action,
-            params: Params::new(dialect, self.parameters.clone()),
-            caller,
-            now,
-            began: state.began,
-            dialect,
-            history: &mut state.history,
-        };
+        let asked = (self.action.as_str(), self.parameters.clone());
+        let mut call = Call::new(self.service.dialect(), asked, &self.caller, now, state.began, &mut state.history);
         let answered = match self.service {
             Service::Ec2 => ec2::answer(&mut call, &id).map(|body| xml(200, body)),
             Service::AutoScaling => autoscaling::answer(&mut call)
@@ -160,12 +150,12 @@ impl Asked {
     }
 }
 
-/// Whether a key is known, comes with its session, and has not expired.
-fn known(state: &State, service: Service, key: &str, session: Option<&str>) -> Result<(), ApiError> {
+/// Who has a key. It must come with its session, and must not have expired.
+fn known<'s>(state: &'s State, service: Service, key: &str, session: Option<&str>) -> Result<&'s Caller, ApiError> {
     let caller = state.callers.get(key).filter(|caller| caller.session.as_deref() == session);
     let caller = caller.ok_or_else(|| unknown_key(service))?;
     let is_late = caller.expires.is_some_and(|expires| state.now() >= expires);
-    if is_late || state.region == Region::CredentialsExpired { Err(expired(service)) } else { Ok(()) }
+    if is_late || state.region == Region::CredentialsExpired { Err(expired(service)) } else { Ok(caller) }
 }
 
 /// An identifier for each request, in the form of a UUID.

@@ -61,17 +61,17 @@ pub(crate) fn page<T>(
     };
     let size = page.most.unwrap_or(greatest).min(greatest);
     let next = skipped.saturating_add(size);
-    let token = (next < things.len()).then(|| format!("{:x}", md(action, next)));
+    let token = (next < things.len()).then(|| format!("{:x}", digest(action, next)));
     Ok((things.into_iter().skip(skipped).take(size).collect(), token))
 }
 
 /// The position that a token stands for: tokens are opaque, so the positions are tried.
 fn offset(action: &str, token: &str, count: usize) -> Option<usize> {
-    (0..=count).find(|offset| format!("{:x}", md(action, *offset)) == token)
+    (0..=count).find(|offset| format!("{:x}", digest(action, *offset)) == token)
 }
 
 /// The digest that stands for a position in an action's list (FNV-1a, 64 bits).
-fn md(action: &str, offset: usize) -> u64 {
+fn digest(action: &str, offset: usize) -> u64 {
     let text = format!("{action}/{offset}");
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
