@@ -3,6 +3,7 @@
 //!
 //! Everything that the lab makes is held by a guard whose `Drop` removes it, and every wait has a deadline.
 
+pub mod aws;
 pub mod capture;
 pub mod classbench;
 pub mod client;

@@ -5,6 +5,7 @@
 mod a_day;
 mod answers;
 mod attachment;
+mod aws_devices;
 mod bucket;
 mod capture;
 mod changes;

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use network::{ip_batch, set_offloads};
+
 pub use agent::{Agent, AgentOptions, Programs};
 pub use agent_config::AgentConfig;
 pub use node::{

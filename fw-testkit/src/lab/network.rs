@@ -45,7 +45,7 @@ pub(super) fn configure(lab: &Lab, forwarding: Forwarding) -> Result<(), LabErro
 }
 
 /// Runs lines of `ip` in one process.
-pub(super) fn ip_batch(namespace: Option<&NetNs>, lines: &[String]) -> Result<(), LabError> {
+pub(crate) fn ip_batch(namespace: Option<&NetNs>, lines: &[String]) -> Result<(), LabError> {
     // `ip -netns` would hide `/sys/fs/bpf`.
     let mut command = match namespace {
         Some(namespace) => namespace.command("ip")?,
@@ -58,7 +58,7 @@ pub(super) fn ip_batch(namespace: Option<&NetNs>, lines: &[String]) -> Result<()
 
 /// A veth hands frames over without checksums and joined into large ones, which a wire does not: the sender must finish its
 /// frames. And a receiver needs NAPI (here: by GRO), or XDP cannot redirect to its peer.
-pub(super) fn set_offloads(namespace: &NetNs, interface: &str) -> Result<(), LabError> {
+pub(crate) fn set_offloads(namespace: &NetNs, interface: &str) -> Result<(), LabError> {
     let mut command = namespace.command("ethtool")?;
     process::run(command.args(["-K", interface, "tx", "off", "txvlan", "off", "gro", "on"]))?.success()?;
     Ok(())

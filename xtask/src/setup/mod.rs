@@ -3,11 +3,11 @@
 //! A survey finds out what is missing for a purpose; only then is anything installed, in the order in which one thing
 //! needs the other; and a second survey has the last word.
 
-mod aclcheck;
 mod apt;
 mod bpffs;
 mod components;
 mod programs;
+mod python;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
@@ -47,8 +47,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         if !missing.is_empty() {
             bail!("missing:\n{}", missing.describe());
         }
-        if arguments.purpose >= Purpose::Test && !aclcheck::is_there(workspace) {
-            eprintln!("setup: missing, and tests go on without it:\n{}", aclcheck::DESCRIPTION.trim_end());
+        let lacking = python::KITS.iter().filter(|kit| arguments.purpose >= Purpose::Test && !kit.is_there(workspace));
+        for kit in lacking {
+            eprintln!("setup: missing, and tests go on without it:\n{}", kit.description.trim_end());
         }
     } else {
         ensure(workspace, arguments.purpose)?;
@@ -68,7 +69,10 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
             bail!("set-up could not provide\n{}", left.describe());
         }
     }
-    if purpose >= Purpose::Test { aclcheck::ensure(workspace) } else { Ok(()) }
+    if purpose < Purpose::Test {
+        return Ok(());
+    }
+    python::KITS.iter().try_for_each(|kit| kit.ensure(workspace))
 }
 
 /// What a survey found missing.

@@ -1,8 +1,8 @@
-//! `aclcheck` of Aerleon, the second opinion about policies: in a Python environment of its own below the target directory, with the
-//! versions and hashes of its requirements file.
+//! Programs in Python that nobody here has written and that tests ask for a second opinion: each in an environment of its own
+//! below the target directory, with the versions and hashes of its requirements file.
 //!
-//! It is the one thing that may be missing: where the registry of Python packages cannot be reached, the reason is written down for the test
-//! that would have used it, which then says that it was skipped.
+//! They are what may be missing: where the registry of Python packages cannot be reached, the reason is written down for the tests
+//! that would have used them, which then say that they were skipped.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,29 @@ use super::apt;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// What is installed, relative to the root of the work tree.
-const REQUIREMENTS: &str = "fw-policy/tests/aclcheck/requirements.txt";
+/// What one environment is made for.
+pub(super) struct Kit {
+    /// Its name, which is that of its directory.
+    name: &'static str,
+    /// What is installed, relative to the root of the work tree.
+    requirements: &'static str,
+    /// What it is and why, for people.
+    pub(super) description: &'static str,
+}
+
+/// All of them.
+pub(super) const KITS: [Kit; 2] = [
+    Kit {
+        name: "aclcheck",
+        requirements: "fw-policy/tests/aclcheck/requirements.txt",
+        description: "  - aclcheck, which gives a second opinion about policies: `pip install` into an environment of its own\n",
+    },
+    Kit {
+        name: "boto",
+        requirements: "fw-testkit/tests/boto/requirements.txt",
+        description: "  - boto3 and moto, which judge the fake of AWS: `pip install` into an environment of their own\n",
+    },
+];
 
 /// The requirements that an environment was made for, in it.
 const MADE_FOR: &str = "made-for.txt";
@@ -25,44 +46,43 @@ const MADE_FOR: &str = "made-for.txt";
 /// The environment.
 struct Environment<'w> {
     workspace: &'w Workspace,
+    kit: &'w Kit,
     directory: PathBuf,
 }
 
-/// Whether it is there, in the versions of the requirements file.
-pub(super) fn is_there(workspace: &Workspace) -> bool {
-    Environment::of(workspace).is_current()
-}
-
-/// Makes the environment unless it is there. That it cannot be made is no failure.
-pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
-    let environment = Environment::of(workspace);
-    let why = environment.directory.with_extension("why");
-    if environment.is_current() {
-        return Ok(());
+impl Kit {
+    /// Whether it is there, in the versions of the requirements file.
+    pub(super) fn is_there(&self, workspace: &Workspace) -> bool {
+        Environment::of(workspace, self).is_current()
     }
-    eprintln!("setup: this machine lacks\n{DESCRIPTION}");
-    match environment.make() {
-        Ok(()) if why.exists() => fs::remove_file(&why).with_context(|| why.display().to_string()),
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let reason = reason(&error);
-            eprintln!("setup: going on without aclcheck: {reason}");
-            fs::write(&why, format!("{reason}\n")).with_context(|| why.display().to_string())
+
+    /// Makes the environment unless it is there. That it cannot be made is no failure.
+    pub(super) fn ensure(&self, workspace: &Workspace) -> Result<()> {
+        let environment = Environment::of(workspace, self);
+        let why = environment.directory.with_extension("why");
+        if environment.is_current() {
+            return Ok(());
+        }
+        eprintln!("setup: this machine lacks\n{}", self.description);
+        match environment.make() {
+            Ok(()) if why.exists() => fs::remove_file(&why).with_context(|| why.display().to_string()),
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let reason = reason(&error);
+                eprintln!("setup: going on without {}: {reason}", self.name);
+                fs::write(&why, format!("{reason}\n")).with_context(|| why.display().to_string())
+            }
         }
     }
 }
 
-/// What it is and why, for people.
-pub(super) const DESCRIPTION: &str =
-    "  - aclcheck, which gives a second opinion about policies: `pip install` into an environment of its own\n";
-
 impl<'w> Environment<'w> {
-    fn of(workspace: &'w Workspace) -> Self {
-        Self { workspace, directory: workspace.target.join("aclcheck") }
+    fn of(workspace: &'w Workspace, kit: &'w Kit) -> Self {
+        Self { workspace, kit, directory: workspace.target.join(kit.name) }
     }
 
     fn is_current(&self) -> bool {
-        let wanted = fs::read(self.workspace.root.join(REQUIREMENTS));
+        let wanted = fs::read(self.workspace.root.join(self.kit.requirements));
         wanted.is_ok_and(|wanted| fs::read(self.directory.join(MADE_FOR)).is_ok_and(|made| made == wanted))
     }
 
@@ -87,7 +107,7 @@ impl<'w> Environment<'w> {
     fn fill(&self) -> Result<()> {
         let python = Python::find()?;
         process::output(python.command().args(["-m", "venv"]).arg(&self.directory))?;
-        let requirements = self.workspace.root.join(REQUIREMENTS);
+        let requirements = self.workspace.root.join(self.kit.requirements);
         let mut pip = process::bounded(Duration::from_secs(300), self.directory.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
         pip.args(["--require-hashes", "--only-binary", ":all:", "--requirement"]).arg(&requirements);
@@ -139,16 +159,18 @@ mod tests {
 
     #[test]
     fn an_environment_of_other_versions_is_not_the_wanted_one() {
-        let root = std::env::temp_dir().join(format!("fw-aclcheck-{}", std::process::id()));
-        let requirements = root.join(REQUIREMENTS);
+        let [kit, _] = &KITS;
+        let root = std::env::temp_dir().join(format!("fw-{}-{}", kit.name, std::process::id()));
+        let requirements = root.join(kit.requirements);
+        let directory = root.join("target").join(kit.name);
         fs::create_dir_all(requirements.parent().unwrap()).unwrap();
-        fs::create_dir_all(root.join("target/aclcheck")).unwrap();
+        fs::create_dir_all(&directory).unwrap();
         fs::write(&requirements, "aerleon==1\n").unwrap();
-        assert!(!is_there(&workspace(&root)));
-        fs::copy(&requirements, root.join("target/aclcheck").join(MADE_FOR)).unwrap();
-        assert!(is_there(&workspace(&root)));
+        assert!(!kit.is_there(&workspace(&root)));
+        fs::copy(&requirements, directory.join(MADE_FOR)).unwrap();
+        assert!(kit.is_there(&workspace(&root)));
         fs::write(&requirements, "aerleon==2\n").unwrap();
-        assert!(!is_there(&workspace(&root)));
+        assert!(!kit.is_there(&workspace(&root)));
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -164,11 +186,13 @@ mod tests {
     #[test]
     fn every_requirement_is_pinned_with_its_hashes() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let text = fs::read_to_string(root.join(REQUIREMENTS)).unwrap();
-        let requirements: Vec<&str> =
-            text.lines().filter(|line| line.starts_with(|c: char| c.is_alphanumeric())).collect();
-        assert!(requirements.iter().any(|line| line.starts_with("aerleon==")), "{requirements:?}");
-        assert!(requirements.iter().all(|line| line.contains("==")), "{requirements:?}");
-        assert!(text.matches("--hash=sha256:").count() >= requirements.len());
+        for (kit, wanted) in KITS.iter().zip(["aerleon==", "boto3=="]) {
+            let text = fs::read_to_string(root.join(kit.requirements)).unwrap();
+            let requirements: Vec<&str> =
+                text.lines().filter(|line| line.starts_with(|c: char| c.is_alphanumeric())).collect();
+            assert!(requirements.iter().any(|line| line.starts_with(wanted)), "{requirements:?}");
+            assert!(requirements.iter().all(|line| line.contains("==")), "{requirements:?}");
+            assert!(text.matches("--hash=sha256:").count() >= requirements.len());
+        }
     }
 }
