@@ -189,6 +189,8 @@ pub struct InterfaceFacts {
     pub management: bool,
     /// The device, while there is one.
     pub device: Option<DeviceFacts>,
+    /// Why there is no device, where more is known than that there is none. A first start goes on without it.
+    pub absence: Option<String>,
     /// Why the program is not on it.
     pub problem: Option<String>,
 }
@@ -328,7 +330,7 @@ impl InterfaceFacts {
     pub(crate) fn reason(&self) -> Option<String> {
         match (&self.device, &self.problem) {
             (_, Some(problem)) => Some(problem.clone()),
-            (None, None) => Some(format!("{} has no device", self.key)),
+            (None, None) => Some(self.absence.clone().unwrap_or_else(|| format!("{} has no device", self.key))),
             (Some(device), None) if !device.up => Some(format!("{} is down", self.key)),
             (Some(_), None) => None,
         }

@@ -11,7 +11,7 @@ mod limit;
 mod metadata;
 mod s3;
 
-pub use aws::{Aws, AwsOptions};
+pub use aws::{AccessKey, Aws, AwsOptions};
 pub use cloud::{
     Answer, Attachment, AttachmentState, Cloud, CloudError, Hook, HookOf, HookOutcome, InstanceState, Interface, Kind,
     Membership, Transition,

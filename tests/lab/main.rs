@@ -11,6 +11,7 @@ mod capture;
 mod changes;
 mod conditions;
 mod end_flows;
+mod enis;
 mod explain;
 mod feeds;
 mod firewall;

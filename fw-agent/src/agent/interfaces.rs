@@ -159,6 +159,7 @@ impl Placed {
             zones: self.zones.clone(),
             management: self.management,
             device,
+            absence: None,
             problem,
         }
     }
@@ -191,8 +192,8 @@ impl Supervisor {
                 None => self.refresh_interface(&placed, &owned),
                 Some(refused) => self.refresh_what_is_there(placed.clone(), &owned).or(Some(refused)),
             };
-            let problem = problem.or_else(|| placed.link.is_none().then(|| self.why_no_device(&placed.key)).flatten());
-            facts.push(placed.facts(&self.observed, problem));
+            let absence = if placed.link.is_none() { self.why_no_device(&placed.key) } else { None };
+            facts.push(InterfaceFacts { absence, ..placed.facts(&self.observed, problem) });
         }
         // After their owners have got the devices.
         refused.iter().for_each(|(placed, why)| self.refuse(placed, why, &owned));

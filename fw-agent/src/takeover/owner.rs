@@ -64,5 +64,5 @@ pub fn owner(own: &InstanceId, instance: Option<&InstanceId>, view: &View, memor
 /// lifecycle").
 #[must_use]
 pub fn is_terminating(lifecycle: &str) -> bool {
-    lifecycle.starts_with("Terminat")
+    lifecycle.starts_with("Terminating") || lifecycle == "Terminated"
 }

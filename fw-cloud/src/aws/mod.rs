@@ -1,16 +1,18 @@
-//! The SDK of AWS behind [`Cloud`](crate::Cloud).
+//! The SDK of AWS behind [`Cloud`].
 
 mod error;
 mod read;
 mod scaling;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, NetworkInterfaceAttachmentChanges};
 use futures_util::future::BoxFuture;
 
@@ -33,10 +35,27 @@ pub struct AwsOptions {
     pub region: Option<String>,
     /// A file of certificates in PEM that are trusted besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Credentials; as the SDK finds them without.
+    pub access_key: Option<AccessKey>,
     /// Another endpoint of EC2 than that of AWS.
     pub ec2_endpoint: Option<String>,
     /// Another endpoint of Auto Scaling than that of AWS.
     pub autoscaling_endpoint: Option<String>,
+}
+
+/// An access key with its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// AWS itself.
@@ -70,6 +89,12 @@ impl Aws {
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(ANSWER).build());
         let loader = match &options.region {
             Some(region) => loader.region(Region::new(region.clone())),
+            None => loader,
+        };
+        let loader = match &options.access_key {
+            Some(AccessKey { id, secret }) => {
+                loader.credentials_provider(Credentials::new(id, secret, None, None, "given"))
+            }
             None => loader,
         };
         let config = loader.load().await;

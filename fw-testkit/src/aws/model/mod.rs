@@ -43,6 +43,9 @@ use ids::Ids;
 /// How long the world has existed.
 pub type Time = Duration;
 
+/// How often things may follow from each other at one time.
+const ROUNDS: u32 = 1000;
+
 /// What happens to the devices of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -119,9 +122,16 @@ pub struct World {
 
 impl World {
     /// Brings about everything whose time has come, in the order of time.
+    ///
+    /// # Panics
+    /// If it does not come to rest, which is a mistake of the model: whoever waits for it would wait for ever.
     pub fn settle(&mut self, now: Time) {
+        let (mut rounds, mut last) = (0, None);
         loop {
             while let Some(due) = self.next_due().filter(|due| *due <= now) {
+                rounds = if last == Some(due) { rounds + 1 } else { 0 };
+                last = Some(due);
+                assert!(rounds < ROUNDS, "the world does not come to rest at {due:?}: {self:?}");
                 for id in keys(&self.instances) {
                     self.step_instance(due, &id);
                 }
