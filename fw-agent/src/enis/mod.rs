@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use fw_cloud::{EniId, Metadata, MetadataError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
 use crate::netlink::state::Mac;
@@ -50,6 +51,8 @@ pub struct Enis {
     wanted: watch::Sender<BTreeSet<Mac>>,
     answers: mpsc::Receiver<Answer>,
     problem: Option<String>,
+    /// What writes to the disk.
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl Enis {
@@ -60,7 +63,7 @@ impl Enis {
         let (sender, answers) = mpsc::channel(1);
         tokio::spawn(asker::ask(registry, wishes, sender));
         let known = book::load(&path);
-        Self { path, known, confirmed: BTreeSet::new(), wanted, answers, problem: None }
+        Self { path, known, confirmed: BTreeSet::new(), wanted, answers, problem: None, keeping: None }
     }
 
     /// The network interfaces that are known, by hardware address.
@@ -111,14 +114,25 @@ impl Enis {
         if before == self.known {
             return false;
         }
-        let (path, known) = (self.path.clone(), self.known.clone());
-        // Nobody waits for it: without it the next start has to ask.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = book::save(&path, &known) {
-                tracing::warn!(path = %path.display(), %error, "the network interfaces of the devices could not be kept");
-            }
-        }));
+        self.keep();
         true
+    }
+
+    /// Writes what is known to the disk, behind what is being written. Nobody waits for it: without it the next start has to ask.
+    fn keep(&mut self) {
+        let (path, known, before) = (self.path.clone(), self.known.clone(), self.keeping.take());
+        self.keeping = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // Whatever became of it, this is newer.
+                drop(before.await);
+            }
+            let saved = spawn_blocking(move || {
+                if let Err(error) = book::save(&path, &known) {
+                    tracing::warn!(path = %path.display(), %error, "the network interfaces of the devices could not be kept");
+                }
+            });
+            drop(saved.await);
+        }));
     }
 
     /// Waits until all of these are known, or for so long.
@@ -175,7 +189,7 @@ mod tests {
         assert!(enis_of_first.problem().is_some_and(|problem| problem.contains("does not know")));
         enis_of_first.settle(&[eni('a')].into(), Duration::from_secs(60)).await;
         assert_eq!((enis_of_first.known().get(&MAC), enis_of_first.problem()), (Some(&eni('a')), None));
-        book::save(&path, enis_of_first.known()).unwrap();
+        enis_of_first.keeping.take().unwrap().await.unwrap();
         let mut second = enis(path, vec![down]);
         second.settle(&[eni('a')].into(), Duration::ZERO).await;
         assert_eq!(second.known().get(&MAC), Some(&eni('a')), "a start does not need the metadata");

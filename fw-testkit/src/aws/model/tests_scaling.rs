@@ -227,7 +227,11 @@ proptest! {
         for outpost in world.outposts.values_mut() {
             outpost.capacity.insert("c5.xlarge".to_owned(), 10);
         }
-        world.settle(now + at(1000));
-        prop_assert_eq!(world.scaling_groups[GROUP].staying(), 2, "{:?}", states(&world));
+        // Launches that nobody completes end by themselves, so that the group may be one short at any one moment, but not for long.
+        let comes_back = (0..20u64).any(|look| {
+            world.settle(now + at(1000 + 20 * look));
+            world.scaling_groups[GROUP].staying() == 2
+        });
+        prop_assert!(comes_back, "{:?}", states(&world));
     }
 }
