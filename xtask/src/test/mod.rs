@@ -27,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     report.check("benchmark's eBPF object", || build::bench_ebpf(workspace));
     let built = object && report.check("release builds", || build::programs(workspace));
     report.tests("unit and property tests", unit_tests(workspace));
+    report.tests("tests of what is asked of AWS", whole_program_tests(workspace, "cloud"));
     report.tests("documentation tests", doc_tests(workspace));
     if built {
         report.check("example policy", || example_policy(workspace));
@@ -74,8 +75,8 @@ fn doc_tests(workspace: &Workspace) -> Command {
     command
 }
 
-/// One program of the tests that run the built firewall. Each raises a lab or loads the eBPF program, which two cores
-/// carry twice at a time.
+/// One program of the tests of the whole. Each raises a lab, loads the eBPF program or runs a fake of AWS, which two cores carry twice at a
+/// time.
 fn whole_program_tests(workspace: &Workspace, program: &str) -> Command {
     let mut command = workspace.cargo("test");
     command.args(["--package", "fw-tests", "--test", program]);
