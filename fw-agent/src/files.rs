@@ -1,9 +1,10 @@
-//! Reading files that others write: what is no file, or larger than it can be meant, is refused before it holds anybody up.
+//! Reading files that others write: what is no file, or larger than it can be meant, is refused before it holds anybody up. And writing
+//! files of our own, so that they are whole.
 //!
 //! A file system may still take as long as it likes, so the [`Place`] of a reader can be looked at by those who wait for it.
 
 use std::fs::{self, File, FileType, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,35 @@ fn read_at_most(file: File, most: u64) -> Result<Vec<u8>, FileError> {
         Ok(size) => Err(FileError::TooLarge { size, most }),
         Err(_) => Err(FileError::TooLarge { size: u64::MAX, most }),
     }
+}
+
+/// Puts bytes in the place of a file: beside it, through to the disk, and then into it, so that it is whole whenever the machine stops. Its
+/// directory is made if there is none.
+///
+/// # Errors
+/// What the kernel says; the file that was there is as it was then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    directory.map_or(Ok(()), fs::create_dir_all)?;
+    let new = beside(path, "new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The name, too, must be on the disk.
+    match directory {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// A path that says what it is beside.
+#[must_use]
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 /// Refuses what is not a regular file, and what is too large.

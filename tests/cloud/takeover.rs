@@ -152,6 +152,7 @@ async fn an_agent_that_is_killed_anywhere_is_followed_by_one_that_finishes() {
     scene.terminate(0);
     for round in 0..12u64 {
         let agent = scene.agent(1).await;
+        // Nothing is awaited: each is killed at another moment of the way.
         tokio::time::sleep(Duration::from_millis(40 * round)).await;
         drop(agent);
     }

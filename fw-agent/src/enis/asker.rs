@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fw_cloud::EniId;
+use fw_cloud::{EniId, MetadataError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -64,7 +64,9 @@ async fn round(registry: &dyn Registry, wanted: &BTreeSet<Mac>, found: &BTreeMap
                 answer.found.insert(*mac, eni);
             }
             Ok(None) => unknown.push(mac.to_string()),
-            Err(error) => {
+            // That is of this device alone.
+            Err(error @ MetadataError::Unexpected(_)) => answer.problem = Some(error.to_string()),
+            Err(error @ (MetadataError::Unreachable(_) | MetadataError::NoToken(_))) => {
                 answer.problem = Some(error.to_string());
                 // The next device would wait for the same.
                 break;

@@ -1,8 +1,7 @@
 //! What is known, in a file that is whole whenever the machine stops.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use fw_cloud::EniId;
@@ -42,25 +41,20 @@ pub fn load(path: &Path) -> BTreeMap<Mac, EniId> {
     BTreeMap::new()
 }
 
-/// Writes the file: beside its place, through to the disk, and then into it.
+/// Writes the file.
 ///
 /// # Errors
 /// What the kernel says; the file that was there is as it was then.
 pub fn save(path: &Path, known: &BTreeMap<Mac, EniId>) -> io::Result<()> {
     let enis = known.iter().map(|(mac, eni)| (mac.to_string(), eni.to_string())).collect();
     let text = serde_json::to_vec(&Book { schema: SCHEMA.to_owned(), enis })?;
-    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(directory)?;
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(directory)?.sync_all()
+    files::replace(path, &text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

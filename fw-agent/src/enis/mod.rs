@@ -196,6 +196,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nonsense_about_one_device_keeps_no_other_one_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonsense = Err(MetadataError::Unexpected("<html>".to_owned()));
+        let mut enis = enis(dir.path().join("enis.json"), vec![nonsense, Ok(Some(eni('a')))]);
+        let other = Mac([2, 0, 0, 0, 0, 2]);
+        enis.want([MAC, other].into_iter());
+        let answer = enis.next().await;
+        assert_eq!(answer.found, [(other, eni('a'))].into());
+        assert!(answer.problem.is_some_and(|problem| problem.contains("<html>")));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_the_disk_says_is_asked_for_and_put_right() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("enis.json");

@@ -1,11 +1,11 @@
 //! The record in a file, which is whole whenever the machine stops.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use super::record::{MOST_RULES, Record, SCHEMA};
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, beside};
 
 /// The most bytes that a record is read of: an id has 63 bytes, and its numbers fewer than 320.
 const MOST_BYTES: u64 = 512 * MOST_RULES as u64;
@@ -29,31 +29,12 @@ pub fn load(path: &Path) -> Record {
     Record::default()
 }
 
-/// Writes the record: beside its place, through to the disk, and then into it.
+/// Writes the record.
 ///
 /// # Errors
 /// What the kernel says; the record that was there is as it was then.
 pub fn save(path: &Path, record: &Record) -> io::Result<()> {
-    let text = serde_json::to_vec(record)?;
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    directory.map_or(Ok(()), fs::create_dir_all)?;
-    let new = beside(path, "new");
-    let mut file = File::create(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The name, too, must be on the disk.
-    match directory {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
+    files::replace(path, &serde_json::to_vec(record)?)
 }
 
 #[cfg(test)]

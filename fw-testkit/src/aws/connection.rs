@@ -114,6 +114,7 @@ async fn answer(
             Verdict::Answer(reply) => return Ok(response(reply)),
             Verdict::Wait(delay) => {
                 delayed = delay.max(Duration::from_nanos(1));
+                // The delay itself is what the test has ordered.
                 tokio::time::sleep(delay).await;
             }
             Verdict::Hang => return never().await,
